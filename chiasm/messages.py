@@ -1,0 +1,199 @@
+"""Every scheduling message that crosses a process line: read this file and you know the protocol.
+
+Gateways and workers speak to the scheduler over ZeroMQ (`chiasm.wire.channel`), one msgpack message a frame. The
+scheduler's core takes these very objects as its events and returns them as its decisions. Tensors never travel here.
+
+    gateway ──Submit, EncodeDone, EncodeFailed, DecodeDone, DecodeFailed, Cancel──► scheduler
+    gateway ◄──Encode, Decode, Reject── scheduler
+    worker  ──Register, Heartbeat, Lost, Evicted──► scheduler
+    worker  ◄──Unknown── scheduler
+"""
+
+from enum import StrEnum
+
+import msgspec
+from msgspec import Struct
+
+from chiasm.nouns import Embedding, Item, ItemUuid, RequestId, Role, WorkerId
+
+PROTOCOL_VERSION = 1
+"""Raised whenever a message changes shape; a peer of another version is refused by name."""
+
+
+class Message(Struct, frozen=True, array_like=True, tag=True):
+    """Base of all messages: encoded as an array that starts with the class name."""
+
+
+# -- gateway to scheduler ------------------------------------------------------------------------------------------
+
+
+class Submit(Message, frozen=True):
+    """A validated request asks for its way through the cluster."""
+
+    request: RequestId
+    items: tuple[Item, ...]  # in prompt order; the same uuid may stand more than once
+    text_tokens: int  # estimated prompt tokens without the items
+    output_tokens: int  # the most it may generate
+    deadline_s: float  # seconds from now until it is rejected
+
+
+class EncodeDone(Message, frozen=True):
+    """The encoder answered: `embedding` may be fetched from it."""
+
+    request: RequestId
+    worker: WorkerId
+    embedding: Embedding
+    seconds: float  # from the post to the answer
+
+
+class EncodeFailed(Message, frozen=True):
+    """The encode did not come about. `retryable` is False when the item itself is at fault."""
+
+    request: RequestId
+    worker: WorkerId
+    uuid: ItemUuid
+    reason: str
+    retryable: bool
+
+
+class DecodeDone(Message, frozen=True):
+    """The answer is complete."""
+
+    request: RequestId
+    worker: WorkerId
+    output_tokens: int
+    seconds: float
+
+
+class DecodeFailed(Message, frozen=True):
+    """The decoder gave no complete answer.
+
+    `lost` names the items whose embedding could not be fetched; with `retryable` they are encoded again. The gateway
+    sets `retryable` only while it has delivered nothing to the client.
+    """
+
+    request: RequestId
+    worker: WorkerId
+    reason: str
+    retryable: bool
+    lost: tuple[ItemUuid, ...] = ()
+
+
+class Cancel(Message, frozen=True):
+    """The client left, or the gateway gave up."""
+
+    request: RequestId
+
+
+# -- scheduler to gateway ------------------------------------------------------------------------------------------
+
+
+class Encode(Message, frozen=True):
+    """Post this item to that encoder, and report EncodeDone or EncodeFailed."""
+
+    request: RequestId
+    uuid: ItemUuid
+    worker: WorkerId
+    url: str
+
+
+class Decode(Message, frozen=True):
+    """Post the request to that decoder, each item replaced by its embedding's reference.
+
+    `embeddings` has one entry per distinct item, and is empty for text and for a `whole` worker.
+    """
+
+    request: RequestId
+    worker: WorkerId
+    role: Role
+    url: str
+    embeddings: tuple[Embedding, ...]
+
+
+class RejectReason(StrEnum):
+    """Why a request ends without an answer; the gateway maps each to an HTTP status and an OpenAI error."""
+
+    QUEUE_FULL = "queue_full"  # 429, with Retry-After
+    NO_WORKER = "no_worker"  # 503: no healthy worker could ever take it
+    DEADLINE = "deadline_exceeded"  # 504
+    BAD_ITEM = "bad_item"  # 422: the encoder refused the item itself
+    ATTEMPTS = "attempts_exhausted"  # 502: retried as often as allowed
+    DECODE = "decode_failed"  # 502: failed in a way that a retry cannot mend
+
+
+class Reject(Message, frozen=True):
+    """The request ends here, with a named error."""
+
+    request: RequestId
+    reason: RejectReason
+    detail: str
+    retry_after_s: float | None = None
+
+
+# -- worker to scheduler -------------------------------------------------------------------------------------------
+
+
+class Register(Message, frozen=True):
+    """An engine is ready. Sent again after every engine restart and whenever the scheduler answers Unknown."""
+
+    worker: WorkerId
+    role: Role
+    node: str
+    url: str  # the engine's HTTP base URL
+    slots: int  # requests the engine runs at once
+    kv_tokens: int  # tokens its KV cache holds; 0 for an encoder
+    tokens_per_s: float  # vision tokens/s (encoder) or output tokens/s (others); the seed that measurement replaces
+    protocol: int = PROTOCOL_VERSION
+
+
+class Heartbeat(Message, frozen=True):
+    """The worker and its engine live; sent every `heartbeat_s`, missed for `heartbeat_timeout_s` means Lost."""
+
+    worker: WorkerId
+
+
+class Lost(Message, frozen=True):
+    """The engine died. Its worker restarts it and will register again."""
+
+    worker: WorkerId
+    reason: str
+
+
+class Evicted(Message, frozen=True):
+    """An encoder no longer holds these embeddings (vLLM's keys, as in `Embedding.key`)."""
+
+    worker: WorkerId
+    keys: tuple[str, ...]
+
+
+# -- scheduler to worker -------------------------------------------------------------------------------------------
+
+
+class Unknown(Message, frozen=True):
+    """The scheduler does not know this worker (it restarted, or gave the worker up): register again."""
+
+    worker: WorkerId
+
+
+FromGateway = Submit | EncodeDone | EncodeFailed | DecodeDone | DecodeFailed | Cancel
+ToGateway = Encode | Decode | Reject
+FromWorker = Register | Heartbeat | Lost | Evicted
+ToWorker = Unknown
+AnyMessage = FromGateway | ToGateway | FromWorker | ToWorker
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(AnyMessage)
+
+
+def encode(message: AnyMessage) -> bytes:
+    """One message as msgpack bytes."""
+    return _encoder.encode(message)
+
+
+def decode(frame: bytes | memoryview) -> AnyMessage:
+    """The message in `frame`.
+
+    Raises:
+        msgspec.DecodeError: not msgpack, or no message of this protocol (`msgspec.ValidationError`).
+    """
+    return _decoder.decode(frame)
