@@ -35,18 +35,22 @@ class Item(Struct, frozen=True, array_like=True):
     tokens: int  # placeholder tokens the item will take, estimated from its pixels
 
 
+Metadata = dict[str, list[int | float | list[int | float]]]
+"""What sizes an item's placeholders, by field name, e.g. `{"image_grid_thw": [1, 14, 22]}`."""
+
+
 class Embedding(Struct, frozen=True, array_like=True):
     """An encoded item: where it lies, and what a decoder must know to make room for it.
 
     `key` is the name that vLLM gave the item (`mm_hash`): the uuid itself, or a rehash of it when the request carries
-    processor options. `metadata` holds what sizes the item's placeholders, e.g. `{"image_grid_thw": [1, 14, 22]}`.
+    processor options. `metadata` holds what sizes the item's placeholders.
     `shape` is `(tokens, width)`; the width exceeds the language model's where several feature levels are stacked.
     """
 
     uuid: ItemUuid
     key: str
     modality: str
-    metadata: dict[str, list[int] | list[float]]
+    metadata: Metadata
     endpoint: str  # ZeroMQ endpoint of the encoder that holds it
     shape: tuple[int, int]
     dtype: str  # torch's name without "torch.", e.g. "bfloat16"
