@@ -1,0 +1,1 @@
+"""The benchmark harness. It may import every room; no room imports it."""

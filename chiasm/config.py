@@ -24,6 +24,7 @@ class GatewayConfig(_Section):
 
     host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 to serve other machines")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    api_keys: list[str] = Field(default_factory=list, description="bearer tokens accepted; empty accepts everyone")
     max_body_bytes: PositiveInt = Field(64 << 20, description="largest request body accepted")
     max_items: PositiveInt = Field(16, description="most images in one request")
     max_item_bytes: PositiveInt = Field(20 << 20, description="largest encoded image file accepted")

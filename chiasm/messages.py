@@ -3,8 +3,8 @@
 Gateways and workers speak to the scheduler over ZeroMQ (`chiasm.wire.channel`), one msgpack message a frame. The
 scheduler's core takes these very objects as its events and returns them as its decisions. Tensors never travel here.
 
-    gateway ──Submit, EncodeDone, EncodeFailed, DecodeDone, DecodeFailed, Cancel──► scheduler
-    gateway ◄──Encode, Decode, Reject── scheduler
+    gateway ──Submit, EncodeDone, EncodeFailed, DecodeDone, DecodeFailed, Cancel, AskStatus──► scheduler
+    gateway ◄──Encode, Decode, Reject, Status── scheduler
     worker  ──Register, Heartbeat, Lost, Evicted──► scheduler
     worker  ◄──Unknown── scheduler
 """
@@ -85,6 +85,12 @@ class Cancel(Message, frozen=True):
     request: RequestId
 
 
+class AskStatus(Message, frozen=True):
+    """What is the cluster doing? Answered with Status under the same `request`."""
+
+    request: RequestId
+
+
 # -- scheduler to gateway ------------------------------------------------------------------------------------------
 
 
@@ -128,6 +134,33 @@ class Reject(Message, frozen=True):
     reason: RejectReason
     detail: str
     retry_after_s: float | None = None
+
+
+class WorkerStatus(Struct, frozen=True, array_like=True):
+    """One registered worker, as the scheduler's core sees it."""
+
+    worker: WorkerId
+    role: Role
+    node: str
+    url: str
+    running: int  # encodes or requests handed to its engine
+    waiting: int  # assigned to it, and still withheld
+    slots: int
+    kv_tokens: int
+    tokens_per_s: float
+    held: int  # embeddings an encoder is known to hold
+
+
+class Status(Message, frozen=True):
+    """A snapshot of the core. `ready` means that an image request and a text request could both be placed now."""
+
+    request: RequestId
+    ready: bool
+    workers: tuple[WorkerStatus, ...]
+    encoding: int
+    withheld: int
+    decoding: int
+    counters: dict[str, int]  # since the scheduler started: requests by end, encodes, retries
 
 
 # -- worker to scheduler -------------------------------------------------------------------------------------------
@@ -175,8 +208,8 @@ class Unknown(Message, frozen=True):
     worker: WorkerId
 
 
-FromGateway = Submit | EncodeDone | EncodeFailed | DecodeDone | DecodeFailed | Cancel
-ToGateway = Encode | Decode | Reject
+FromGateway = Submit | EncodeDone | EncodeFailed | DecodeDone | DecodeFailed | Cancel | AskStatus
+ToGateway = Encode | Decode | Reject | Status
 FromWorker = Register | Heartbeat | Lost | Evicted
 ToWorker = Unknown
 AnyMessage = FromGateway | ToGateway | FromWorker | ToWorker
@@ -196,4 +229,5 @@ def decode(frame: bytes | memoryview) -> AnyMessage:
     Raises:
         msgspec.DecodeError: not msgpack, or no message of this protocol (`msgspec.ValidationError`).
     """
-    return _decoder.decode(frame)
+    message: AnyMessage = _decoder.decode(frame)
+    return message

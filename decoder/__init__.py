@@ -1,0 +1,1 @@
+"""The decoder worker and the fetching half of the embedding connector."""

@@ -1,0 +1,1 @@
+"""The encoder worker and the publishing half of the embedding connector."""

@@ -1,0 +1,1 @@
+"""The models that Chiasm builds or ships."""

@@ -1,0 +1,1 @@
+"""What Chiasm measures of itself."""

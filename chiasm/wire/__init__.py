@@ -1,0 +1,1 @@
+"""ZeroMQ, wrapped in one place: embeddings between engines, scheduling messages between processes."""
