@@ -1,0 +1,44 @@
+# `make` alone lists the targets.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+PACKAGES := chiasm encoder decoder scheduler bench tools tests
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo serve test test-unit test-soak lint bench clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+install: $(STAMP)  ## make .venv and install everything (ACCELERATOR=cpu|gpu overrides what is found)
+
+$(STAMP): pyproject.toml tools/install.py
+	$(PYTHON) tools/install.py .venv
+	@touch $@
+
+demo: $(STAMP)  ## send pictures through a split cluster and through an unsplit engine; DEMO_EXIT=1 stops at the end
+	$(BIN)/chiasm demo $(if $(DEMO_EXIT),--exit)
+
+serve: $(STAMP)  ## serve the built-in model; ARGS="MODEL --encoders 2" for more
+	$(BIN)/chiasm serve $(ARGS)
+
+test: $(STAMP)  ## everything but the soak tests, with real engines (minutes)
+	$(BIN)/pytest -m "not soak"
+
+test-unit: $(STAMP)  ## only what needs no engine (seconds)
+	$(BIN)/pytest -m "not soak and not engine"
+
+test-soak: $(STAMP)  ## long runs (hours)
+	$(BIN)/pytest -m soak
+
+lint: $(STAMP)  ## ruff and mypy --strict
+	$(BIN)/ruff check $(PACKAGES)
+	$(BIN)/ruff format --check $(PACKAGES)
+	$(BIN)/mypy
+
+bench: $(STAMP)  ## the committed benchmarks, run again
+	$(BIN)/chiasm bench wire --json bench/results/wire.json
+
+clean:  ## remove .venv and caches
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,13 @@
+"""`chiasm bench NAME`."""
+
+import click
+
+from bench.wire import wire
+
+
+@click.group()
+def bench() -> None:
+    """Measure. Each benchmark prints its figures, and writes them to a file with --json."""
+
+
+bench.add_command(wire)

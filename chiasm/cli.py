@@ -1,0 +1,220 @@
+"""The `chiasm` command: parses, asks the right room, prints. Heavy imports happen in the commands that need them."""
+
+import signal
+import sys
+import time
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from chiasm import __version__
+from chiasm.config import ClusterConfig, ConfigError, load_config
+from chiasm.display import StartDisplay
+from chiasm.preflight import ModelFacts, PreflightFailed, check_model
+
+console = Console(highlight=False)
+
+WATCH_S = 2.0
+DEFAULT_ENDPOINT = "http://127.0.0.1:8000"
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__)
+def main() -> None:
+    """Serve a vision-language model with its two halves on different silicon.
+
+    Encoder workers turn images into embeddings, decoder workers generate tokens, and an OpenAI-compatible endpoint
+    stands before them.
+
+    \b
+    Try it:      chiasm demo
+    Serve:       chiasm serve Qwen/Qwen2.5-VL-7B-Instruct --encoders 2 --decoders 1
+    Look at it:  chiasm status
+    """
+
+
+@main.command()
+@click.argument("model", required=False)
+@click.option("--encoders", type=click.IntRange(0), help="Number of encoder workers.")
+@click.option("--decoders", type=click.IntRange(0), help="Number of decoder workers.")
+@click.option("--config", "config_file", type=click.Path(path_type=Path), help="YAML file; options here override it.")
+@click.option("--address", help="Ray cluster to run on, e.g. auto or ray://head:10001; unset runs one on this machine.")
+@click.option("--host", help="Address to listen on; 0.0.0.0 to serve other machines.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; 0 takes a free one.")
+@click.option("--verbose", is_flag=True, help="Show the engines' logs as they come.")
+def serve(
+    model: str | None,
+    encoders: int | None,
+    decoders: int | None,
+    config_file: Path | None,
+    address: str | None,
+    host: str | None,
+    port: int | None,
+    verbose: bool,
+) -> None:
+    """Serve MODEL (a hub id or a folder) until Ctrl-C. Without MODEL, a tiny built-in one is served.
+
+    \b
+    Two encoders and one decoder on this machine:
+      chiasm serve /models/Qwen2.5-VL-7B-Instruct --encoders 2 --decoders 1
+    On the Ray cluster that this machine belongs to, placed as cluster.yaml says:
+      chiasm serve --config cluster.yaml --address auto
+    """
+    try:
+        config = load_config(config_file) if config_file is not None else ClusterConfig()
+    except ConfigError as error:
+        sys.exit(str(error))
+    config = _override(config, model, encoders, decoders, host, port)
+    _until_interrupted(lambda: _serve(config, address, verbose))
+
+
+def _override(
+    config: ClusterConfig,
+    model: str | None,
+    encoders: int | None,
+    decoders: int | None,
+    host: str | None,
+    port: int | None,
+) -> ClusterConfig:
+    def changed(section: Any, **values: Any) -> Any:
+        return section.model_copy(update={name: value for name, value in values.items() if value is not None})
+
+    pools = {"encoders": changed(config.encoders, count=encoders), "decoders": changed(config.decoders, count=decoders)}
+    gateway = changed(config.gateway, host=host, port=port)
+    overridden: ClusterConfig = changed(config, model=model, gateway=gateway, **pools)
+    return overridden
+
+
+def _until_interrupted(program: Any) -> None:
+    """Run `program`; Ctrl-C and SIGTERM end it, and a second one does not interrupt its cleaning up."""
+
+    def interrupt(_number: int, _frame: Any) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, interrupt)
+    signal.signal(signal.SIGTERM, interrupt)
+    try:
+        program()
+    except KeyboardInterrupt:
+        console.print("stopped")
+
+
+def prepare(config: ClusterConfig) -> tuple[ClusterConfig, ModelFacts]:
+    """The configuration with its model filled in, and what vLLM says of that model; exits where it cannot be split."""
+    from chiasm.models.builtin import with_builtin_model
+
+    config = with_builtin_model(config)
+    assert config.model is not None
+    console.print(f"checking that {config.model} can be split ...")
+    try:
+        facts = check_model(config.model, config.served_model_name, config.revision, config.encoders.engine_args)
+    except PreflightFailed as error:
+        sys.exit(str(error))
+    fields = ", ".join(facts.metadata_fields)
+    console.print(f"  {facts.architecture}: yes (an image travels as {fields} and its embedding)")
+    return config, facts
+
+
+def _serve(config: ClusterConfig, address: str | None, verbose: bool) -> None:
+    from chiasm.cluster import Cluster, ClusterFailed, ray_session
+
+    config, facts = prepare(config)
+    console.print(f"joining Ray at {address} ..." if address else "starting Ray on this machine ...")
+    with ray_session(address, verbose):
+        cluster = Cluster(config, facts)
+        try:
+            cluster.start()
+            with StartDisplay(console) as display:
+                cluster.wait_ready(display.show)
+            announce(cluster.url, facts.name)
+            _watch(cluster)
+        except ClusterFailed as error:
+            sys.exit(f"the cluster did not come up: {error}")
+        except KeyboardInterrupt:
+            console.print("\nstopping ...")
+            raise
+        finally:
+            cluster.stop()
+
+
+def announce(url: str, model: str) -> None:
+    """Say where the endpoint is, and how to speak to it."""
+    console.print(f"\n[bold green]ready[/]: {url}/v1   (model: {model})\n")
+    console.print(
+        f"  curl {url}/v1/chat/completions -H 'Content-Type: application/json' \\\n"
+        f'    -d \'{{"model": "{model}", "max_tokens": 16, "messages": [{{"role": "user", "content": "Hello"}}]}}\'\n'
+        f"  chiasm status --endpoint {url}\n\nCtrl-C stops it.",
+        soft_wrap=True,
+        markup=False,
+    )
+
+
+def _watch(cluster: Any) -> None:
+    """Until interrupted, say when a worker is lost and when it is back."""
+    down: set[str] = set()
+    while True:
+        time.sleep(WATCH_S)
+        for member in cluster.progress():
+            if not member.ready and member.name not in down:
+                down.add(member.name)
+                console.print(f"{member.name} is down, and being started again: {member.error}", markup=False)
+            elif member.ready and member.name in down:
+                down.discard(member.name)
+                console.print(f"{member.name} is back")
+
+
+@main.command()
+@click.option("--endpoint", default=DEFAULT_ENDPOINT, show_default=True, help="A gateway's base URL.")
+@click.option("--api-key", envvar="CHIASM_API_KEY", help="Bearer token, if the gateway wants one.")
+@click.option("--json", "as_json", is_flag=True, help="The gateway's answer as it is.")
+def status(endpoint: str, api_key: str | None, as_json: bool) -> None:
+    """Show the workers of a running cluster and what they are doing."""
+    from chiasm.client import EndpointError, get_json
+    from chiasm.status_view import status_tables
+
+    try:
+        report = get_json(endpoint, "/v1/chiasm/status", api_key)
+    except EndpointError as error:
+        sys.exit(str(error))
+    if as_json:
+        console.print_json(data=report)
+        return
+    for table in status_tables(report):
+        console.print(table)
+
+
+@main.command()
+@click.argument("model")
+@click.option("--revision", help="Model revision on the hub.")
+def check(model: str, revision: str | None) -> None:
+    """Say whether MODEL can be split, before any engine starts."""
+    try:
+        facts = check_model(model, None, revision, [])
+    except PreflightFailed as error:
+        sys.exit(str(error))
+    fields = ", ".join(facts.metadata_fields)
+    console.print(f"{model} ({facts.architecture}) can be split: an image travels as {fields} and its embedding.")
+
+
+@main.command()
+@click.option("--exit", "exit_after", is_flag=True, help="Stop the cluster at the end instead of leaving it up.")
+@click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="Port of the endpoint.")
+@click.option("--verbose", is_flag=True, help="Show the engines' logs as they come.")
+def demo(exit_after: bool, port: int, verbose: bool) -> None:
+    """Send pictures through a split cluster and through one unsplit engine, and compare the answers token by token.
+
+    The exit code is 0 only if every answer matched.
+    """
+    from chiasm.demo import run_demo
+
+    _until_interrupted(lambda: run_demo(console, exit_after, port, verbose))
+
+
+# Rooms that the spine must not import bring their commands along as entry points.
+for _command in entry_points(group="chiasm.commands"):
+    main.add_command(_command.load(), _command.name)

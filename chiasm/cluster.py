@@ -1,0 +1,209 @@
+"""Ray's part: places the actors, and finds them again. No request, no token and no tensor passes through here."""
+
+import logging
+import os
+import secrets
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from chiasm.config import ClusterConfig, PoolConfig
+from chiasm.gateway.actor import Gateway
+from chiasm.membership import Membership
+from chiasm.preflight import ModelFacts
+from chiasm.wire.keys import ClusterKeys
+from decoder.worker import DecoderWorker
+from encoder.worker import EncoderWorker
+from scheduler.actor import Scheduler
+
+NAMESPACE = "chiasm"
+POLL_S = 0.25
+CALL_TIMEOUT_S = 30.0
+STOP_TIMEOUT_S = 60.0
+SMALL = 0.1  # logical CPUs of an actor: more than nothing, or Ray's autoscaler may take its node for idle
+
+
+class ClusterFailed(RuntimeError):
+    """The cluster did not come up; the message says which part, and why."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """One placed worker, as `chiasm serve` watches it."""
+
+    name: str
+    handle: Any
+
+
+@dataclass(frozen=True)
+class MemberProgress:
+    """How far one worker has come."""
+
+    name: str
+    stage: str
+    seconds: float
+    ready: bool
+    restarts: int
+    error: str | None
+
+
+@contextmanager
+def ray_session(address: str | None, verbose: bool) -> Iterator[None]:
+    """Join the Ray cluster at `address`, or run one on this machine for as long as the context lasts."""
+    if address is None:
+        os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # ours alone, on this machine; never write a token file
+    ray.init(
+        address=address or "local",
+        namespace=NAMESPACE,
+        include_dashboard=False if address is None else None,
+        log_to_driver=verbose,
+        logging_level=logging.WARNING,
+        configure_logging=False,
+    )
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+class Cluster:
+    """Scheduler, gateway and workers of one configuration, placed on the Ray cluster that this process is joined to."""
+
+    def __init__(self, config: ClusterConfig, facts: ModelFacts) -> None:
+        self._config = config
+        self._meeting = Path(tempfile.mkdtemp(prefix="chiasm-"))
+        nodes = [node for node in ray.nodes() if node["Alive"]]
+        here = ray.util.get_node_ip_address()
+        one_machine = len(nodes) == 1
+        endpoint = f"ipc://{self._meeting}/scheduler" if one_machine else f"tcp://{here}:{config.scheduler.port}"
+        self._membership = Membership(
+            config=config,
+            facts=facts,
+            token=secrets.token_urlsafe(32),
+            keys=ClusterKeys.generate(),
+            scheduler=endpoint,
+            one_machine=one_machine,
+        )
+        self.members: list[Member] = []
+        self._scheduler: Any = None
+        self._gateway: Any = None
+        self.url = ""
+
+    def start(self) -> None:
+        """Place everything. Returns when the gateway listens; engines go on starting (see `progress`).
+
+        Raises:
+            ClusterFailed: the scheduler or the gateway could not start, e.g. because the port is taken.
+        """
+        membership = self._membership
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+        common = {"num_cpus": SMALL, "max_restarts": -1, "scheduling_strategy": here}
+        self._scheduler = (
+            ray.remote(Scheduler)
+            .options(name="scheduler", **common)
+            .remote(membership.scheduler, membership.config, membership.keys)
+        )
+        self._answer(self._scheduler.endpoint.remote(), "the scheduler")
+        # No accelerator for the gateway, though Ray would let an actor without GPUs see them all.
+        hidden = {"env_vars": {"CUDA_VISIBLE_DEVICES": ""}}
+        self._gateway = ray.remote(Gateway).options(name="gateway", runtime_env=hidden, **common).remote(membership)
+        self.url = self._answer(self._gateway.url.remote(), "the gateway")
+        cores = share_cores(self._config) if membership.one_machine else {}
+        self._place("encoder", EncoderWorker, self._config.encoders, cores)
+        self._place("decoder", DecoderWorker, self._config.decoders, cores)
+
+    def _answer(self, reference: Any, who: str) -> Any:
+        try:
+            return ray.get(reference, timeout=CALL_TIMEOUT_S)
+        except (ray.exceptions.RayError, RuntimeError) as error:
+            cause = getattr(error, "cause", None) or error
+            raise ClusterFailed(f"{who} could not start: {cause}") from error
+
+    def _place(self, kind: str, worker: type, pool: PoolConfig, cores: dict[str, str]) -> None:
+        for index in range(pool.count):
+            name = f"{kind}-{index}"
+            cpus = pool.cpus[index % len(pool.cpus)] if pool.cpus else cores.get(name)
+            placed = ray.remote(worker).options(
+                name=name,
+                num_cpus=SMALL,
+                num_gpus=pool.gpus,
+                resources=pool.resources or None,
+                label_selector=pool.labels or None,
+                max_restarts=-1,
+            )
+            # The address is asked for where Ray places the worker, so the function goes there, not its answer.
+            handle = placed.remote(name, self._membership, ray.util.get_node_ip_address, cpus)
+            self.members.append(Member(name, handle))
+
+    def progress(self) -> list[MemberProgress]:
+        """How far each worker has come; one that Ray has not placed yet says so."""
+        asked = {member.name: member.handle.progress.remote() for member in self.members}
+        done, _ = ray.wait(list(asked.values()), num_returns=len(asked), timeout=POLL_S)
+        report = []
+        for name, reference in asked.items():
+            if reference in done:
+                try:
+                    report.append(MemberProgress(name, **ray.get(reference)))
+                except ray.exceptions.RayActorError as error:
+                    report.append(MemberProgress(name, "being restarted by Ray", 0.0, False, 0, str(error)))
+            else:
+                report.append(MemberProgress(name, "waiting for a place in the Ray cluster", 0.0, False, 0, None))
+        return report
+
+    def wait_ready(self, on_progress: Callable[[list[MemberProgress]], None]) -> None:
+        """Return when every engine answers; `on_progress` is called several times a second.
+
+        Raises:
+            ClusterFailed: an engine failed to start, or they were not all ready in time; the log's last lines included.
+        """
+        deadline = time.monotonic() + self._config.engine_start_timeout_s
+        while True:
+            report = self.progress()
+            on_progress(report)
+            if all(member.ready for member in report):
+                return
+            for member in report:
+                if member.error is not None:
+                    raise ClusterFailed(member.error)
+            if time.monotonic() > deadline:
+                missing = ", ".join(f"{member.name} ({member.stage})" for member in report if not member.ready)
+                raise ClusterFailed(f"not ready after {self._config.engine_start_timeout_s:.0f} s: {missing}")
+            time.sleep(POLL_S)
+
+    def stop(self) -> None:
+        """End every engine and actor; returns when they are gone."""
+        handles = [member.handle for member in self.members]
+        handles += [handle for handle in (self._gateway, self._scheduler) if handle is not None]
+        stopping = [handle.stop.remote() for handle in handles]
+        if stopping:
+            ray.wait(stopping, num_returns=len(stopping), timeout=STOP_TIMEOUT_S)
+        for handle in handles:
+            ray.kill(handle)
+        shutil.rmtree(self._meeting, ignore_errors=True)
+
+
+def share_cores(config: ClusterConfig) -> dict[str, str]:
+    """This machine's cores, dealt evenly to the workers that have neither GPUs nor cores of their own.
+
+    With fewer cores than workers, some share one.
+    """
+    names = [
+        f"{kind}-{index}"
+        for kind, pool in (("encoder", config.encoders), ("decoder", config.decoders))
+        if not pool.gpus and pool.cpus is None
+        for index in range(pool.count)
+    ]
+    cores = sorted(os.sched_getaffinity(0))
+    each = max(1, len(cores) // max(1, len(names)))
+    return {
+        name: ",".join(str(cores[(position * each + offset) % len(cores)]) for offset in range(each))
+        for position, name in enumerate(names)
+    }

@@ -1,0 +1,62 @@
+"""The gateway's process: an HTTP server with a line to the scheduler. It must not import Ray."""
+
+import asyncio
+import time
+
+from chiasm.gateway.app import ServingFacts, make_app, start_gateway
+from chiasm.gateway.link import SchedulerLink
+from chiasm.loop_thread import LoopThread
+from chiasm.membership import Membership
+
+START_TIMEOUT_S = 20.0
+STOP_TIMEOUT_S = 20.0
+
+
+class Gateway:
+    """A Ray actor (see `chiasm.cluster`). It listens as soon as it is made."""
+
+    def __init__(self, membership: Membership) -> None:
+        self._membership = membership
+        self._listening = asyncio.Event()
+        self._url = ""
+        self._loop = LoopThread("gateway", self._run)
+
+    def url(self) -> str:
+        """Base URL of the endpoint, once it listens.
+
+        Raises:
+            RuntimeError: it could not listen, e.g. because the port is taken; the message says why.
+        """
+        try:
+            self._loop.call(self._listening.wait, START_TIMEOUT_S)
+        except RuntimeError:
+            raise RuntimeError(str(self._loop.error)) from None
+        return self._url
+
+    def stop(self) -> None:
+        """Stop listening, and end what is under way."""
+        self._loop.stop(STOP_TIMEOUT_S)
+
+    async def _run(self) -> None:
+        config, facts = self._membership.config, self._membership.facts
+        channel = self._membership.connect()
+        serving = ServingFacts(
+            model=facts.name,
+            model_revision=facts.revision,
+            cache_scope=config.cache_scope,
+            pixels_per_token=facts.pixels_per_token,
+            max_model_len=facts.max_model_len,
+            created=int(time.time()),
+        )
+        app = make_app(serving, config.gateway, SchedulerLink(channel), self._membership.token)
+        try:
+            runner = await start_gateway(app, config.gateway)
+            try:
+                port = runner.addresses[0][1]
+                self._url = f"http://{config.gateway.host}:{port}"
+                self._listening.set()
+                await asyncio.Event().wait()  # until cancelled
+            finally:
+                await runner.cleanup()
+        finally:
+            channel.close()

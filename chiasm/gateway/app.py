@@ -1,0 +1,250 @@
+"""The gateway's HTTP surface: routes, authentication, and errors in OpenAI's shape. What a request goes through is in
+`flow`; the process and its Ray actor are elsewhere.
+"""
+
+import asyncio
+import hmac
+import logging
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from chiasm.config import GatewayConfig
+from chiasm.gateway.delivery import ClientLeft, Delivery
+from chiasm.gateway.errors import ApiError, internal_error, invalid
+from chiasm.gateway.flow import Flow, Services
+from chiasm.gateway.link import SchedulerLink
+from chiasm.gateway.parsing import (
+    CHAT_PATH,
+    COMPLETIONS_PATH,
+    ParsedRequest,
+    ServingFacts,
+    parse_chat,
+    parse_completion,
+)
+from chiasm.gateway.timing import Timing
+from chiasm.gateway.upstream import Upstream
+from chiasm.messages import Status
+from chiasm.nouns import RequestId, Role
+from chiasm.telemetry.metrics import GatewayMetrics
+
+__all__ = ["ServingFacts", "make_app", "start_gateway"]
+
+logger = logging.getLogger(__name__)
+
+STATUS_TIMEOUT_S = 5.0
+SHUTDOWN_TIMEOUT_S = 5.0
+
+_REQUEST_ID = web.RequestKey("chiasm_request_id", str)
+
+Parse = Callable[[bytes, ServingFacts, GatewayConfig], ParsedRequest]
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def make_app(facts: ServingFacts, config: GatewayConfig, link: SchedulerLink, cluster_token: str) -> web.Application:
+    """The gateway as an aiohttp application. While it runs, it also runs `link`."""
+    gateway = _Gateway(facts, config, link, cluster_token)
+    app = web.Application(client_max_size=config.max_body_bytes, middlewares=[_errors(config), _authentication(config)])
+    app.add_routes(
+        [
+            web.post(CHAT_PATH, gateway.chat),
+            web.post(COMPLETIONS_PATH, gateway.completions),
+            web.get("/v1/models", gateway.models),
+            web.get("/v1/chiasm/status", gateway.status),
+            web.get("/health", gateway.health),
+            web.get("/ready", gateway.ready),
+            web.get("/metrics", gateway.exposition),
+        ]
+    )
+    app.on_response_prepare.append(_name_request)
+    app.cleanup_ctx.append(gateway.lifetime)
+    return app
+
+
+async def start_gateway(app: web.Application, config: GatewayConfig) -> web.AppRunner:
+    """Listen at the configured address; `addresses` of the result has the port, its `cleanup()` ends the gateway.
+
+    Raises:
+        OSError: the address cannot be listened at.
+    """
+    # Without cancellation, a request whose client has left would go on using an engine.
+    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=SHUTDOWN_TIMEOUT_S, access_log=None)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, config.host, config.port).start()
+    except OSError:
+        await runner.cleanup()
+        raise
+    return runner
+
+
+class _Gateway:
+    """The handlers, and what they share."""
+
+    def __init__(self, facts: ServingFacts, config: GatewayConfig, link: SchedulerLink, cluster_token: str) -> None:
+        self._facts = facts
+        self._config = config
+        self._link = link
+        self._cluster_token = cluster_token
+        self._metrics = GatewayMetrics()
+
+    async def lifetime(self, app: web.Application) -> AsyncIterator[None]:
+        async with Upstream(self._cluster_token) as upstream:
+            self._services = Services(self._link, upstream, self._metrics)
+            self._routing = asyncio.create_task(self._route())
+            yield
+            self._routing.cancel()
+            await asyncio.wait([self._routing])
+
+    async def _route(self) -> None:
+        try:
+            await self._link.run()
+        except Exception:
+            logger.exception("the line to the scheduler has failed")
+
+    async def chat(self, request: web.Request) -> web.StreamResponse:
+        return await self._serve(request, parse_chat)
+
+    async def completions(self, request: web.Request) -> web.StreamResponse:
+        return await self._serve(request, parse_completion)
+
+    async def _serve(self, request: web.Request, parse: Parse) -> web.StreamResponse:
+        timing = Timing(self._metrics)
+        delivery = Delivery(request, timing)
+        deadline = asyncio.get_running_loop().time() + self._config.request_timeout_s
+        with self._metrics.in_flight.track_inprogress():
+            try:
+                parsed = await self._read(request, parse, timing, deadline)
+                request_id = RequestId(request[_REQUEST_ID])
+                return await Flow(request_id, parsed, self._services, delivery, timing).run(deadline)
+            except asyncio.CancelledError:
+                delivery.outcome = "client_left"
+                raise
+            except ClientLeft:
+                return delivery.abandon()
+            finally:
+                self._metrics.requests.labels(delivery.outcome).inc()
+
+    async def _read(self, request: web.Request, parse: Parse, timing: Timing, deadline: float) -> ParsedRequest:
+        try:
+            async with asyncio.timeout_at(deadline):
+                raw = await request.read()
+                received = time.monotonic()
+                parsed = await asyncio.to_thread(parse, raw, self._facts, self._config)
+        except TimeoutError as error:
+            raise ApiError(408, "The body did not arrive in time. Send it again.", code="body_too_slow") from error
+        except web.RequestPayloadError as error:
+            raise invalid("The body is not in the encoding that its headers name. Send it plain.") from error
+        timing.end("parse", received)
+        return parsed
+
+    async def models(self, _request: web.Request) -> web.Response:
+        model = {
+            "id": self._facts.model,
+            "object": "model",
+            "created": self._facts.created,
+            "owned_by": "chiasm",
+            "max_model_len": self._facts.max_model_len,
+        }
+        return _json({"object": "list", "data": [model]})
+
+    async def status(self, _request: web.Request) -> web.Response:
+        status = msgspec.structs.asdict(await self._ask_status())
+        del status["request"]
+        status["workers"] = [msgspec.structs.asdict(worker) for worker in status["workers"]]
+        return _json(status)
+
+    async def health(self, _request: web.Request) -> web.Response:
+        if self._routing.done():
+            raise ApiError(503, "The line to the scheduler has failed. Restart this gateway.", kind="server_error")
+        return _json({"status": "alive"})
+
+    async def ready(self, _request: web.Request) -> web.Response:
+        status = await self._ask_status()
+        if not status.ready:
+            raise ApiError(503, _what_is_missing(status), kind="server_error", code="not_ready")
+        return _json({"status": "ready"})
+
+    async def exposition(self, _request: web.Request) -> web.Response:
+        return web.Response(body=self._metrics.exposition(), headers={"Content-Type": self._metrics.content_type})
+
+    async def _ask_status(self) -> Status:
+        try:
+            return await self._link.ask_status(STATUS_TIMEOUT_S)
+        except TimeoutError as error:
+            raise ApiError(
+                503, "The scheduler does not answer. Try again shortly.", kind="server_error", code="not_ready"
+            ) from error
+
+
+def _what_is_missing(status: Status) -> str:
+    present = {worker.role for worker in status.workers}
+    missing = [role for role in (Role.ENCODER, Role.DECODER) if role not in present]
+    what = " and ".join(missing) if missing else "worker with room"
+    return f"Not ready: no {what} is registered. {len(status.workers)} workers are; engines take minutes to start."
+
+
+def _json(content: Any) -> web.Response:
+    return web.Response(body=msgspec.json.encode(content), content_type="application/json")
+
+
+def _error_response(error: ApiError) -> web.Response:
+    return web.Response(status=error.status, body=error.body(), content_type="application/json", headers=error.headers)
+
+
+async def _name_request(request: web.Request, response: web.StreamResponse) -> None:
+    response.headers["X-Request-Id"] = request[_REQUEST_ID]
+
+
+def _errors(config: GatewayConfig) -> Any:
+    @web.middleware
+    async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+        request[_REQUEST_ID] = uuid.uuid4().hex
+        try:
+            return await handler(request)
+        except ApiError as error:
+            return _error_response(error)
+        except web.HTTPException as error:
+            return _error_response(_of_http(error, request, config))
+        except Exception:
+            logger.exception("request %s failed inside the gateway", request[_REQUEST_ID])
+            return _error_response(internal_error())
+
+    return errors
+
+
+def _of_http(error: web.HTTPException, request: web.Request, config: GatewayConfig) -> ApiError:
+    if isinstance(error, web.HTTPNotFound):
+        return ApiError(404, f"There is no {request.path} here. GET /v1/models shows what is served.", code="not_found")
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        allowed = ", ".join(sorted(error.allowed_methods))
+        message = f"{request.method} is not allowed on {request.path}. Use {allowed}."
+        return ApiError(405, message, code="method_not_allowed", headers={"Allow": allowed})
+    if isinstance(error, web.HTTPRequestEntityTooLarge):
+        message = f"The body is larger than the {config.max_body_bytes} bytes allowed. Send less in one request."
+        return ApiError(413, message, code="body_too_large")
+    return ApiError(error.status, error.reason)
+
+
+def _authentication(config: GatewayConfig) -> Any:
+    accepted = [f"Bearer {key}".encode() for key in config.api_keys]
+
+    @web.middleware
+    async def authentication(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if accepted and request.path.startswith("/v1/"):
+            given = request.headers.get("Authorization", "").encode(errors="surrogateescape")
+            # Every key is compared, in constant time: how long a refusal takes tells nothing.
+            if not any([hmac.compare_digest(given, key) for key in accepted]):  # noqa: C419
+                raise ApiError(
+                    401,
+                    "Missing or wrong API key. Send one as `Authorization: Bearer KEY`.",
+                    code="invalid_api_key",
+                    headers={"WWW-Authenticate": "Bearer"},
+                )
+        return await handler(request)
+
+    return authentication

@@ -1,0 +1,106 @@
+"""What one client gets: at most one response, begun as late as possible: until then another attempt costs nothing."""
+
+import asyncio
+
+from aiohttp import web
+
+from chiasm.gateway.errors import ApiError
+from chiasm.gateway.timing import Timing
+
+LAST_WORDS_S = 5.0
+"""How long a client that reads slowly has for the error at the end of its stream."""
+
+
+class ClientLeft(Exception):
+    """The client's connection is gone."""
+
+
+class Delivery:
+    """The response to one client request.
+
+    `response` is None until something is delivered; from then on an error can only be said within it. `outcome` is the
+    label under which the request is counted.
+    """
+
+    def __init__(self, request: web.Request, timing: Timing) -> None:
+        self._request = request
+        self._timing = timing
+        self.response: web.StreamResponse | None = None
+        self.outcome = "invalid"  # unless it gets so far as to be submitted
+        self._complete = False
+
+    def answer(self, status: int, body: bytes) -> None:
+        """A complete answer in JSON."""
+        self.response = web.Response(
+            status=status,
+            body=body,
+            content_type="application/json",
+            headers={"Server-Timing": self._timing.server_timing()},
+        )
+        self._complete = True
+
+    async def write(self, events: bytes, *, last: bool) -> None:
+        """Some events of a stream; the first begin it, and nothing is added behind the last.
+
+        Raises:
+            ClientLeft: nobody listens any more.
+        """
+        try:
+            if self.response is None:
+                self._timing.first_token()
+                self.response = web.StreamResponse(
+                    headers={
+                        "Content-Type": "text/event-stream; charset=utf-8",
+                        "Cache-Control": "no-cache",
+                        "X-Accel-Buffering": "no",  # proxies that gather bytes would undo the streaming
+                        "Server-Timing": self._timing.server_timing(),
+                    }
+                )
+                await self.response.prepare(self._request)
+            self._complete = last  # before the wait that may be cancelled: the bytes are on their way by then
+            await self.response.write(events)
+        except ConnectionError as error:
+            raise ClientLeft from error
+
+    async def finish(self) -> web.StreamResponse:
+        """The response, all of it sent if it is a stream.
+
+        Raises:
+            ClientLeft: nobody listens any more.
+        """
+        assert self.response is not None
+        self.outcome = "answered" if self.response.status == 200 else "refused_by_engine"
+        return await self._send_rest(self.response)
+
+    async def _send_rest(self, response: web.StreamResponse) -> web.StreamResponse:
+        if not isinstance(response, web.Response):
+            try:
+                await response.write_eof()
+            except ConnectionError as error:
+                raise ClientLeft from error
+        return response
+
+    async def fail(self, error: ApiError) -> web.StreamResponse:
+        """End with `error`: as events if a stream has begun and is not complete, raised if nothing was delivered.
+
+        Raises:
+            ApiError: nothing had been delivered.
+            ClientLeft: nobody listens any more.
+        """
+        self.outcome = error.code or "failed"
+        if self.response is None:
+            raise error
+        try:
+            async with asyncio.timeout(LAST_WORDS_S):
+                if not self._complete:
+                    await self.write(error.events(), last=True)
+                return await self._send_rest(self.response)
+        except TimeoutError as stalled:
+            raise ClientLeft from stalled
+
+    def abandon(self) -> web.StreamResponse:
+        """End without a word: the client has left, or stopped reading. Returns what the server needs to close up."""
+        self.outcome = "client_left"
+        if self._request.transport is not None:
+            self._request.transport.abort()
+        return self.response or web.Response()

@@ -1,0 +1,159 @@
+"""HTTP to the engines: one shared session, and every way that a call can end named. Knows nothing of clients or of the
+scheduler. Deadlines are the caller's, except those for connecting and for asking about transfers.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Self
+
+from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
+
+from chiasm.gateway.bodies import (
+    BadAnswer,
+    TransferFailure,
+    encode_body,
+    error_message,
+    read_embedding,
+    read_transfers,
+)
+from chiasm.gateway.parsing import CHAT_PATH, MediaPart, ParsedRequest
+from chiasm.nouns import Embedding, ItemUuid, RequestId
+
+CONNECT_TIMEOUT_S = 5.0
+TRANSFERS_TIMEOUT_S = 5.0
+MAX_ANSWER_BYTES = 256 << 20
+MAX_REPORT_BYTES = 1 << 20
+
+# Below the five seconds after which an engine's server closes an idle connection: a request sent into a connection that
+# is just being closed would count as a failed attempt.
+_KEEP_ALIVE_S = 3.0
+
+MISCONFIGURED = (401, 403, 404, 405)
+"""Statuses that blame how the engine and the gateway were set up, never the client."""
+
+_PASSING = (408, 429)
+
+# Another encode would come to the same.
+_LASTING_TRANSFER_FAILURES = {"not_finite", "layout_mismatch", "version_mismatch", "too_large"}
+
+
+class EngineFailed(Exception):
+    """An engine gave no complete answer.
+
+    `retryable`: another attempt may succeed, as far as the engine is concerned. `lost`: the keys of embeddings that
+    could not be fetched, so that the attempt must start with encoding them.
+    """
+
+    def __init__(self, reason: str, *, retryable: bool, lost: frozenset[str] = frozenset()) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.retryable = retryable
+        self.lost = lost
+
+
+class Upstream:
+    """The engines, reached with the cluster's token. A context manager."""
+
+    def __init__(self, cluster_token: str) -> None:
+        self._session = ClientSession(
+            # Unlimited, because what is under way is limited already, by the credits that the scheduler hands out.
+            connector=TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE_S),
+            timeout=ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
+            headers={"Authorization": f"Bearer {cluster_token}", "Content-Type": "application/json"},
+            cookie_jar=DummyCookieJar(),
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._session.close()
+
+    async def encode(self, url: str, request: RequestId, parsed: ParsedRequest, part: MediaPart) -> Embedding:
+        """Have the encoder at `url` encode one image.
+
+        Raises:
+            EngineFailed: it did not; not retryable if the image is at fault.
+        """
+        body = encode_body(parsed.body["model"], part.uuid, part.url, parsed.options)
+        async with self.post(url, CHAT_PATH, request, body) as answer:
+            content = await read_limited(answer, MAX_REPORT_BYTES)
+        if answer.status == 200:
+            return _embedding(part.uuid, content)
+        refused = 400 <= answer.status < 500 and answer.status not in (*MISCONFIGURED, *_PASSING)
+        said = error_message(content)
+        raise EngineFailed(said if refused else f"HTTP {answer.status} from the encoder: {said}", retryable=not refused)
+
+    @asynccontextmanager
+    async def post(self, url: str, path: str, request: RequestId, body: bytes) -> AsyncIterator[ClientResponse]:
+        """The engine's answer to `body`, whatever its status; leaving the context early aborts it in the engine.
+
+        Raises:
+            EngineFailed: no answer, or the connection broke inside the context; retryable.
+        """
+        try:
+            async with self._session.post(
+                url + path, data=body, headers={"X-Request-Id": request}, allow_redirects=False
+            ) as answer:
+                yield answer
+        except (ClientError, OSError) as error:
+            raise EngineFailed(f"no connection to {url}: {error or type(error).__name__}", retryable=True) from error
+
+    async def decode_failure(self, url: str, request: RequestId, status: int, said: str) -> EngineFailed:
+        """What lies behind a decoder's error `status` (500 for an error in a stream), before anything was delivered.
+
+        To the decoder, an embedding that could not be had is an internal error like any other; only its record of
+        transfers tells them apart.
+        """
+        if status in MISCONFIGURED:
+            return EngineFailed(f"HTTP {status} from the engine: {said}", retryable=False)
+        if status != 500:
+            return EngineFailed(f"HTTP {status} from the engine: {said}", retryable=True)
+        try:
+            failed = await self._failed_transfers(url, request)
+        except ClientError as error:
+            return EngineFailed(f"{said} (and then the engine was gone: {error})", retryable=True)
+        except (TimeoutError, BadAnswer, EngineFailed) as error:
+            return EngineFailed(f"{said} (its transfers are unknown: {error or 'no answer'})", retryable=False)
+        if not failed:
+            return EngineFailed(said, retryable=False)
+        lasting = [failure for failure in failed if failure.code in _LASTING_TRANSFER_FAILURES]
+        first = (lasting or failed)[0]
+        return EngineFailed(
+            f"embedding {first.key} could not be fetched: {first.code} {first.detail}".rstrip(),
+            retryable=not lasting,
+            lost=frozenset(failure.key for failure in failed),
+        )
+
+    async def _failed_transfers(self, url: str, request: RequestId) -> list[TransferFailure]:
+        timeout = ClientTimeout(total=TRANSFERS_TIMEOUT_S)
+        async with self._session.get(
+            f"{url}/v1/chiasm/transfers/{request}", timeout=timeout, allow_redirects=False
+        ) as answer:
+            if answer.status != 200:
+                raise BadAnswer(f"HTTP {answer.status}")
+            return read_transfers(await read_limited(answer, MAX_REPORT_BYTES))
+
+
+async def read_limited(answer: ClientResponse, limit: int) -> bytes:
+    """The whole of an engine's answer.
+
+    Raises:
+        EngineFailed: it exceeds `limit` bytes; not retryable.
+    """
+    content = bytearray()
+    async for chunk in answer.content.iter_any():
+        content += chunk
+        if len(content) > limit:
+            raise EngineFailed(f"an answer of more than {limit} bytes", retryable=False)
+    return bytes(content)
+
+
+def _embedding(uuid: ItemUuid, content: bytes) -> Embedding:
+    try:
+        return read_embedding(uuid, content)
+    except BadAnswer as error:
+        raise EngineFailed(str(error), retryable=True) from error

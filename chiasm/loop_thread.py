@@ -1,0 +1,68 @@
+"""An asyncio program in a thread of its own: the inside of every Chiasm actor, whose methods stay plain and quick."""
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+class LoopThread:
+    """Runs `program` until it ends or `stop` is called. Start it once."""
+
+    def __init__(self, name: str, program: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self._program = program
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._started = threading.Event()
+        self.error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+        self._started.wait()
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._main())
+        except asyncio.CancelledError:
+            pass
+        except BaseException as error:  # handed to whoever asks `error`: a thread has nobody to raise to
+            logger.exception("%s ended", self._thread.name)
+            self.error = error
+        finally:
+            self._started.set()
+
+    async def _main(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._task = asyncio.current_task()
+        self._started.set()
+        await self._program()
+
+    @property
+    def running(self) -> bool:
+        """Whether the program still runs."""
+        return self._thread.is_alive()
+
+    def call(self, make: Callable[[], Coroutine[Any, Any, T]], timeout_s: float) -> T:
+        """Run a coroutine beside the program, from another thread, and return its result.
+
+        Raises:
+            TimeoutError: it took longer than `timeout_s`, and was cancelled.
+            RuntimeError: the program has ended.
+        """
+        if self._loop is None or not self.running:
+            raise RuntimeError(f"{self._thread.name} has ended")
+        future = asyncio.run_coroutine_threadsafe(make(), self._loop)
+        try:
+            return future.result(timeout_s)
+        except TimeoutError:
+            future.cancel()
+            raise
+
+    def stop(self, timeout_s: float) -> None:
+        """Cancel the program, and wait until it has cleaned up after itself."""
+        if self._loop is not None and self._task is not None and self.running:
+            self._loop.call_soon_threadsafe(self._task.cancel)
+        self._thread.join(timeout_s)

@@ -1,0 +1,91 @@
+"""What torch and vLLM load of Chiasm through entry points (see pyproject.toml).
+
+Imported inside `import torch` and inside engines, so nothing heavy may be imported at module level: neither torch, nor
+vLLM, nor the rest of Chiasm.
+"""
+
+import importlib.util
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+    from fastapi import FastAPI
+    from starlette.datastructures import State
+    from vllm.engine.protocol import EngineClient
+
+_torchvision_ops: Any = None  # the schemas live only as long as the library object that declared them
+
+
+def repair_torch_companions() -> None:
+    """Let CUDA builds of torch's companions stand beside a torch without CUDA. Entry point of group `torch.backends`.
+
+    Package indexes that carry only CUDA builds bring them along with a CPU torch, and they then fail at import, because
+    their extensions link against CUDA. torchvision needs no more than the schemas of two operators that no VLM calls.
+    torchaudio and torchcodec do need their extensions, so they are treated as not installed, which their users
+    (transformers, vLLM) provide for. Where torch has CUDA, or a companion is a CPU build or absent, nothing is done.
+    """
+    global _torchvision_ops
+    import torch
+
+    if torch.version.cuda:
+        return
+    if _torchvision_ops is None and _built_with_cuda("torchvision"):
+        _torchvision_ops = torch.library.Library("torchvision", "FRAGMENT")
+        _torchvision_ops.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        _torchvision_ops.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    for package in ("torchaudio", "torchcodec"):
+        if package not in sys.modules and _built_with_cuda(package):
+            sys.modules[package] = None  # type: ignore[assignment]  # Python's own way to say: not importable
+
+
+def _built_with_cuda(package: str) -> bool:
+    # Read, not imported: importing the package is what fails.
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        return False
+    version = Path(spec.submodule_search_locations[0]) / "version.py"
+    return version.is_file() and re.search(r"""__version__ = ['"][^'"]*\+cu\d""", version.read_text()) is not None
+
+
+class WeightReport:
+    """Mixed into an engine's workers by `--worker-extension-cls`: says which parts of the model are in memory."""
+
+    def chiasm_weights(self) -> dict[str, int]:
+        """Bytes of parameters by component, the first part of their name, e.g. `{"visual": 1216512}`."""
+        sizes: dict[str, int] = {}
+        for name, parameter in self.model_runner.get_model().named_parameters():  # type: ignore[attr-defined]
+            component = name.split(".")[0]
+            sizes[component] = sizes.get(component, 0) + parameter.numel() * parameter.element_size()
+        return sizes
+
+
+class EngineRoutes:
+    """Routes that every engine's API server gets, below vLLM's authenticated prefix `/v1`."""
+
+    name = "chiasm"
+    required_tasks = None
+
+    def attach_router(self, app: "FastAPI") -> None:
+        """Add `GET /v1/chiasm/weights` and `GET /v1/chiasm/transfers/{request}`."""
+        from decoder.failures import read_failures
+
+        @app.get("/v1/chiasm/weights")
+        async def weights() -> dict[str, int]:
+            reports: list[dict[str, int]] = await app.state.chiasm_engine.collective_rpc("chiasm_weights")
+            totals: dict[str, int] = {}
+            for report in reports:
+                for component, size in report.items():
+                    totals[component] = totals.get(component, 0) + size
+            return totals
+
+        @app.get("/v1/chiasm/transfers/{request}")
+        async def transfers(request: str) -> dict[str, Any]:
+            return {"request": request, "failed": read_failures(request)}
+
+    async def init_state(self, engine_client: "EngineClient | None", state: "State", args: "Namespace") -> None:
+        """Remember the engine for the routes."""
+        state.chiasm_engine = engine_client

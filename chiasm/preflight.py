@@ -1,0 +1,132 @@
+"""Can this model be split, and what must the cluster know of it? Asked of vLLM itself, before any engine starts.
+
+`python -m chiasm.preflight MODEL [vLLM arguments]` answers in JSON on its last line. It runs in a process of its own,
+because importing vLLM takes seconds and hundreds of megabytes that the asking process does not need.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from blake3 import blake3
+
+TIMEOUT_S = 300.0
+SAMPLE_BYTES = 1 << 20
+DEFAULT_CELL = 28  # pixels a side of one image token where the configuration does not say
+SPLITTABLE = "Qwen2-VL, Qwen2.5-VL, Qwen3-VL, the Qwen Omni line, Keye, MiniCPM-V, LLaVA-OneVision-2, MiMo-V2-Omni"
+
+
+class PreflightFailed(RuntimeError):
+    """The model cannot be served split; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What the cluster knows of its model."""
+
+    model: str  # as vLLM is told
+    name: str  # as clients see it
+    architecture: str
+    revision: str  # fingerprint of weights and configuration: embeddings of another are refused
+    pixels_per_token: int  # for estimates; the encoder's answer has the true count
+    max_model_len: int  # tokens
+    metadata_fields: tuple[str, ...]  # what sizes an image's placeholders
+
+
+def check_model(model: str, name: str | None, revision: str | None, engine_args: list[str]) -> ModelFacts:
+    """Ask vLLM about the model.
+
+    Raises:
+        PreflightFailed: vLLM cannot read it, it takes no images, or its images cannot be sent as metadata.
+    """
+    command = [sys.executable, "-m", "chiasm.preflight", "--model", model]
+    command += ["--revision", revision] if revision is not None else []
+    try:
+        run = subprocess.run(
+            [*command, *engine_args],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise PreflightFailed(f"reading {model} took longer than {TIMEOUT_S:.0f} s") from error
+    if run.returncode != 0:
+        last = [line for line in run.stderr.strip().splitlines() if line.strip()][-12:]
+        raise PreflightFailed(f"vLLM cannot read the model {model}:\n  " + "\n  ".join(last))
+    report: dict[str, Any] = json.loads(run.stdout.strip().splitlines()[-1])
+    fields = tuple(report.pop("metadata_fields"))
+    if not fields:
+        raise PreflightFailed(
+            f"{model} ({report['architecture']}) cannot be split: its vLLM data parser declares no image "
+            f"`embedding_fields`, so a decoder cannot make room for an image it does not have.\n"
+            f"  Serve it unsplit with vLLM, or choose a family that can be split today: {SPLITTABLE}."
+        )
+    served = name or (Path(model).name if Path(model).exists() else model)
+    return ModelFacts(model=model, name=served, metadata_fields=fields, **report)
+
+
+def inspect(arguments: list[str]) -> dict[str, Any]:
+    """What vLLM says of the model that these vLLM arguments name. Imports vLLM."""
+    from vllm.engine.arg_utils import EngineArgs
+    from vllm.multimodal import MULTIMODAL_REGISTRY
+    from vllm.utils.argparse_utils import FlexibleArgumentParser
+
+    parser = EngineArgs.add_cli_args(FlexibleArgumentParser())
+    engine_args = EngineArgs.from_cli_args(parser.parse_args(arguments))
+    model_config = engine_args.create_model_config()
+    fields: set[str] = set()
+    if model_config.is_multimodal_model:
+        info = MULTIMODAL_REGISTRY.create_processor(model_config).info
+        fields = info.data_parser.placeholder_metadata_fields("image")
+    return {
+        "architecture": model_config.architecture,
+        "revision": fingerprint(model_config.model, str(model_config.dtype), _commit(model_config)),
+        "pixels_per_token": _pixels_per_token(model_config.hf_config),
+        "max_model_len": int(model_config.max_model_len),
+        "metadata_fields": sorted(fields),
+    }
+
+
+def _commit(model_config: Any) -> str | None:
+    commit: str | None = getattr(model_config.hf_config, "_commit_hash", None)
+    return commit or model_config.revision
+
+
+def _pixels_per_token(hf_config: Any) -> int:
+    vision = getattr(hf_config, "vision_config", None)
+    patch, merge = getattr(vision, "patch_size", None), getattr(vision, "spatial_merge_size", None)
+    if isinstance(patch, int) and isinstance(merge, int):
+        return (patch * merge) ** 2
+    return DEFAULT_CELL**2
+
+
+def fingerprint(model: str, dtype: str, commit: str | None) -> str:
+    """Equal for equal weights, on whatever machine: a hub commit, or a digest of the folder's files.
+
+    Of large files only the size, the beginning and the end are read: enough to tell checkpoints apart in a moment.
+    """
+    digest = blake3(f"{dtype}\0{commit}".encode())
+    folder = Path(model)
+    if not folder.is_dir():
+        digest.update(model.encode())
+        return digest.hexdigest(16)
+    for path in sorted(folder.iterdir()):
+        if path.suffix not in (".json", ".safetensors", ".bin", ".pt", ".jinja", ".txt"):
+            continue
+        size = path.stat().st_size
+        digest.update(f"{path.name}\0{size}\0".encode())
+        with path.open("rb") as file:
+            digest.update(file.read(SAMPLE_BYTES))
+            file.seek(max(0, size - SAMPLE_BYTES), os.SEEK_SET)
+            digest.update(file.read(SAMPLE_BYTES))
+    return digest.hexdigest(16)
+
+
+if __name__ == "__main__":
+    print(json.dumps(inspect(sys.argv[1:])))

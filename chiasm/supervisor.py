@@ -1,0 +1,163 @@
+"""Keeps one engine alive and the scheduler informed of it: start, register, heartbeat, notice its death, start again.
+
+It must not import Ray: the worker actors of `encoder/` and `decoder/` run it.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+from chiasm import messages
+from chiasm.config import ClusterConfig
+from chiasm.engine import Engine, EngineFailed, EngineSpec
+from chiasm.nouns import WorkerId
+from chiasm.wire.channel import ChannelClient
+
+logger = logging.getLogger(__name__)
+
+FIRST_RETRY_S = 1.0
+LONGEST_RETRY_S = 60.0
+LONG_LIFE_S = 120.0  # an engine that lived this long dies of something new: retry at once
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """What a ready engine can take; see `messages.Register`."""
+
+    slots: int
+    kv_tokens: int
+    tokens_per_s: float
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a worker has come, for whoever watches the start."""
+
+    stage: str
+    seconds: float  # in this life of the engine
+    ready: bool
+    restarts: int
+    error: str | None  # why the last life ended
+
+
+Beside = Callable[[Engine, ChannelClient], Coroutine[Any, Any, None]]
+"""What a worker does beside its engine while that lives."""
+
+
+class Supervisor:
+    """Runs until cancelled; then the engine is stopped."""
+
+    def __init__(
+        self,
+        spec: EngineSpec,
+        config: ClusterConfig,
+        node: str,
+        connect: Callable[[], ChannelClient],
+        measure: Callable[[Engine], Capacity],
+        beside: Beside | None = None,
+    ) -> None:
+        self._spec = spec
+        self._config = config
+        self._node = node
+        self._connect = connect
+        self._measure = measure
+        self._beside = beside
+        self._engine: Engine | None = None
+        self._born = time.monotonic()
+        self._ready = False
+        self._restarts = 0
+        self._error: str | None = None
+
+    @property
+    def progress(self) -> Progress:
+        """Where it stands. May be read from any thread."""
+        engine = self._engine
+        stage = engine.stage if engine is not None else "waiting to start again"
+        return Progress(stage, time.monotonic() - self._born, self._ready, self._restarts, self._error)
+
+    @property
+    def engine(self) -> Engine | None:
+        """The engine of the present life, if there is one."""
+        return self._engine
+
+    async def run(self) -> None:
+        """Start the engine again and again until cancelled."""
+        channel = self._connect()
+        pause = FIRST_RETRY_S
+        try:
+            while True:
+                self._born = time.monotonic()
+                try:
+                    await self._one_life(channel)
+                except EngineFailed as failure:
+                    self._error = str(failure)
+                    logger.error("%s", failure)
+                lived = time.monotonic() - self._born
+                pause = FIRST_RETRY_S if lived > LONG_LIFE_S else min(2 * pause, LONGEST_RETRY_S)
+                self._restarts += 1
+                await asyncio.sleep(pause)
+        finally:
+            channel.close()
+
+    async def _one_life(self, channel: ChannelClient) -> None:
+        """Raises EngineFailed when the engine ends by itself."""
+        async with self._running_engine() as engine:
+            await asyncio.to_thread(engine.wait_ready, self._config.engine_start_timeout_s)
+            capacity = await asyncio.to_thread(self._measure, engine)
+            register = messages.Register(
+                worker=WorkerId(self._spec.name),
+                role=self._spec.role,
+                node=self._node,
+                url=engine.url,
+                slots=capacity.slots,
+                kv_tokens=capacity.kv_tokens,
+                tokens_per_s=capacity.tokens_per_s,
+            )
+            self._ready = True
+            tasks = [
+                asyncio.create_task(self._report(channel, register)),
+                asyncio.create_task(self._answer(channel, register)),
+            ]
+            if self._beside is not None:
+                tasks.append(asyncio.create_task(self._beside(engine, channel)))
+            try:
+                ended = asyncio.create_task(asyncio.to_thread(engine.wait))
+                done, _ = await asyncio.wait([ended, *tasks], return_when=asyncio.FIRST_COMPLETED)
+                for task in done - {ended}:
+                    task.result()  # these never end by themselves, so this raises what ended it
+            finally:
+                self._ready = False
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+            failure = engine.failure()
+            channel.send(messages.Lost(register.worker, str(failure).partition(";")[0]))
+            raise failure
+
+    @contextlib.asynccontextmanager
+    async def _running_engine(self) -> AsyncIterator[Engine]:
+        self._engine = engine = Engine(self._spec, log=print)
+        try:
+            yield engine
+        finally:
+            # Not to_thread alone: the stop must go on to its end even when this task is being cancelled.
+            await asyncio.shield(asyncio.to_thread(engine.stop))
+            self._engine = None
+
+    async def _report(self, channel: ChannelClient, register: messages.Register) -> None:
+        channel.send(register)
+        while True:
+            await asyncio.sleep(self._config.scheduler.heartbeat_s)
+            channel.send(messages.Heartbeat(register.worker))
+
+    async def _answer(self, channel: ChannelClient, register: messages.Register) -> None:
+        while True:
+            message = await channel.receive()
+            if isinstance(message, messages.Unknown):
+                channel.send(register)
+            else:
+                logger.warning("unexpected %s from the scheduler", type(message).__name__)

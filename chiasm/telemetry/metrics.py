@@ -1,0 +1,39 @@
+"""What a gateway counts, in a Prometheus registry of its own. Names start with `chiasm_`, units are base units, labels
+take few values and never a request's id. Imports nothing of Chiasm.
+"""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+
+
+class GatewayMetrics:
+    """The metrics of one gateway."""
+
+    content_type = CONTENT_TYPE_LATEST
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self.requests = Counter("chiasm_requests", "Requests by how they ended", ["outcome"], registry=self._registry)
+        self.in_flight = Gauge("chiasm_requests_in_flight", "Requests being served", registry=self._registry)
+        self.retries = Counter(
+            "chiasm_retries", "Attempts that failed and may be repeated", ["phase"], registry=self._registry
+        )
+        self.first_token = Histogram(
+            "chiasm_time_to_first_token_seconds",
+            "From a streaming request's arrival to its first token",
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+        self.phases = Histogram(
+            "chiasm_phase_seconds",
+            "Time that one request spent in one phase",
+            ["phase"],
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+
+    def exposition(self) -> bytes:
+        """The current values in Prometheus' text format (`content_type`)."""
+        return generate_latest(self._registry)

@@ -1,0 +1,212 @@
+"""The producer's end of the embedding transport: one thread that answers fetches out of a store.
+
+Owns the ROUTER, its context and its thread. The bytes are sent from where they lie, without a copy. Must not import
+torch or vLLM.
+
+The thread never waits for one reader: it sends without blocking, one chunk a turn for each transfer that has credit,
+and a reader that does not read only holds its own transfers up, until they were idle for too long.
+"""
+
+import dataclasses
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from enum import Enum, auto
+
+import msgspec
+import zmq
+
+from chiasm.config import WireConfig
+from chiasm.wire.keys import ClusterKeys, Policy, authenticate, required_keys
+from chiasm.wire.protocol import (
+    MAX_CONTROL_BYTES,
+    Abandon,
+    Credit,
+    Fetch,
+    decode_from_consumer,
+    encode,
+)
+from chiasm.wire.sending import OpenTransfers, Sending, ServerStats
+from chiasm.wire.sockets import Doorbell, bind, bound
+from chiasm.wire.store import EmbeddingStore
+
+log = logging.getLogger(__name__)
+
+RECEIVED_A_TURN = 64
+STALL_RETRY_MS = 10
+"""When every reader with credit has a full socket: libzmq tells that some socket has room, not whose."""
+JOIN_TIMEOUT_S = 10.0
+
+
+class _Sent(Enum):
+    YES = auto()
+    FULL = auto()  # the reader's queue is at its high-water mark
+    GONE = auto()  # there is no such reader any more
+
+
+class EmbeddingServer:
+    """Serves the embeddings of `store`, all of one `layout`, at `endpoint` (`tcp://host:*` or `ipc://path`).
+
+    Started once, closed once. Whoever may open an ipc path may fetch: its folder's permissions are the guard.
+    """
+
+    def __init__(
+        self,
+        store: EmbeddingStore,
+        endpoint: str,
+        layout: str,
+        config: WireConfig,
+        keys: ClusterKeys | None = None,
+        policy: Policy = "auto",
+    ) -> None:
+        self.endpoint = endpoint
+        self._keys = keys
+        self._policy: Policy = policy
+        self._high_water = 4 * config.window_chunks
+        self._transfers = OpenTransfers(store, layout, config)
+        self._closing = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    @property
+    def stats(self) -> ServerStats:
+        """A copy of the counters."""
+        stats = self._transfers.stats
+        return dataclasses.replace(stats, refused=stats.refused.copy())
+
+    def start(self) -> str:
+        """Bind and serve; the endpoint really bound, which `endpoint` names from now on.
+
+        Raises:
+            KeysError: the endpoint must be encrypted and there are no keys.
+            zmq.ZMQError: the endpoint is malformed or taken.
+        """
+        keys = required_keys(self.endpoint, self._keys, self._policy)
+        self._context = zmq.Context()
+        self._authenticator = authenticate(self._context, keys) if keys is not None else None
+        self._socket = bound(
+            self._context.socket(zmq.ROUTER), high_water=self._high_water, max_message=MAX_CONTROL_BYTES
+        )
+        self._doorbell = Doorbell()
+        try:
+            self.endpoint = bind(self._socket, self.endpoint, keys)
+        except BaseException:
+            self._release()
+            raise
+        # The thread owns the socket from here on.
+        self._thread = threading.Thread(target=self._run, name="chiasm-embedding-server", daemon=True)
+        self._thread.start()
+        return self.endpoint
+
+    def close(self) -> None:
+        """Stop serving, drop what is open, free the endpoint. May be called more than once.
+
+        Raises:
+            TimeoutError: the thread did not end.
+        """
+        if self._thread is None:
+            return
+        self._closing.set()
+        self._doorbell.ring()
+        self._thread.join(JOIN_TIMEOUT_S)
+        if self._thread.is_alive():
+            raise TimeoutError("the embedding server's thread did not end")
+        self._thread = None
+        self._release()
+
+    def _release(self) -> None:
+        self._socket.close()
+        if self._authenticator is not None:
+            self._authenticator.stop()
+        self._context.destroy(linger=0)
+        self._doorbell.close()
+
+    def _run(self) -> None:
+        poller = zmq.Poller()
+        poller.register(self._socket, zmq.POLLIN)
+        poller.register(self._doorbell, zmq.POLLIN)
+        progress = True
+        try:
+            while not self._closing.is_set():
+                poller.poll(self._patience_ms(progress))
+                self._receive()
+                progress = self._send()
+                self._transfers.drop_idle()
+        except Exception:
+            log.exception("the embedding server failed")
+        finally:
+            self._transfers.drop_all()
+            self._socket.close()
+
+    def _patience_ms(self, progress: bool) -> float | None:
+        if self._transfers.ready():
+            return 0 if progress else STALL_RETRY_MS
+        deadline = self._transfers.next_deadline
+        return None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000
+
+    def _receive(self) -> None:
+        for _ in range(RECEIVED_A_TURN):
+            try:
+                frames = self._socket.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            self._take(frames[0], frames[1:])
+
+    def _take(self, peer: bytes, frames: list[bytes]) -> None:
+        try:
+            if len(frames) != 1:
+                raise msgspec.DecodeError(f"{len(frames)} frames")
+            message = decode_from_consumer(frames[0])
+        except (msgspec.DecodeError, RecursionError) as error:
+            self._transfers.stats.malformed += 1
+            log.warning("dropped a message that is no frame of this protocol: %s", error)
+            return
+        refused = None
+        match message:
+            case Fetch():
+                refused = self._transfers.open(peer, message)
+            case Credit():
+                refused = self._transfers.credit(peer, message)
+            case Abandon():
+                self._transfers.abandon(peer, message.transfer)
+        if refused is not None:
+            log.info("refused %s: %s: %s", refused.key, refused.code, refused.detail)
+            # A reader too slow to take even this finds out by its deadline.
+            self._post(peer, [encode(refused)])
+
+    def _send(self) -> bool:
+        """One turn for every transfer that has something to send; whether any of them came further."""
+        progress = False
+        gone = set()
+        for sending in self._transfers.ready():
+            if sending.peer in gone:
+                continue
+            match self._advance(sending):
+                case _Sent.YES:
+                    progress = True
+                case _Sent.GONE:
+                    gone.add(sending.peer)
+                    self._transfers.drop_peer(sending.peer)
+        return progress
+
+    def _advance(self, sending: Sending) -> _Sent:
+        frames = sending.next_frames()
+        if frames is None:
+            return _Sent.YES
+        sent = self._post(sending.peer, frames)
+        if sent is _Sent.YES:
+            sending.confirm()
+            self._transfers.touch(sending)
+            self._transfers.stats.bytes += sum(len(frame) for frame in frames[1:])
+        return sent
+
+    def _post(self, peer: bytes, frames: Sequence[bytes | memoryview]) -> _Sent:
+        try:
+            self._socket.send_multipart([peer, *frames], zmq.NOBLOCK, copy=False)
+        except zmq.Again:
+            return _Sent.FULL
+        except zmq.ZMQError as error:
+            if error.errno == zmq.EHOSTUNREACH:
+                return _Sent.GONE
+            raise
+        return _Sent.YES

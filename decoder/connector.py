@@ -1,0 +1,281 @@
+"""The fetching half of the embedding connector: loaded by a decoder's vLLM server, beside its scheduler and its worker.
+
+    scheduler process                                     worker process (one a rank)
+      fetch over ZeroMQ into shared files, defer until ──meta──► map the landed files into vLLM's
+      landed, pin until finished, or fail as retryable            encoder cache
+
+It must not import the encoder. It runs inside the engine's processes, so it never blocks a step on the network.
+"""
+
+import math
+import mmap
+import os
+import queue
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import torch
+from vllm.distributed.ec_transfer.ec_connector.base import ECConnectorBase, ECConnectorMetadata, ECConnectorRole
+from vllm.logger import init_logger
+
+from chiasm.wire.fetcher import EmbeddingFetcher, FetchResult
+from chiasm.wire.protocol import DTYPE_BYTES
+from chiasm.wire.settings import ConnectorSettings, load_keys, runtime_folder
+from decoder.failures import Failure, write_failures
+from decoder.landing import ItemState, Landing
+
+if TYPE_CHECKING:
+    from vllm.config import VllmConfig
+    from vllm.v1.core.sched.output import SchedulerOutput
+    from vllm.v1.request import Request
+
+logger = init_logger(f"vllm.{__name__}")  # vLLM's handlers are set on its own name
+
+IDLE_WAIT_S = 0.001  # a deferred request makes the engine step without pause; this is how long such a step may rest
+
+
+class Source(msgspec.Struct, frozen=True):
+    """Where the gateway says an item can be fetched, and what will come."""
+
+    endpoint: str
+    shape: tuple[int, int]
+    dtype: str
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the payload."""
+        return math.prod(self.shape) * DTYPE_BYTES[self.dtype]
+
+
+class TransferParams(msgspec.Struct, frozen=True):
+    """The `ec_transfer_params` of a request to a decoder."""
+
+    request: str
+    items: dict[str, Source]
+
+
+@dataclass(frozen=True)
+class Load:
+    """One landed item that the worker puts into vLLM's encoder cache."""
+
+    path: str
+    shape: tuple[int, int]
+    dtype: str
+
+
+@dataclass
+class LoadsOfStep(ECConnectorMetadata):
+    """Per step, scheduler to worker: what to load, by key."""
+
+    loads: dict[str, Load] = field(default_factory=dict)
+
+
+class FetchingConnector(ECConnectorBase):
+    """vLLM's two sides of the connector; each process has one of them."""
+
+    def __init__(self, vllm_config: "VllmConfig", role: ECConnectorRole) -> None:
+        super().__init__(vllm_config=vllm_config, role=role)
+        self._fetches: _Fetches | None = None
+        self._loaded = {"loads": 0, "loaded_bytes": 0}
+        if role is ECConnectorRole.SCHEDULER:
+            # A drafter reads a little ahead of the computed tokens, so what they cover is still needed.
+            covered_counts = vllm_config.speculative_config is None
+            self._fetches = _Fetches(ConnectorSettings.of(vllm_config), covered_counts)
+
+    # -- worker process
+
+    def start_load_caches(self, encoder_cache: dict[str, torch.Tensor], **kwargs: Any) -> None:
+        """Put this step's items into vLLM's encoder cache, on the device of the model."""
+        device = self._vllm_config.device_config.device
+        for key, load in self._get_connector_metadata().loads.items():
+            encoder_cache[key] = _map_tensor(load).to(device)
+            self._loaded["loads"] += 1
+            self._loaded["loaded_bytes"] += encoder_cache[key].nbytes
+
+    def save_caches(self, encoder_cache: dict[str, torch.Tensor], mm_hash: str, **kwargs: Any) -> None:
+        """Never called: a decoder encodes nothing."""
+        raise RuntimeError(f"a decoder without a vision tower was asked to encode {mm_hash}")
+
+    def counters(self) -> dict[str, int]:
+        """What this half has done since it started."""
+        return dict(self._loaded)
+
+    # -- scheduler process
+
+    @property
+    def _scheduler(self) -> "_Fetches":
+        assert self._fetches is not None, "called in a worker process"
+        return self._fetches
+
+    def has_cache_item(self, identifier: str) -> bool:
+        """Whether the item has landed. A no makes vLLM encode it here, which cannot be: so landed items are pinned."""
+        return self._scheduler.has_landed(identifier)
+
+    def ensure_cache_available(self, request: "Request", num_computed_tokens: int) -> bool:
+        """Fetch what the request needs; False defers it while the engine steps on."""
+        return self._scheduler.ensure(request, num_computed_tokens)
+
+    def update_state_after_alloc(self, request: "Request", index: int) -> None:
+        """vLLM made room in its encoder cache for a landed item: the worker loads it in this step."""
+        self._scheduler.load(request, index)
+
+    def build_connector_meta(self, scheduler_output: "SchedulerOutput") -> LoadsOfStep:
+        """What the worker loads in this step."""
+        return self._scheduler.take_loads(idle=scheduler_output.total_num_scheduled_tokens == 0)
+
+    def take_unavailable_requests(self) -> set[str]:
+        """Requests that cannot have their embeddings; vLLM ends them, and the gateway encodes again."""
+        return self._scheduler.take_failed()
+
+    def request_finished(self, request: "Request") -> tuple[bool, dict[str, Any] | None]:
+        """The request no longer needs its items."""
+        self._scheduler.finish(request)
+        return False, None
+
+    def shutdown(self) -> None:
+        """End the fetching thread."""
+        if self._fetches is not None:
+            self._fetches.close()
+
+
+@dataclass
+class _Need:
+    """What one request needs."""
+
+    params: TransferParams
+    sizes: dict[str, int]
+    pinned: bool = False
+
+
+class _Fetches:
+    """Scheduler process: brings items to this host. All methods but `_on_result` run on the engine's own thread."""
+
+    def __init__(self, settings: ConnectorSettings, covered_counts: bool) -> None:
+        self._runtime = runtime_folder()
+        self._covered_counts = covered_counts
+        self._landing = Landing(self._runtime / "landed", settings.wire.landing_bytes)
+        self._model_revision = settings.model_revision
+        self._fetcher = EmbeddingFetcher(
+            settings.wire, load_keys(self._runtime), settings.security, self._landing.open_buffer
+        )
+        self._needs: dict[str, _Need] = {}
+        self._failed: dict[str, list[Failure]] = {}
+        self._loads: dict[str, Load] = {}
+        self._results: queue.SimpleQueue[FetchResult] = queue.SimpleQueue()
+        self._arrived = threading.Event()
+        self._under_way = 0
+
+    def has_landed(self, key: str) -> bool:
+        return key in self._landing
+
+    def ensure(self, request: "Request", num_computed_tokens: int) -> bool:
+        self._drain()
+        if request.request_id in self._failed:
+            return False
+        need = self._needs.get(request.request_id) or self._admit(request)
+        if need is None:
+            return False
+        if not need.pinned:
+            need.pinned = self._landing.reserve(request.request_id, need.sizes)
+            if not need.pinned:
+                return False  # others hold the room; they finish, and this request is asked again
+        self._fetch_missing(need)
+        return all(
+            feature.identifier in self._landing or self._covered(feature, num_computed_tokens)
+            for feature in request.mm_features
+        )
+
+    def _covered(self, feature: Any, num_computed_tokens: int) -> bool:
+        """Whether cached KV blocks stand for the item. It is fetched all the same: a pre-emption may ask for it."""
+        end: int = feature.mm_position.offset + feature.mm_position.length
+        return self._covered_counts and end <= num_computed_tokens
+
+    def _admit(self, request: "Request") -> _Need | None:
+        """Read where the request's items lie; None if that fails the request."""
+        keys = {feature.identifier for feature in request.mm_features}
+        try:
+            params = msgspec.convert(request.ec_transfer_params, TransferParams)
+            sizes = {key: source.nbytes for key, source in params.items.items() if key in keys}
+        except (msgspec.ValidationError, KeyError) as error:
+            self._fail(request.request_id, Failure(key="", code="malformed", detail=f"ec_transfer_params: {error}"))
+            return None
+        need = self._needs[request.request_id] = _Need(params, sizes)
+        for key in keys - sizes.keys():
+            failure = Failure(key=key, code="no_source", detail="ec_transfer_params names no source")
+            self._fail(request.request_id, failure)
+        if not self._landing.fits(sizes):
+            detail = f"{sum(sizes.values())} bytes of embeddings exceed wire.landing_bytes"
+            self._fail(request.request_id, *(Failure(key=key, code="too_large", detail=detail) for key in sizes))
+        return None if request.request_id in self._failed else need
+
+    def _fetch_missing(self, need: _Need) -> None:
+        for key in need.sizes:
+            item = self._landing.item(key)
+            if item.state is ItemState.RESERVED:
+                item.state = ItemState.FETCHING
+                source = need.params.items[key]
+                self._under_way += 1
+                self._fetcher.fetch(key, source.endpoint, source.shape, source.dtype, self._on_result)
+
+    def _on_result(self, result: FetchResult) -> None:
+        # On the fetching thread: hand over, and wake an idle step.
+        self._results.put(result)
+        self._arrived.set()
+
+    def _drain(self) -> None:
+        self._arrived.clear()
+        while True:
+            try:
+                result = self._results.get_nowait()
+            except queue.Empty:
+                return
+            self._under_way -= 1
+            waiting = self._landing.settle(result.key, result.ok)
+            if not result.ok:
+                logger.warning("embedding %s could not be fetched: %s (%s)", result.key, result.code, result.detail)
+                failure = Failure(key=result.key, code=str(result.code), detail=result.detail)
+                for request_id in waiting:
+                    self._fail(request_id, failure)
+
+    def _fail(self, request_id: str, *failures: Failure) -> None:
+        self._failed.setdefault(request_id, []).extend(failures)
+
+    def take_failed(self) -> set[str]:
+        self._drain()
+        failed, self._failed = self._failed, {}
+        for request_id, failures in failed.items():
+            if request_id in self._needs:
+                write_failures(self._runtime, self._needs[request_id].params.request, failures)
+        return set(failed)
+
+    def load(self, request: "Request", index: int) -> None:
+        key = request.mm_features[index].identifier
+        source = self._needs[request.request_id].params.items[key]
+        self._loads[key] = Load(str(self._landing.item(key).path), source.shape, source.dtype)
+
+    def take_loads(self, idle: bool) -> LoadsOfStep:
+        if idle and self._under_way:
+            self._arrived.wait(IDLE_WAIT_S)
+        loads, self._loads = self._loads, {}
+        return LoadsOfStep(loads)
+
+    def finish(self, request: "Request") -> None:
+        need = self._needs.pop(request.request_id, None)
+        if need is not None and need.pinned:
+            self._landing.release(request.request_id, set(need.sizes))
+
+    def close(self) -> None:
+        self._fetcher.close()
+
+
+def _map_tensor(load: Load) -> torch.Tensor:
+    """The landed item as a tensor over the file's own pages; its memory lives as long as the tensor."""
+    descriptor = os.open(load.path, os.O_RDONLY)
+    try:
+        # Private, so that torch gets the writable memory it wants without being able to change the file.
+        pages = mmap.mmap(descriptor, 0, flags=mmap.MAP_PRIVATE)
+    finally:
+        os.close(descriptor)
+    return torch.frombuffer(pages, dtype=getattr(torch, load.dtype)).view(load.shape)

@@ -1,0 +1,55 @@
+"""The encoder worker: owns one encode-only engine, and tells the scheduler what its store has let go."""
+
+import logging
+from collections.abc import Callable
+
+import msgspec
+import zmq
+import zmq.asyncio
+from chiasm.wire.channel import ChannelClient
+
+from chiasm import messages
+from chiasm.engine import Engine
+from chiasm.membership import Membership
+from chiasm.nouns import Role
+from chiasm.supervisor import Capacity
+from chiasm.wire.settings import event_endpoint
+from chiasm.worker import Worker
+
+logger = logging.getLogger(__name__)
+
+SLOTS = 1  # an encode fills the card by itself; the scheduler's look-ahead keeps the next one at hand
+SEED_TOKENS_PER_S = 1000.0  # vision tokens/s until the first encodes are measured
+EVENTS_QUEUED = 1024
+
+
+class EncoderWorker(Worker):
+    """A Ray actor with one encode-only engine."""
+
+    def __init__(self, name: str, membership: Membership, node_ip: Callable[[], str], cpus: str | None) -> None:
+        pool = membership.config.encoders
+        super().__init__(name, Role.ENCODER, pool, membership, node_ip, cpus, _capacity, _forward_evictions)
+
+
+def _capacity(_engine: Engine) -> Capacity:
+    return Capacity(SLOTS, kv_tokens=0, tokens_per_s=SEED_TOKENS_PER_S)
+
+
+async def _forward_evictions(engine: Engine, channel: ChannelClient) -> None:
+    """Pass the connector's events on to the scheduler, for as long as the engine lives."""
+    context = zmq.asyncio.Context()
+    events = context.socket(zmq.PULL)
+    events.set(zmq.RCVHWM, EVENTS_QUEUED)
+    try:
+        events.bind(event_endpoint(engine.runtime))
+        while True:
+            frame = await events.recv()
+            try:
+                message = messages.decode(frame)
+            except msgspec.DecodeError:
+                logger.warning("%s: not an event: %d bytes", engine.spec.name, len(frame))
+                continue
+            if isinstance(message, messages.Evicted):
+                channel.send(message)
+    finally:
+        context.destroy(linger=0)

@@ -1,0 +1,93 @@
+"""The scheduler's process: carries messages between ZeroMQ and the pure core, and tells it the time.
+
+It decides nothing. It must not import Ray.
+"""
+
+import asyncio
+import logging
+import time
+
+from chiasm.wire.channel import ChannelServer
+
+from chiasm import messages
+from chiasm.config import ClusterConfig
+from chiasm.loop_thread import LoopThread
+from chiasm.nouns import RequestId, WorkerId
+from chiasm.wire.keys import ClusterKeys
+from scheduler.core import Core
+
+logger = logging.getLogger(__name__)
+
+TICK_S = 0.1
+START_TIMEOUT_S = 10.0
+STOP_TIMEOUT_S = 10.0
+
+
+class Scheduler:
+    """A Ray actor (see `chiasm.cluster`) with one thread for the core. `endpoint` is fixed, so peers find it again."""
+
+    def __init__(self, endpoint: str, config: ClusterConfig, keys: ClusterKeys) -> None:
+        self._endpoint = endpoint
+        self._config = config
+        self._keys = keys
+        self._core = Core(config.scheduler)
+        self._gateways: dict[RequestId, bytes] = {}
+        self._workers: dict[WorkerId, bytes] = {}
+        self._loop = LoopThread("scheduler", self._run)
+
+    def endpoint(self) -> str:
+        """Where it listens.
+
+        Raises:
+            RuntimeError: it could not start, e.g. because the address is taken.
+        """
+        return self._loop.call(self._bound, START_TIMEOUT_S)
+
+    def stop(self) -> None:
+        """Close the sockets."""
+        self._loop.stop(STOP_TIMEOUT_S)
+
+    async def _bound(self) -> str:
+        return self._channel.endpoint
+
+    async def _run(self) -> None:
+        self._channel = ChannelServer(self._endpoint, self._keys, self._config.security)
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._receive())
+                group.create_task(self._tick())
+        finally:
+            self._channel.close()
+
+    async def _receive(self) -> None:
+        while True:
+            peer, message = await self._channel.receive()
+            if isinstance(message, messages.AskStatus):
+                self._channel.send(peer, self._core.status(message.request, time.monotonic()))
+            elif isinstance(message, messages.FromGateway):
+                if isinstance(message, messages.Submit):
+                    self._gateways[message.request] = peer
+                self._dispatch(self._core.handle(message, time.monotonic()))
+                if isinstance(message, messages.DecodeDone | messages.Cancel):
+                    self._gateways.pop(message.request, None)
+            elif isinstance(message, messages.FromWorker):
+                self._workers[message.worker] = peer
+                self._dispatch(self._core.handle(message, time.monotonic()))
+            else:
+                logger.warning("%s is not for the scheduler", type(message).__name__)
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_S)
+            self._dispatch(self._core.tick(time.monotonic()))
+
+    def _dispatch(self, decisions: list[messages.ToGateway | messages.ToWorker]) -> None:
+        for decision in decisions:
+            if isinstance(decision, messages.Unknown):
+                peer = self._workers.pop(decision.worker, None)
+            else:
+                peer = self._gateways.get(decision.request)
+            if isinstance(decision, messages.Reject):
+                self._gateways.pop(decision.request, None)
+            if peer is not None:
+                self._channel.send(peer, decision)

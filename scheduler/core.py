@@ -1,0 +1,294 @@
+"""The scheduling core: events in, decisions out, one function for each event.
+
+Owns, through its parts, all requests, queues, credits and whereabouts. Pure and deterministic: no I/O, no clock, no
+randomness; the live host, the simulator and the tests run this same object. Imports only
+`chiasm.{nouns,messages,config}`, the standard library and its neighbours.
+"""
+
+import math
+from dataclasses import dataclass
+
+from chiasm.config import SchedulerConfig
+from chiasm.messages import (
+    AskStatus,
+    Cancel,
+    DecodeDone,
+    DecodeFailed,
+    EncodeDone,
+    EncodeFailed,
+    Evicted,
+    FromGateway,
+    FromWorker,
+    Heartbeat,
+    Lost,
+    Register,
+    RejectReason,
+    Status,
+    Submit,
+    ToGateway,
+    ToWorker,
+    Unknown,
+    WorkerStatus,
+)
+from chiasm.nouns import RequestId, WorkerId
+from scheduler.admission import Admission
+from scheduler.counters import ended, new_counters
+from scheduler.directory import Directory
+from scheduler.encodes import Encodes
+from scheduler.lifecycle import Lifecycle
+from scheduler.placement import LEAST_PREDICTED_FINISH, Placement, retry_after_s
+from scheduler.table import WorkerTable, fault
+from scheduler.workers import DecodeWorker, EncodeWorker
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """An event that the core would not act on, and why: for the host to log. It is sent to nobody."""
+
+    sender: RequestId | WorkerId
+    reason: str
+
+
+Event = FromGateway | FromWorker
+Decision = ToGateway | ToWorker | Refused
+
+
+class Core:
+    """All of the scheduler but its sockets and its clock. One writer: calls must not overlap.
+
+    `now` is in seconds on any clock; only its advance counts. A step back counts as no time at all, so that deadlines
+    neither fire early nor wait until the old time has come round again.
+    """
+
+    def __init__(self, config: SchedulerConfig, placement: Placement = LEAST_PREDICTED_FINISH) -> None:
+        self._config = config
+        self._counters = new_counters()
+        self._workers = WorkerTable(config.look_ahead)
+        self._directory = Directory(config.cached_items)
+        self._encodes = Encodes(self._workers.encoders, placement, self._counters)
+        self._admission = Admission(self._workers, placement)
+        self._life = Lifecycle(config, self._workers, self._directory, self._encodes, self._admission, self._counters)
+        self._time = 0.0  # the core's own time: the sum of all advances of `now`
+        self._last_now: float | None = None
+        self._answers: list[Decision] = []
+
+    def handle(self, event: Event, now: float) -> list[Decision]:
+        """The decisions that follow from one event."""
+        self._pass_time(now)
+        match event:
+            case Submit():
+                self._submit(event)
+            case EncodeDone():
+                self._encode_done(event)
+            case EncodeFailed():
+                self._encode_failed(event)
+            case DecodeDone():
+                self._decode_done(event)
+            case DecodeFailed():
+                self._decode_failed(event)
+            case Cancel():
+                self._cancel(event)
+            case AskStatus():
+                self._answers.append(self.status(event.request, now))
+            case Register():
+                self._register(event)
+            case Heartbeat():
+                if not self._workers.heard(event.worker, self._time):
+                    self._answers.append(Unknown(event.worker))
+            case Lost():
+                self._lost(event.worker, event.reason)
+            case Evicted():
+                self._evicted(event)
+        return self._settle()
+
+    def tick(self, now: float) -> list[Decision]:
+        """The decisions that follow from the passing of time: deadlines, and workers that have fallen silent."""
+        self._pass_time(now)
+        self._life.expire(self._time)
+        for worker in self._workers.silent_since(self._time - self._config.heartbeat_timeout_s):
+            self._lost(worker, f"not heard of for {self._config.heartbeat_timeout_s} s")
+        return self._settle()
+
+    def status(self, request: RequestId, now: float) -> Status:
+        """A snapshot as of `now`, as the answer to `request`."""
+        self._pass_time(now)
+        return Status(
+            request,
+            ready=self._workers.split_lives or self._workers.whole_lives,
+            workers=tuple(self._worker_status(worker) for worker in self._workers),
+            encoding=len(self._life.encoding),
+            withheld=len(self._admission),
+            decoding=len(self._life.decoding),
+            counters=dict(self._counters),
+        )
+
+    def check_integrity(self) -> None:
+        """Holds all books against each other. For tests and the simulator: it scans everything.
+
+        Raises:
+            AssertionError: they do not agree; the message says which.
+        """
+        for part in (self._workers, self._directory, self._encodes, self._admission, self._life):
+            part.check_integrity()
+        submitted = ended(self._counters) + len(self._life.live)
+        assert self._counters["submitted"] == submitted, "a request has ended twice, or never"
+        held = [request for worker in self._workers.all_decoders() for request in worker.running]
+        decoding = self._life.decoding.keys() - self._life.orphans.keys()
+        assert sorted(held) == sorted(decoding), "a request holds a credit and does not decode, or the other way round"
+        assert not any(uuid in self._directory for uuid in self._encodes), "an item is encoded that an encoder holds"
+        holders = set(self._directory.workers())
+        assert holders <= self._workers.encoders.keys(), "an embedding is said to lie on a worker that is gone"
+
+    # -- gateways ------------------------------------------------------------------------------------------------
+
+    def _submit(self, event: Submit) -> None:
+        if event.request in self._life.live:
+            # No Reject: under this id it would end the request that lives.
+            self._refuse(event.request, "a request of this id is under way")
+            return
+        self._counters["submitted"] += 1
+        has_items = bool(event.items)
+        if not 0 < event.deadline_s < math.inf:
+            self._life.reject(event.request, RejectReason.DEADLINE, f"deadline_s is {event.deadline_s}")
+        elif not self._workers.ever_suited(has_items):
+            self._life.reject(event.request, RejectReason.NO_WORKER, "no worker that could take it has registered")
+        elif self._life.withheld >= self._config.queue_limit:
+            wait = retry_after_s(self._workers, self._life.owed_output, has_items)
+            self._life.reject(
+                event.request, RejectReason.QUEUE_FULL, f"{self._life.withheld} requests wait already", wait
+            )
+        else:
+            self._life.admit(event, self._time)
+
+    def _encode_done(self, event: EncodeDone) -> None:
+        """Also takes the result of an encode whose request has ended: it was paid for."""
+        embedding = event.embedding
+        owed = self._encodes.settle_owed(event.request, event.worker, embedding.uuid)
+        if owed or event.worker not in self._workers.encoders or embedding.uuid in self._directory:
+            self._counters["stale"] += 1
+            return
+        waiters = self._encodes.finish(event)
+        self._life.landed(self._directory.put(event.worker, embedding, waiters))
+
+    def _encode_failed(self, event: EncodeFailed) -> None:
+        owed = self._encodes.settle_owed(event.request, event.worker, event.uuid)
+        job = None if owed else self._encodes.posted(event.request, event.worker, event.uuid)
+        if job is None:
+            self._counters["stale"] += 1
+        elif event.retryable:
+            self._encodes.take_failed(job)
+            self._life.encode_failed(job.uuid, job.waiters, event.reason)
+            self._encodes.retry(job)
+        else:
+            for waiter in self._encodes.end(job.uuid):
+                self._life.fail(self._life.live[waiter], RejectReason.BAD_ITEM, f"item {job.uuid}: {event.reason}")
+
+    def _decode_done(self, event: DecodeDone) -> None:
+        request = self._life.decoding.get(event.request)
+        if request is None or request.decoder is None or request.decoder.id != event.worker:
+            self._counters["stale"] += 1
+            return
+        request.decoder.learn(request.id, event.output_tokens, event.seconds)
+        self._life.finish(request)
+
+    def _decode_failed(self, event: DecodeFailed) -> None:
+        request = self._life.decoding.get(event.request)
+        if request is None or request.decoder is None or request.decoder.id != event.worker:
+            self._counters["stale"] += 1
+            return
+        handed = [request.entries[uuid] for uuid in dict.fromkeys(event.lost) if uuid in request.entries]
+        self._life.lose([entry for entry in handed if self._directory.is_current(entry)])
+        if not event.retryable:
+            self._life.fail(request, RejectReason.DECODE, event.reason)
+            return
+        if not event.lost:  # else the decoder is not at fault
+            request.decode_failed_on.add(event.worker)
+        self._life.retry_decode(request, event.reason)
+
+    def _cancel(self, event: Cancel) -> None:
+        request = self._life.live.get(event.request)
+        if request is not None:  # else it has ended meanwhile, which is nobody's mistake
+            self._life.cancel(request)
+
+    # -- workers -------------------------------------------------------------------------------------------------
+
+    def _register(self, event: Register) -> None:
+        self._lost(event.worker, "its engine was started anew")
+        reason = fault(event)
+        if reason is not None:
+            self._refuse(event.worker, reason)
+            return
+        if isinstance(self._workers.add(event, self._time), EncodeWorker):
+            self._encodes.rebalance()
+        self._reroute()
+
+    def _lost(self, worker_id: WorkerId, reason: str) -> None:
+        worker = self._workers.get(worker_id)
+        if worker is None:
+            return
+        self._counters["workers_lost"] += 1
+        self._workers.remove(worker)
+        if isinstance(worker, EncodeWorker):
+            self._encoder_lost(worker, reason)
+        else:
+            self._life.orphan(worker)
+        self._reroute()
+
+    def _encoder_lost(self, encoder: EncodeWorker, reason: str) -> None:
+        ran, withheld = self._encodes.take_all(encoder)
+        for job in ran:
+            self._life.encode_failed(job.uuid, job.waiters, f"{encoder.id} was lost: {reason}")
+        self._life.lose(self._directory.entries_of(encoder.id))
+        for job in ran:
+            self._encodes.retry(job)
+        for job in withheld:
+            self._encodes.place(job)
+
+    def _evicted(self, event: Evicted) -> None:
+        for key in event.keys:
+            self._life.lose(self._directory.entries_under(event.worker, key))
+
+    def _reroute(self) -> None:
+        """Sends image requests that wait for an arrangement that is gone to the one that lives, now workers changed."""
+        self._admission.wake()
+        if self._workers.split_lives:
+            for request in self._admission.without_embeddings():
+                self._life.seek(request)
+        elif self._workers.whole_lives:
+            for waiter in self._encodes.stranded():
+                self._life.seek(self._life.live[waiter])
+
+    # -- decisions -----------------------------------------------------------------------------------------------
+
+    def _settle(self) -> list[Decision]:
+        """Hands out whatever has a credit now. The only place that does, so no transition meets a half-made other."""
+        out = [*self._answers, *self._life.rejects]
+        self._answers.clear()
+        self._life.rejects.clear()
+        while (pick := self._admission.next()) is not None:
+            out.append(self._life.hand_out(*pick))
+        out.extend(self._encodes.hand_out())
+        return out
+
+    def _refuse(self, sender: RequestId | WorkerId, reason: str) -> None:
+        self._counters["refused"] += 1
+        self._answers.append(Refused(sender, reason))
+
+    def _pass_time(self, now: float) -> None:
+        if self._last_now is not None:
+            self._time += max(now - self._last_now, 0.0)
+        self._last_now = now
+
+    def _worker_status(self, worker: EncodeWorker | DecodeWorker) -> WorkerStatus:
+        return WorkerStatus(
+            worker.id,
+            worker.role,
+            worker.node,
+            worker.url,
+            running=len(worker.running),
+            waiting=len(worker.waiting) if isinstance(worker, EncodeWorker) else 0,
+            slots=worker.slots,
+            kv_tokens=worker.kv_tokens,
+            tokens_per_s=worker.rate.tokens_per_s,
+            held=self._directory.held_by(worker.id),
+        )

@@ -1,0 +1,163 @@
+"""The encodes under way: one job an item, shared by every request that waits for it, queued at an encoder.
+
+Owns the jobs and their queues; the requests behind them are ids here, and what a finished or failed encode means to
+them is decided by `scheduler.core`. Imports only `chiasm.{nouns,messages}`, the standard library and its neighbours.
+"""
+
+from collections.abc import Iterable, Iterator
+
+from chiasm.messages import Encode, EncodeDone
+from chiasm.nouns import Item, ItemUuid, RequestId, WorkerId
+from scheduler.placement import Placement, elsewhere
+from scheduler.workers import EncodeJob, EncodeWorker
+
+
+class Encodes:
+    """Jobs by item. Each is in exactly one place: running at an encoder, withheld for one, or unplaced without any."""
+
+    def __init__(self, encoders: dict[WorkerId, EncodeWorker], placement: Placement, counters: dict[str, int]) -> None:
+        self._encoders = encoders
+        self._placement = placement
+        self._counters = counters
+        self._jobs: dict[ItemUuid, EncodeJob] = {}
+        self._unplaced: dict[ItemUuid, EncodeJob] = {}
+        self._due: dict[EncodeWorker, None] = {}  # encoders that may have both a credit and a withheld job
+        self._arrivals = 0
+
+    def __contains__(self, uuid: ItemUuid) -> bool:
+        return uuid in self._jobs
+
+    def __iter__(self) -> Iterator[ItemUuid]:
+        return iter(self._jobs)
+
+    def want(self, request: RequestId, item: Item) -> None:
+        """Makes `request` wait for an item that nobody holds: joins its encode, or queues a new one."""
+        job = self._jobs.get(item.uuid)
+        if job is None:
+            self._arrivals += 1
+            job = self._jobs[item.uuid] = EncodeJob(item.uuid, max(item.tokens, 1), self._arrivals)
+            job.waiters[request] = None
+            self.place(job)
+        else:
+            self._counters["encode_shared"] += 1
+            job.waiters[request] = None
+
+    def leave(self, request: RequestId, uuid: ItemUuid) -> None:
+        """Ends the wait of `request`, whose gateway drops what it has posted for it."""
+        job = self._jobs.get(uuid)
+        if job is None:
+            return
+        del job.waiters[request]
+        if not job.waiters:
+            self._forget(job)
+        elif job.carrier == request and job.encoder is not None:
+            job.encoder.put_back(job)  # and out again at once, on behalf of the next that waits
+            self._due[job.encoder] = None
+
+    def settle_owed(self, request: RequestId, worker: WorkerId, uuid: ItemUuid) -> bool:
+        """Is this the report that is still owed about a posting to a lost engine? Then it is owed no longer."""
+        job = self._jobs.get(uuid)
+        if job is None or (request, worker) not in job.owed:
+            return False
+        job.owed.remove((request, worker))
+        return True
+
+    def posted(self, request: RequestId, worker: WorkerId, uuid: ItemUuid) -> EncodeJob | None:
+        """The job that runs at `worker` on behalf of `request`; None for one that does so no longer, or never did."""
+        job = self._jobs.get(uuid)
+        if job is None or job.encoder is None or (job.carrier, job.encoder.id) != (request, worker):
+            return None
+        return job
+
+    def finish(self, event: EncodeDone) -> list[RequestId]:
+        """Ends the job of an item that is encoded now, whoever encoded it. Returns the requests that waited."""
+        job = self.posted(event.request, event.worker, event.embedding.uuid)
+        if job is not None and job.encoder is not None:
+            job.encoder.learn(job, event.embedding.shape[0], event.seconds)
+        return self.end(event.embedding.uuid)
+
+    def end(self, uuid: ItemUuid) -> list[RequestId]:
+        """Ends the job of an item, if there is one. Returns the requests that waited."""
+        job = self._jobs.get(uuid)
+        if job is None:
+            return []
+        self._forget(job)
+        return list(job.waiters)
+
+    def take_failed(self, job: EncodeJob) -> None:
+        """Takes a running job from the encoder that failed at it; `place` gives it to another one."""
+        if job.encoder is not None:
+            job.failed_on.add(job.encoder.id)
+            self._take(job)
+
+    def take_all(self, encoder: EncodeWorker) -> tuple[list[EncodeJob], list[EncodeJob]]:
+        """Takes every job from an encoder that is lost: those that ran there, and those withheld for it."""
+        ran, withheld = list(encoder.running.values()), list(encoder.waiting.values())
+        for job in ran:
+            if job.carrier is not None:
+                job.owed.add((job.carrier, encoder.id))
+        for job in (*ran, *withheld):
+            self._take(job)
+        self._due.pop(encoder, None)
+        return ran, withheld
+
+    def retry(self, job: EncodeJob) -> None:
+        """Places a job that has failed, if anybody still waits for it."""
+        if job.waiters:
+            self._counters["encode_retries"] += 1
+            self.place(job)
+
+    def place(self, job: EncodeJob) -> None:
+        """Queues a job that is nowhere at the encoder that suits it best; nothing if nobody waits for it any more."""
+        if not job.waiters:
+            return
+        if not self._encoders:
+            self._unplaced[job.uuid] = job
+            return
+        encoder = self._placement.encoder(job.tokens, elsewhere(self._encoders.values(), job.failed_on))
+        encoder.append(job)
+        self._due[encoder] = None
+
+    def rebalance(self) -> None:
+        """Places everything withheld anew, oldest first: an encoder that was added would never share the backlog."""
+        withheld = [job for encoder in self._encoders.values() for job in encoder.waiting.values()]
+        jobs = sorted((*withheld, *self._unplaced.values()), key=lambda job: job.arrival)
+        for job in jobs:
+            self._take(job)
+        for job in jobs:
+            self.place(job)
+
+    def stranded(self) -> Iterable[RequestId]:
+        """The requests that wait for an encode while no encoder is registered."""
+        return dict.fromkeys(request for job in self._unplaced.values() for request in job.waiters)
+
+    def hand_out(self) -> Iterator[Encode]:
+        """Fills every encoder whose credits or queue have changed."""
+        for encoder in self._due:
+            while (job := encoder.start_next()) is not None and job.carrier is not None:
+                self._counters["encodes"] += 1
+                yield Encode(job.carrier, job.uuid, encoder.id, encoder.url)
+        self._due.clear()
+
+    def _take(self, job: EncodeJob) -> None:
+        if job.encoder is None:
+            self._unplaced.pop(job.uuid, None)
+        else:
+            self._due[job.encoder] = None
+            job.encoder.remove(job)
+
+    def _forget(self, job: EncodeJob) -> None:
+        self._take(job)
+        del self._jobs[job.uuid]
+
+    def check_integrity(self) -> None:
+        """Raises AssertionError where a job is in no place or in two, or where an encoder idles beside its queue."""
+        placed = [job for encoder in self._encoders.values() for job in (encoder.running | encoder.waiting).values()]
+        everywhere = [job.uuid for job in (*placed, *self._unplaced.values())]
+        assert sorted(everywhere) == sorted(self._jobs), "an encode has leaked"
+        assert not (self._unplaced and self._encoders), "an encode is unplaced beside an encoder"
+        for job in self._jobs.values():
+            assert job.waiters, "an encode that nobody waits for"
+            assert job.carrier is None or job.carrier in job.waiters, "an encode is carried by one who does not wait"
+        for encoder in self._encoders.values():
+            assert not encoder.waiting or len(encoder.running) == encoder.credits, "an encode waits beside a credit"

@@ -1,0 +1,348 @@
+"""A whole gateway on a real port between scripted neighbours: engines over real HTTP, and a scheduler behind the link's
+channel.
+"""
+
+import asyncio
+import base64
+import contextlib
+import io
+import json
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import ClientSession, web
+from PIL import Image
+
+from chiasm.config import GatewayConfig
+from chiasm.gateway.app import ServingFacts, make_app, start_gateway
+from chiasm.gateway.link import SchedulerLink
+from chiasm.messages import (
+    AskStatus,
+    Decode,
+    DecodeFailed,
+    Encode,
+    EncodeDone,
+    EncodeFailed,
+    Reject,
+    RejectReason,
+    Status,
+    Submit,
+    WorkerStatus,
+)
+from chiasm.nouns import Role
+
+TOKEN = "cluster-token"
+FACTS = ServingFacts(
+    model="demo",
+    model_revision="r1",
+    cache_scope="shared",
+    pixels_per_token=784,
+    max_model_len=4096,
+    created=1_700_000_000,
+)
+PATIENCE_S = 10.0
+
+
+def png(color: str = "red", size: tuple[int, int] = (56, 28)) -> bytes:
+    return encoded(color, size, "PNG")
+
+
+def encoded(color: str, size: tuple[int, int], kind: str) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", size, color).save(buffer, kind)
+    return buffer.getvalue()
+
+
+def data_url(data: bytes, kind: str = "png") -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def image_part(url: str) -> dict[str, Any]:
+    return {"type": "image_url", "image_url": {"url": url}}
+
+
+def chat_body(*urls: str, text: str = "what is this?", **extra: Any) -> dict[str, Any]:
+    content = [*map(image_part, urls), {"type": "text", "text": text}]
+    return {"model": "demo", "messages": [{"role": "user", "content": content if urls else text}], **extra}
+
+
+def events(*payloads: Any, done: bool = True) -> bytes:
+    lines = [f"data: {json.dumps(payload)}\n\n" for payload in payloads]
+    return "".join([*lines, "data: [DONE]\n\n"] if done else lines).encode()
+
+
+def chunk(content: str, **more: Any) -> dict[str, Any]:
+    choice = {"index": 0, "delta": {"content": content}, "finish_reason": None}
+    return {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "demo", "choices": [choice], **more}
+
+
+OPENING = {**chunk(""), "choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}, "logprobs": None}]}
+ERROR = {"error": {"message": "Internal server error", "type": "InternalServerError", "param": None, "code": 500}}
+USAGE = {**chunk(""), "choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 12}}
+
+Behaviour = Callable[[web.Request, dict[str, Any]], Awaitable[web.StreamResponse]]
+
+
+@dataclass
+class Call:
+    path: str
+    headers: Mapping[str, str]
+    body: dict[str, Any]
+
+
+@dataclass
+class FakeEngine:
+    """Answers calls with `behaviours` in turn, and with `usual` when there are none left."""
+
+    usual: Behaviour
+    behaviours: list[Behaviour] = field(default_factory=list)
+    calls: list[Call] = field(default_factory=list)
+    failures: list[dict[str, str]] = field(default_factory=list)
+    report: bytes | None = None  # instead of the failures
+    transfers_asked: list[str] = field(default_factory=list)
+    aborted: asyncio.Event = field(default_factory=asyncio.Event)
+    url: str = ""
+
+    async def start(self) -> None:
+        app = web.Application(client_max_size=64 << 20)
+        app.add_routes(
+            [
+                web.post("/v1/chat/completions", self._handle),
+                web.post("/v1/completions", self._handle),
+                web.get("/v1/chiasm/transfers/{request}", self._transfers),
+            ]
+        )
+        self.runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
+        await self.runner.setup()
+        await web.TCPSite(self.runner, "127.0.0.1", 0).start()
+        self.url = f"http://127.0.0.1:{self.runner.addresses[0][1]}"
+
+    async def stop(self) -> None:
+        await self.runner.cleanup()
+
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
+        body = await request.json()
+        self.calls.append(Call(request.path, request.headers, body))
+        behaviour = self.behaviours.pop(0) if self.behaviours else self.usual
+        try:
+            return await behaviour(request, body)
+        except asyncio.CancelledError:
+            self.aborted.set()
+            raise
+
+    async def _transfers(self, request: web.Request) -> web.Response:
+        assert request.headers["Authorization"] == f"Bearer {TOKEN}"
+        self.transfers_asked.append(request.match_info["request"])
+        if self.report is not None:
+            return web.Response(body=self.report)
+        return web.json_response({"request": request.match_info["request"], "failed": self.failures})
+
+
+async def encodes(request: web.Request, body: dict[str, Any]) -> web.Response:
+    [part] = body["messages"][0]["content"]
+    entry = {
+        "item_indices": [0],
+        "metadata": {"image_grid_thw": [1, 2, 4]},
+        "endpoint": "tcp://127.0.0.1:5555",
+        "shape": [2, 64],
+        "dtype": "float32",
+    }
+    return web.json_response({"id": "x", "choices": [], "ec_transfer_params": {f"key-{part['uuid'][:8]}": entry}})
+
+
+async def answers(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+    if body.get("stream"):
+        return await replies_stream(events(OPENING, chunk("he"), chunk("llo"), USAGE))(request, body)
+    usage = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
+    if request.path == "/v1/completions":
+        choices: list[dict[str, Any]] = [{"index": 0, "text": "hello", "finish_reason": "stop"}]
+        kind = "text_completion"
+    else:
+        message = {"role": "assistant", "content": "hello"}
+        choices = [{"index": 0, "message": message, "finish_reason": "stop"}]
+        kind = "chat.completion"
+    return web.json_response(
+        {"id": "c", "object": kind, "created": 1, "model": "demo", "choices": choices, "usage": usage}
+    )
+
+
+def replies(status: int, content: Any) -> Behaviour:
+    async def behaviour(request: web.Request, body: dict[str, Any]) -> web.Response:
+        return web.json_response(content, status=status)
+
+    return behaviour
+
+
+def replies_stream(
+    *pieces: bytes, cut: bool = False, then: asyncio.Event | None = None, last: bytes = b""
+) -> Behaviour:
+    """Sends the pieces one by one; then waits for an event, sends the last one, or has the connection cut."""
+
+    async def behaviour(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
+        await response.prepare(request)
+        for piece in pieces:
+            await response.write(piece)
+            await asyncio.sleep(0)
+        if then is not None:
+            await then.wait()
+        await response.write(last)
+        if cut:
+            assert request.transport is not None
+            request.transport.close()
+        return response
+
+    return behaviour
+
+
+async def hangs_up(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+    assert request.transport is not None
+    request.transport.close()
+    return web.Response()
+
+
+def hangs(seen: asyncio.Event) -> Behaviour:
+    async def behaviour(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+        seen.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    return behaviour
+
+
+class FakeScheduler:
+    """The far end of the link's channel. Decides like the real one in miniature: every encode on the first encoder,
+    retries on the next; `decide` may be replaced.
+    """
+
+    def __init__(self, encoders: list[FakeEngine], decoders: list[FakeEngine]) -> None:
+        self.encoders = encoders
+        self.decoders = decoders
+        self.role = Role.DECODER
+        self.ready = True
+        self.workers: tuple[WorkerStatus, ...] = ()
+        self.sent: list[Any] = []
+        self.decide: Callable[[Any], list[Any]] = self.usual
+        self.attempts_allowed = 3
+        self._news = asyncio.Condition()
+        self._inbox: asyncio.Queue[Any] = asyncio.Queue()
+        self._submits: dict[str, Submit] = {}
+        self._held: dict[str, Any] = {}
+        self._attempts: dict[tuple[type, str], int] = defaultdict(int)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def send(self, message: Any) -> None:
+        self.sent.append(message)
+        for decision in self.decide(message):
+            self._inbox.put_nowait(decision)
+        task = asyncio.ensure_future(self._tell())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def receive(self) -> Any:
+        return await self._inbox.get()
+
+    def push(self, *decisions: Any) -> None:
+        for decision in decisions:
+            self._inbox.put_nowait(decision)
+
+    def of(self, kind: type) -> list[Any]:
+        return [message for message in self.sent if isinstance(message, kind)]
+
+    async def wait_for(self, kind: type, count: int = 1) -> Any:
+        async with asyncio.timeout(PATIENCE_S), self._news:
+            await self._news.wait_for(lambda: len(self.of(kind)) >= count)
+        return self.of(kind)[count - 1]
+
+    async def _tell(self) -> None:
+        async with self._news:
+            self._news.notify_all()
+
+    def usual(self, message: Any) -> list[Any]:
+        match message:
+            case Submit():
+                self._submits[message.request] = message
+                return self._advance(message.request)
+            case EncodeDone():
+                self._held[message.embedding.uuid] = message.embedding
+                return self._advance(message.request, encode=False)
+            case EncodeFailed(request=request):
+                if not message.retryable:
+                    return [Reject(request, RejectReason.BAD_ITEM, message.reason)]
+                return self._again(message)
+            case DecodeFailed(request=request):
+                if not message.retryable:
+                    return [Reject(request, RejectReason.DECODE, message.reason)]
+                for uuid in message.lost:
+                    self._held.pop(uuid, None)
+                return self._again(message)
+            case AskStatus(request=request):
+                return [Status(request, self.ready, self.workers, 0, 0, 0, {"submitted": len(self._submits)})]
+        return []
+
+    def _again(self, failed: EncodeFailed | DecodeFailed) -> list[Any]:
+        self._attempts[type(failed), failed.request] += 1
+        if self._attempts[type(failed), failed.request] >= self.attempts_allowed:
+            return [Reject(failed.request, RejectReason.ATTEMPTS, failed.reason)]
+        return self._advance(failed.request)
+
+    def _advance(self, request: Any, encode: bool = True) -> list[Any]:
+        uuids = list(dict.fromkeys(item.uuid for item in self._submits[request].items))
+        if self.role is Role.DECODER and (missing := [uuid for uuid in uuids if uuid not in self._held]):
+            index = self._attempts[EncodeFailed, request] % len(self.encoders)
+            url = self.encoders[index].url
+            return [Encode(request, uuid, f"encoder-{index}", url) for uuid in missing] if encode else []
+        embeddings = tuple(self._held[uuid] for uuid in uuids) if self.role is Role.DECODER else ()
+        index = self._attempts[DecodeFailed, request] % len(self.decoders)
+        return [Decode(request, f"decoder-{index}", self.role, self.decoders[index].url, embeddings)]
+
+
+@contextlib.asynccontextmanager
+async def running(*engines: FakeEngine) -> Any:
+    for engine in engines:
+        await engine.start()
+    try:
+        yield
+    finally:
+        for engine in engines:
+            await engine.stop()
+
+
+@dataclass
+class Cluster:
+    scheduler: FakeScheduler
+    encoders: list[FakeEngine]
+    decoders: list[FakeEngine]
+    url: str
+    client: ClientSession
+
+    async def chat(self, body: Any) -> tuple[int, Any, Any]:
+        """Status, JSON and headers of one chat request."""
+        async with self.client.post("/v1/chat/completions", json=body) as answer:
+            return answer.status, await answer.json(), answer.headers
+
+    async def stream(self, body: Any) -> tuple[int, bytes]:
+        async with self.client.post("/v1/chat/completions", json=body | {"stream": True}) as answer:
+            return answer.status, await answer.read()
+
+    async def metrics(self) -> str:
+        async with self.client.get("/metrics") as answer:
+            return await answer.text()
+
+
+@contextlib.asynccontextmanager
+async def a_cluster(**config: Any) -> AsyncIterator[Cluster]:
+    encoders = [FakeEngine(encodes), FakeEngine(encodes)]
+    decoders = [FakeEngine(answers), FakeEngine(answers)]
+    async with running(*encoders, *decoders):
+        scheduler = FakeScheduler(encoders, decoders)
+        settings = GatewayConfig(port=0, **config)
+        runner = await start_gateway(make_app(FACTS, settings, SchedulerLink(scheduler), TOKEN), settings)
+        url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        try:
+            async with ClientSession(url) as client:
+                yield Cluster(scheduler, encoders, decoders, url, client)
+        finally:
+            await runner.cleanup()

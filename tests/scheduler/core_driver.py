@@ -1,0 +1,118 @@
+"""Drives a core in few words, and checks its integrity after every step."""
+
+from chiasm.config import SchedulerConfig
+from chiasm.messages import (
+    Cancel,
+    Decode,
+    DecodeDone,
+    DecodeFailed,
+    Encode,
+    EncodeDone,
+    EncodeFailed,
+    Evicted,
+    Heartbeat,
+    Lost,
+    Register,
+    Reject,
+    RejectReason,
+    Status,
+    Submit,
+)
+from chiasm.nouns import Embedding, Item, ItemUuid, RequestId, Role, WorkerId
+from scheduler.core import Core, Decision, Event
+
+
+def embedding(uuid: str, worker: str, tokens: int = 100, key: str | None = None) -> Embedding:
+    return Embedding(ItemUuid(uuid), key or f"key-{uuid}", "image", {}, f"tcp://{worker}", (tokens, 8), "bfloat16")
+
+
+def register(
+    worker: str, role: Role, slots: int = 1, kv: int = 1000, rate: float = 100.0, protocol: int = 1
+) -> Register:
+    return Register(WorkerId(worker), role, "node", f"http://{worker}", slots, kv, rate, protocol)
+
+
+class Driver:
+    """A core without look-ahead (unless told otherwise) and a clock that moves only when told."""
+
+    def __init__(self, **config: float) -> None:
+        self.config = SchedulerConfig.model_validate({"look_ahead": 0} | config)
+        self.core = Core(self.config)
+        self.now = 1000.0
+
+    def do(self, event: Event) -> list[Decision]:
+        decisions = self.core.handle(event, self.now)
+        self.core.check_integrity()
+        return decisions
+
+    def tick(self, seconds: float = 0.0) -> list[Decision]:
+        self.now += seconds
+        decisions = self.core.tick(self.now)
+        self.core.check_integrity()
+        return decisions
+
+    def encoder(self, worker: str, slots: int = 1, rate: float = 100.0) -> list[Decision]:
+        return self.do(register(worker, Role.ENCODER, slots, 0, rate))
+
+    def decoder(
+        self, worker: str, slots: int = 1, kv: int = 1000, rate: float = 100.0, role: Role = Role.DECODER
+    ) -> list[Decision]:
+        return self.do(register(worker, role, slots, kv, rate))
+
+    def submit(
+        self, request: str, *uuids: str, tokens: int = 100, text: int = 10, output: int = 10, deadline: float = 60.0
+    ) -> list[Decision]:
+        items = tuple(Item(ItemUuid(uuid), "image", tokens) for uuid in uuids)
+        return self.do(Submit(RequestId(request), items, text, output, deadline))
+
+    def encoded(
+        self, request: str, worker: str, uuid: str, tokens: int = 100, seconds: float = 1.0, key: str | None = None
+    ) -> list[Decision]:
+        return self.do(EncodeDone(RequestId(request), WorkerId(worker), embedding(uuid, worker, tokens, key), seconds))
+
+    def encode_failed(self, request: str, worker: str, uuid: str, retryable: bool = True) -> list[Decision]:
+        return self.do(EncodeFailed(RequestId(request), WorkerId(worker), ItemUuid(uuid), "it broke", retryable))
+
+    def decoded(self, request: str, worker: str, output: int = 10, seconds: float = 1.0) -> list[Decision]:
+        return self.do(DecodeDone(RequestId(request), WorkerId(worker), output, seconds))
+
+    def decode_failed(self, request: str, worker: str, *lost: str, retryable: bool = True) -> list[Decision]:
+        uuids = tuple(ItemUuid(uuid) for uuid in lost)
+        return self.do(DecodeFailed(RequestId(request), WorkerId(worker), "it broke", retryable, uuids))
+
+    def cancel(self, request: str) -> list[Decision]:
+        return self.do(Cancel(RequestId(request)))
+
+    def lost(self, worker: str) -> list[Decision]:
+        return self.do(Lost(WorkerId(worker), "it died"))
+
+    def evicted(self, worker: str, *keys: str) -> list[Decision]:
+        return self.do(Evicted(WorkerId(worker), keys))
+
+    def heartbeat(self, worker: str) -> list[Decision]:
+        return self.do(Heartbeat(WorkerId(worker)))
+
+    @property
+    def status(self) -> Status:
+        return self.core.status(RequestId("status"), self.now)
+
+    def count(self, counter: str) -> int:
+        return self.status.counters[counter]
+
+    def running(self, worker: str) -> int:
+        return next(one.running for one in self.status.workers if one.worker == worker)
+
+
+def encode(request: str, uuid: str, worker: str) -> Encode:
+    return Encode(RequestId(request), ItemUuid(uuid), WorkerId(worker), f"http://{worker}")
+
+
+def decode(request: str, worker: str, *held: tuple[str, str], role: Role = Role.DECODER) -> Decode:
+    """`held` are pairs of an item and the encoder that has its embedding."""
+    embeddings = tuple(embedding(uuid, encoder) for uuid, encoder in held)
+    return Decode(RequestId(request), WorkerId(worker), role, f"http://{worker}", embeddings)
+
+
+def rejected(decisions: list[Decision]) -> list[tuple[str, RejectReason]]:
+    """The Rejects among them, as (request, reason)."""
+    return [(one.request, one.reason) for one in decisions if isinstance(one, Reject)]

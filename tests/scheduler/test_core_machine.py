@@ -1,0 +1,266 @@
+"""Arbitrary interleavings of everything that gateways, workers and clocks can do, right or wrong, early or late."""
+
+from core_driver import Driver, embedding, register
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+
+from chiasm.config import SchedulerConfig
+from chiasm.messages import (
+    Cancel,
+    Decode,
+    DecodeDone,
+    DecodeFailed,
+    Encode,
+    EncodeDone,
+    EncodeFailed,
+    Evicted,
+    Heartbeat,
+    Lost,
+    Reject,
+    Submit,
+    Unknown,
+)
+from chiasm.nouns import Item, ItemUuid, RequestId, Role, WorkerId
+from scheduler.core import Core, Decision, Event, Refused
+
+REQUESTS = st.sampled_from([RequestId(f"r{n}") for n in range(30)])
+UUIDS = st.sampled_from([ItemUuid(f"u{n}") for n in range(5)])
+WORKERS = {
+    WorkerId("e0"): Role.ENCODER,
+    WorkerId("e1"): Role.ENCODER,
+    WorkerId("d0"): Role.DECODER,
+    WorkerId("d1"): Role.DECODER,
+    WorkerId("t0"): Role.TEXT,
+    WorkerId("w0"): Role.WHOLE,
+}
+SPLIT = ("e0", "d0", "d1")
+ANY_WORKER = st.sampled_from(list(WORKERS))
+Report = EncodeDone | EncodeFailed | DecodeDone | DecodeFailed
+
+
+class CoreMachine(RuleBasedStateMachine):
+    """Plays all gateways and all workers, and keeps its own account of what may be true."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.config = SchedulerConfig(queue_limit=6, max_attempts=2, look_ahead=1, cached_items=3)
+        self.core = Core(self.config)
+        self.now = 0.0
+        self.history: list[tuple[Event | None, float, list[Decision]]] = []
+        self.live: set[RequestId] = set()
+        self.alive: dict[WorkerId, Role] = {}
+        self.held: set[tuple[str, ItemUuid]] = set()  # what decoders may be told to fetch
+        self.posted: list[Encode | Decode] = []  # not yet reported on
+        self.reported: list[Report] = []
+        self.done = 0
+        self.fresh = 0
+
+    # -- one step ------------------------------------------------------------------------------------------------
+
+    def step(self, event: Event | None) -> list[Decision]:
+        """None is a tick."""
+        decisions = self.core.tick(self.now) if event is None else self.core.handle(event, self.now)
+        self.history.append((event, self.now, decisions))
+        self.core.check_integrity()
+        status = self.core.status(RequestId("status"), self.now)
+        self.alive = {worker.worker: worker.role for worker in status.workers}
+        self.held = {(worker, uuid) for worker, uuid in self.held if worker in self.alive}
+        if isinstance(event, DecodeDone) and status.counters["done"] > self.done:
+            self.live.remove(event.request)
+        self.done = status.counters["done"]
+        for decision in decisions:
+            self.observe(decision)
+        assert status.encoding + status.withheld + status.decoding == len(self.live)
+        return decisions
+
+    def observe(self, decision: Decision) -> None:
+        if isinstance(decision, Reject):
+            self.live.remove(decision.request)  # KeyError: a second end
+        elif isinstance(decision, Encode):
+            assert decision.request in self.live
+            assert self.alive[decision.worker] is Role.ENCODER
+            self.posted.append(decision)
+        elif isinstance(decision, Decode):
+            assert decision.request in self.live
+            assert self.alive[decision.worker] is decision.role
+            for one in decision.embeddings:
+                assert (one.endpoint.removeprefix("tcp://"), one.uuid) in self.held, "told to fetch what is gone"
+            self.posted.append(decision)
+        else:
+            assert isinstance(decision, Unknown | Refused)
+
+    # -- gateways ------------------------------------------------------------------------------------------------
+
+    @rule(sizes=st.lists(st.tuples(st.lists(UUIDS, max_size=3), st.integers(0, 60)), min_size=1, max_size=5))
+    def submit_some(self, sizes: list[tuple[list[ItemUuid], int]]) -> None:
+        for uuids, text in sizes:
+            self.fresh += 1
+            self.submit(RequestId(f"r{self.fresh}"), uuids, text, output=10, deadline=1e9)
+
+    @rule(
+        request=REQUESTS,
+        uuids=st.lists(UUIDS, max_size=3),
+        text=st.integers(-1, 60),
+        output=st.integers(-1, 60),
+        deadline=st.sampled_from([1e9, 1e9, 1e9, 5.0, 0.0]),
+    )
+    def submit(self, request: RequestId, uuids: list[ItemUuid], text: int, output: int, deadline: float) -> None:
+        items = tuple(Item(uuid, "image", 10) for uuid in uuids)
+        known = request in self.live
+        full = self.withheld() >= self.config.queue_limit
+        self.live.add(request)
+        decisions = self.step(Submit(request, items, text, output, deadline))
+        assert known == any(isinstance(one, Refused) for one in decisions)
+        assert known or not full or request not in self.live, "admitted beyond the limit"
+
+    def withheld(self) -> int:
+        """Live requests that no live engine holds."""
+        workers = self.core.status(RequestId("status"), self.now).workers
+        return len(self.live) - sum(worker.running for worker in workers if worker.role is not Role.ENCODER)
+
+    @rule(request=REQUESTS)
+    def cancel(self, request: RequestId) -> None:
+        self.live.discard(request)
+        self.step(Cancel(request))
+
+    @precondition(lambda self: self.posted)
+    @rule(at=st.integers(0, 100), outcome=st.sampled_from(["good", "good", "retry", "bad", "lost"]))
+    def answer(self, at: int, outcome: str) -> None:
+        self.report(self.posted.pop(at % len(self.posted)), outcome)
+
+    @precondition(lambda self: self.posted)
+    @rule(most=st.integers(1, 8))
+    def answer_well(self, most: int) -> None:
+        for _ in range(min(most, len(self.posted))):
+            self.report(self.posted.pop(0), "good")
+
+    def report(self, posted: Encode | Decode, outcome: str) -> None:
+        request, worker = posted.request, posted.worker
+        if isinstance(posted, Encode):
+            if outcome == "good":
+                self.deliver(EncodeDone(request, worker, embedding(posted.uuid, worker, 12), 0.5))
+            else:
+                self.deliver(EncodeFailed(request, worker, posted.uuid, "it broke", outcome != "bad"))
+        elif outcome == "good":
+            self.deliver(DecodeDone(request, worker, 5, 0.5))
+        else:
+            lost = tuple(one.uuid for one in posted.embeddings) if outcome == "lost" else ()
+            self.deliver(DecodeFailed(request, worker, "it broke", outcome != "bad", lost))
+
+    def deliver(self, report: Report) -> None:
+        if isinstance(report, EncodeDone) and report.worker in self.alive:
+            self.held.add((report.worker, report.embedding.uuid))
+        self.reported.append(report)
+        self.step(report)
+
+    @precondition(lambda self: self.reported)
+    @rule(at=st.integers(0, 1000))
+    def report_again(self, at: int) -> None:
+        self.deliver(self.reported[at % len(self.reported)])
+
+    @rule(
+        request=REQUESTS,
+        worker=ANY_WORKER,
+        uuid=UUIDS,
+        kind=st.integers(0, 3),
+        retryable=st.booleans(),
+        good=st.booleans(),
+    )
+    def report_at_random(
+        self, request: RequestId, worker: WorkerId, uuid: ItemUuid, kind: int, retryable: bool, good: bool
+    ) -> None:
+        reports: tuple[Report, ...] = (
+            EncodeDone(request, worker, embedding(uuid, worker), -1.0),
+            EncodeFailed(request, worker, uuid, "it broke", retryable),
+            DecodeDone(request, worker, 0, 0.0),
+            DecodeFailed(request, worker, "it broke", retryable, (uuid,) if good else ()),
+        )
+        self.deliver(reports[kind])
+
+    # -- workers and time ----------------------------------------------------------------------------------------
+
+    @initialize(workers=st.sampled_from([SPLIT, SPLIT, tuple(WORKERS), ("w0",), ()]))
+    def start(self, workers: tuple[str, ...]) -> None:
+        for worker in workers:
+            self.register(WorkerId(worker), 1)
+
+    @rule(worker=ANY_WORKER, protocol=st.sampled_from([1, 1, 1, 2]))
+    def register(self, worker: WorkerId, protocol: int) -> None:
+        self.held = {(holder, uuid) for holder, uuid in self.held if holder != worker}
+        role = WORKERS[worker]
+        self.step(register(worker, role, slots=1, kv=0 if role is Role.ENCODER else 80, protocol=protocol))
+
+    @rule(worker=ANY_WORKER, dies=st.booleans())
+    def lose_or_hear(self, worker: WorkerId, dies: bool) -> None:
+        if dies:
+            self.step(Lost(worker, "it died"))
+        known = worker in self.alive
+        assert self.step(Heartbeat(worker)) == ([] if known else [Unknown(worker)])
+
+    @rule(worker=ANY_WORKER, uuids=st.lists(UUIDS, min_size=1, max_size=3))
+    def evict(self, worker: WorkerId, uuids: list[ItemUuid]) -> None:
+        self.held -= {(worker, uuid) for uuid in uuids}
+        self.step(Evicted(worker, tuple(f"key-{uuid}" for uuid in uuids)))
+
+    @rule(seconds=st.sampled_from([0.5, 2.0, -1e6, 20.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.now += seconds
+        self.step(None)
+
+    # -- the end -------------------------------------------------------------------------------------------------
+
+    def teardown(self) -> None:
+        self.drain()
+        self.replay()
+
+    def drain(self) -> None:
+        """Once everything works again and everybody answers, nothing that was admitted may be left."""
+        for worker in WORKERS:
+            if worker not in self.alive:
+                self.register(worker, 1)
+        for _ in range(1000):
+            if not self.posted:
+                break
+            self.report(self.posted.pop(0), "good")
+        assert not self.posted
+        assert not self.live
+
+    def replay(self) -> None:
+        core = Core(self.config)
+        for event, now, decisions in self.history:
+            assert (core.tick(now) if event is None else core.handle(event, now)) == decisions
+
+
+TestCoreMachine = CoreMachine.TestCase
+TestCoreMachine.settings = settings(
+    max_examples=80, stateful_step_count=60, deadline=None, suppress_health_check=list(HealthCheck)
+)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    sizes=st.lists(st.integers(1, 150), min_size=1, max_size=30),
+    finishing=st.lists(st.integers(0, 10), min_size=60, max_size=60),
+)
+def test_no_request_overtakes_another_for_the_same_decoder_whatever_their_sizes(
+    sizes: list[int], finishing: list[int]
+) -> None:
+    driver = Driver()
+    driver.decoder("d0", slots=4, kv=100)
+    order: list[str] = []
+    running: list[str] = []
+
+    def note(decisions: list[Decision]) -> None:
+        started = [one.request for one in decisions if isinstance(one, Decode)]
+        order.extend(started)
+        running.extend(started)
+
+    for number, size in enumerate(sizes):
+        note(driver.submit(f"r{number}", text=size, output=0))
+        if running and finishing[number] < 3:
+            note(driver.decoded(running.pop(finishing[number] % len(running)), "d0"))
+    for choice in finishing:
+        if running:
+            note(driver.decoded(running.pop(choice % len(running)), "d0"))
+    assert order == [f"r{number}" for number in range(len(sizes))]

@@ -1,0 +1,36 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chiasm.messages import Submit
+from chiasm.nouns import RequestId
+from scheduler.ordering import RequestHeap
+from scheduler.requests import LiveRequest
+
+
+def request(arrival: int) -> LiveRequest:
+    return LiveRequest.of(Submit(RequestId(f"r{arrival}"), (), 1, 1, 60.0), arrival, now=0.0)
+
+
+def test_the_smallest_priority_comes_first_and_the_older_of_equals() -> None:
+    heap = RequestHeap()
+    for arrival, priority in ((1, 5.0), (2, 3.0), (3, 3.0)):
+        heap.push(request(arrival), priority)
+    first = heap.first()
+    assert first is not None
+    assert first.id == "r2"
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 5)), max_size=200))
+def test_it_agrees_with_a_sorted_list_and_stays_small(steps: list[tuple[bool, int]]) -> None:
+    heap, known, requests = RequestHeap(), set[int](), [request(arrival) for arrival in range(6)]
+    for enter, arrival in steps:
+        if enter and arrival not in known:
+            heap.push(requests[arrival], arrival)
+            known.add(arrival)
+        elif not enter and arrival in known:
+            heap.remove(requests[arrival])
+            known.remove(arrival)
+        first = heap.first() if enter else None  # asks only now and then, so that removed places pile up between
+        assert first is (requests[min(known)] if enter and known else None)
+        assert len(heap) == len(known)
+        heap.check_integrity()
