@@ -2,7 +2,7 @@
 
 import click
 
-from bench.wire import wire
+
 
 
 @click.group()
@@ -10,4 +10,4 @@ def bench() -> None:
     """Measure. Each benchmark prints its figures, and writes them to a file with --json."""
 
 
-bench.add_command(wire)
+

@@ -29,6 +29,9 @@ class GatewayConfig(_Section):
     max_items: PositiveInt = Field(16, description="most images in one request")
     max_item_bytes: PositiveInt = Field(20 << 20, description="largest encoded image file accepted")
     max_item_pixels: PositiveInt = Field(50_000_000, description="most pixels (width x height) of one image")
+    allow_processor_options: bool = Field(
+        False, description="let clients set mm_processor_kwargs and media_io_kwargs, which can make images far costlier"
+    )
     request_timeout_s: PositiveFloat = Field(600.0, description="a request that takes longer ends with an error")
     default_output_tokens: PositiveInt = Field(
         256, description="tokens reserved for a request that sets no max_tokens; it may still generate more"
@@ -81,7 +84,9 @@ class ClusterConfig(_Section):
     model: str | None = Field(None, description="model id or folder; unset serves the built-in demo model")
     revision: str | None = Field(None, description="model revision on the hub")
     served_model_name: str | None = Field(None, description="name in the API; unset uses the model's own")
-    cache_scope: str = Field("shared", description="requests of one scope share embeddings of equal media")
+    cache_scope: Literal["tenant", "shared"] = Field(
+        "tenant", description="tenant: only requests with the same API key share embeddings of equal media; shared: all do"
+    )
     engine_start_timeout_s: PositiveFloat = Field(900.0, description="an engine not ready by then has failed")
     security: Literal["auto", "curve"] = Field(
         "auto", description="auto encrypts ZeroMQ whenever it leaves the machine; curve encrypts it always"

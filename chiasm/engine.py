@@ -75,7 +75,8 @@ class EngineSpec:
         command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
         command += ["--model", self.model, "--served-model-name", self.served_name]
         command += ["--host", self.host, "--port", str(port), "--disable-uvicorn-access-log"]
-        command += ["--worker-extension-cls", "chiasm.plugins.WeightReport"]
+        command += ["--worker-extension-cls", "chiasm.plugins.EngineReport"]
+        command += ["--trust-request-mm-kwargs"]  # only the gateway asks, and it has decided which it lets through
         if self.revision is not None:
             command += ["--revision", self.revision]
         if self.role is Role.ENCODER:

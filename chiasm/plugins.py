@@ -51,16 +51,21 @@ def _built_with_cuda(package: str) -> bool:
     return version.is_file() and re.search(r"""__version__ = ['"][^'"]*\+cu\d""", version.read_text()) is not None
 
 
-class WeightReport:
-    """Mixed into an engine's workers by `--worker-extension-cls`: says which parts of the model are in memory."""
+class EngineReport:
+    """Mixed into an engine's workers by `--worker-extension-cls`: says what they hold and what they have done."""
 
-    def chiasm_weights(self) -> dict[str, int]:
-        """Bytes of parameters by component, the first part of their name, e.g. `{"visual": 1216512}`."""
-        sizes: dict[str, int] = {}
+    def chiasm_report(self) -> dict[str, dict[str, int]]:
+        """`weights`: bytes of parameters by component, the first part of their name, e.g. `{"visual": 1216512}`.
+
+        `connector`: what the worker's half of the embedding connector has counted; empty where there is none.
+        """
+        from vllm.distributed.ec_transfer import get_ec_transfer, has_ec_transfer
+
+        weights: dict[str, int] = {}
         for name, parameter in self.model_runner.get_model().named_parameters():  # type: ignore[attr-defined]
             component = name.split(".")[0]
-            sizes[component] = sizes.get(component, 0) + parameter.numel() * parameter.element_size()
-        return sizes
+            weights[component] = weights.get(component, 0) + parameter.numel() * parameter.element_size()
+        return {"weights": weights, "connector": get_ec_transfer().counters() if has_ec_transfer() else {}}
 
 
 class EngineRoutes:
@@ -70,17 +75,13 @@ class EngineRoutes:
     required_tasks = None
 
     def attach_router(self, app: "FastAPI") -> None:
-        """Add `GET /v1/chiasm/weights` and `GET /v1/chiasm/transfers/{request}`."""
+        """Add `GET /v1/chiasm/report` (one report a rank) and `GET /v1/chiasm/transfers/{request}`."""
         from decoder.failures import read_failures
 
-        @app.get("/v1/chiasm/weights")
-        async def weights() -> dict[str, int]:
-            reports: list[dict[str, int]] = await app.state.chiasm_engine.collective_rpc("chiasm_weights")
-            totals: dict[str, int] = {}
-            for report in reports:
-                for component, size in report.items():
-                    totals[component] = totals.get(component, 0) + size
-            return totals
+        @app.get("/v1/chiasm/report")
+        async def report() -> list[dict[str, dict[str, int]]]:
+            reports: list[dict[str, dict[str, int]]] = await app.state.chiasm_engine.collective_rpc("chiasm_report")
+            return reports
 
         @app.get("/v1/chiasm/transfers/{request}")
         async def transfers(request: str) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from vllm.distributed.ec_transfer.ec_connector.base import ECConnectorBase, ECCo
 from vllm.logger import init_logger
 
 from chiasm.wire.fetcher import EmbeddingFetcher, FetchResult
-from chiasm.wire.protocol import DTYPE_BYTES
+from chiasm.wire.protocol import DTYPE_BYTES, layout_hash
 from chiasm.wire.settings import ConnectorSettings, load_keys, runtime_folder
 from decoder.failures import Failure, write_failures
 from decoder.landing import ItemState, Landing
@@ -216,8 +216,9 @@ class _Fetches:
             if item.state is ItemState.RESERVED:
                 item.state = ItemState.FETCHING
                 source = need.params.items[key]
+                layout = layout_hash(self._model_revision, source.dtype, source.shape[1])
                 self._under_way += 1
-                self._fetcher.fetch(key, source.endpoint, source.shape, source.dtype, self._on_result)
+                self._fetcher.fetch(key, source.endpoint, source.shape, source.dtype, layout, self._on_result)
 
     def _on_result(self, result: FetchResult) -> None:
         # On the fetching thread: hand over, and wake an idle step.

@@ -180,7 +180,7 @@ class _Publisher:
             logger.debug("eviction of %s was not reported: the owner is busy", key)
 
     def counters(self) -> dict[str, int]:
-        return {"encodes": self.encodes, **self._server.stats.as_dict()}
+        return {"encodes": self.encodes, "stored": len(self.store), **self._server.stats.as_dict()}
 
     def close(self) -> None:
         self._server.close()

@@ -14,7 +14,7 @@ from chiasm.config import ClusterConfig
 from chiasm.loop_thread import LoopThread
 from chiasm.nouns import RequestId, WorkerId
 from chiasm.wire.keys import ClusterKeys
-from scheduler.core import Core
+from scheduler.core import Core, Decision, Refused
 
 logger = logging.getLogger(__name__)
 
@@ -81,8 +81,11 @@ class Scheduler:
             await asyncio.sleep(TICK_S)
             self._dispatch(self._core.tick(time.monotonic()))
 
-    def _dispatch(self, decisions: list[messages.ToGateway | messages.ToWorker]) -> None:
+    def _dispatch(self, decisions: list[Decision]) -> None:
         for decision in decisions:
+            if isinstance(decision, Refused):
+                logger.error("%s", decision)
+                continue
             if isinstance(decision, messages.Unknown):
                 peer = self._workers.pop(decision.worker, None)
             else:

@@ -1,6 +1,7 @@
 """What one client gets: at most one response, begun as late as possible: until then another attempt costs nothing."""
 
 import asyncio
+from collections.abc import Awaitable
 
 from aiohttp import web
 
@@ -28,6 +29,7 @@ class Delivery:
         self.response: web.StreamResponse | None = None
         self.outcome = "invalid"  # unless it gets so far as to be submitted
         self._complete = False
+        self._stalled = False
 
     def answer(self, status: int, body: bytes) -> None:
         """A complete answer in JSON."""
@@ -45,22 +47,19 @@ class Delivery:
         Raises:
             ClientLeft: nobody listens any more.
         """
-        try:
-            if self.response is None:
-                self._timing.first_token()
-                self.response = web.StreamResponse(
-                    headers={
-                        "Content-Type": "text/event-stream; charset=utf-8",
-                        "Cache-Control": "no-cache",
-                        "X-Accel-Buffering": "no",  # proxies that gather bytes would undo the streaming
-                        "Server-Timing": self._timing.server_timing(),
-                    }
-                )
-                await self.response.prepare(self._request)
-            self._complete = last  # before the wait that may be cancelled: the bytes are on their way by then
-            await self.response.write(events)
-        except ConnectionError as error:
-            raise ClientLeft from error
+        if self.response is None:
+            self._timing.first_token()
+            self.response = web.StreamResponse(
+                headers={
+                    "Content-Type": "text/event-stream; charset=utf-8",
+                    "Cache-Control": "no-cache",
+                    "X-Accel-Buffering": "no",  # proxies that gather bytes would undo the streaming
+                    "Server-Timing": self._timing.server_timing(),
+                }
+            )
+            await self._send(self.response.prepare(self._request))
+        self._complete = last  # before the wait that may be cancelled: the bytes are on their way by then
+        await self._send(self.response.write(events))
 
     async def finish(self) -> web.StreamResponse:
         """The response, all of it sent if it is a stream.
@@ -70,33 +69,41 @@ class Delivery:
         """
         assert self.response is not None
         self.outcome = "answered" if self.response.status == 200 else "refused_by_engine"
-        return await self._send_rest(self.response)
+        await self._send_rest(self.response)
+        return self.response
 
-    async def _send_rest(self, response: web.StreamResponse) -> web.StreamResponse:
+    async def _send_rest(self, response: web.StreamResponse) -> None:
         if not isinstance(response, web.Response):
-            try:
-                await response.write_eof()
-            except ConnectionError as error:
-                raise ClientLeft from error
-        return response
+            await self._send(response.write_eof())
+
+    async def _send(self, sending: Awaitable[object]) -> None:
+        self._stalled = True
+        try:
+            await sending
+        except ConnectionError as error:
+            raise ClientLeft from error
+        self._stalled = False  # but not if cancelled: then the client was not taking what it was being sent
 
     async def fail(self, error: ApiError) -> web.StreamResponse:
         """End with `error`: as events if a stream has begun and is not complete, raised if nothing was delivered.
 
         Raises:
             ApiError: nothing had been delivered.
-            ClientLeft: nobody listens any more.
+            ClientLeft: nobody listens any more, or reads.
         """
         self.outcome = error.code or "failed"
         if self.response is None:
             raise error
+        if self._stalled:
+            raise ClientLeft
         try:
             async with asyncio.timeout(LAST_WORDS_S):
                 if not self._complete:
                     await self.write(error.events(), last=True)
-                return await self._send_rest(self.response)
+                await self._send_rest(self.response)
         except TimeoutError as stalled:
             raise ClientLeft from stalled
+        return self.response
 
     def abandon(self) -> web.StreamResponse:
         """End without a word: the client has left, or stopped reading. Returns what the server needs to close up."""

@@ -7,7 +7,9 @@ again. Reconnecting is ZeroMQ's; a client that reconnected is another peer to th
 e.g. by `asyncio.timeout`, without losing a message.
 """
 
+import asyncio
 import logging
+from typing import cast
 
 import msgspec
 import zmq
@@ -29,13 +31,25 @@ def _decode(frames: list[bytes]) -> AnyMessage | None:
         if len(frames) != 1:
             raise msgspec.DecodeError(f"{len(frames)} frames")
         return messages.decode(frames[0])
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         log.warning("dropped a frame that is no message: %s", error)
         return None
 
 
+def _send_now(socket: zmq.asyncio.Socket, frames: list[bytes]) -> bool:
+    # Without blocking, pyzmq sends or fails before it returns; its future only carries the outcome. It has to be the
+    # asyncio socket all the same: a send may swallow the event that a waiting receive needs, and it sees to that.
+    outcome = cast("asyncio.Future[None]", socket.send_multipart(frames, zmq.NOBLOCK))
+    error = outcome.exception()
+    if isinstance(error, zmq.ZMQError) and error.errno in (zmq.EAGAIN, zmq.EHOSTUNREACH):
+        return False
+    if error is not None:
+        raise error
+    return True
+
+
 class ChannelServer:
-    """Bound to `endpoint` (`tcp://host:*` or `ipc://path`); `.endpoint` is the one really bound.
+    """Bound to `endpoint` (`tcp://host:*` or `ipc://path`); `.endpoint` is the one really bound. For one event loop.
 
     Raises:
         KeysError: the endpoint must be encrypted and there are no keys.
@@ -63,15 +77,9 @@ class ChannelServer:
                 return peer, message
             self.dropped += 1
 
-    async def send(self, peer: bytes, message: AnyMessage) -> bool:
+    def send(self, peer: bytes, message: AnyMessage) -> bool:
         """Queue `message` for `peer`; False if it vanished or its queue is full. Never waits."""
-        try:
-            await self._socket.send_multipart([peer, messages.encode(message)], zmq.NOBLOCK)
-        except zmq.ZMQError as error:
-            if error.errno not in (zmq.EAGAIN, zmq.EHOSTUNREACH):
-                raise
-            return False
-        return True
+        return _send_now(self._socket, [peer, messages.encode(message)])
 
     def close(self) -> None:
         """Free the endpoint; what was not sent yet is lost. May be called more than once."""
@@ -83,7 +91,7 @@ class ChannelServer:
 
 
 class ChannelClient:
-    """Connected, sooner or later, to the ChannelServer at `endpoint`.
+    """Connected, sooner or later, to the ChannelServer at `endpoint`. For one event loop.
 
     Raises:
         KeysError: the endpoint must be encrypted and there are no keys.
@@ -110,13 +118,9 @@ class ChannelClient:
                 return message
             self.dropped += 1
 
-    async def send(self, message: AnyMessage) -> bool:
+    def send(self, message: AnyMessage) -> bool:
         """Queue `message`; False if the queue is full, as it gets while there is no server. Never waits."""
-        try:
-            await self._socket.send(messages.encode(message), zmq.NOBLOCK)
-        except zmq.Again:
-            return False
-        return True
+        return _send_now(self._socket, [messages.encode(message)])
 
     def close(self) -> None:
         """Disconnect; what was not sent yet is lost. May be called more than once."""

@@ -50,19 +50,18 @@ class Connection:
     """
 
     def __init__(
-        self, context: "zmq.Context[Any]", endpoint: str, layout: str, config: WireConfig, keys: ClusterKeys | None
+        self, context: "zmq.Context[Any]", endpoint: str, config: WireConfig, keys: ClusterKeys | None
     ) -> None:
         self.endpoint = endpoint
         self.active: dict[int, Fetching] = {}
         self.waiting: deque[Fetching] = deque()
         self.idle_since = time.monotonic()
-        self._layout = layout
         self._window = config.window_chunks
         self._chunk_bytes = config.chunk_bytes
         self.socket = bound(
             context.socket(zmq.DEALER),
             high_water=4 * config.window_chunks,
-            max_message=max(config.chunk_bytes, MAX_CONTROL_BYTES),
+            max_message=config.chunk_bytes + MAX_CONTROL_BYTES,  # encryption adds some bytes
         )
         self.socket.sndhwm = SEND_HIGH_WATER
         # A producer that goes away takes its transfers along: better to hear of it now than by each deadline.
@@ -91,9 +90,8 @@ class Connection:
         while self.waiting and len(self.active) < MAX_ACTIVE:
             fetching = self.waiting.popleft()
             self.active[fetching.transfer] = fetching
-            key = fetching.landing.key
-            fetch = Fetch(WIRE_VERSION, self._layout, key, fetching.transfer, self._window, self._chunk_bytes)
-            self._send(fetch)
+            key, layout = fetching.landing.key, fetching.landing.layout
+            self._send(Fetch(WIRE_VERSION, layout, key, fetching.transfer, self._window, self._chunk_bytes))
 
     def acknowledge(self, fetching: Fetching) -> None:
         """A chunk has landed: grant more credit, half a window at a time, and all of it at the end.
@@ -122,9 +120,10 @@ class Connection:
     def receive(self) -> list[zmq.Frame] | None:
         """The frames of the next message; None if there is none now."""
         try:
-            return self.socket.recv_multipart(zmq.NOBLOCK, copy=False)
+            frames: list[zmq.Frame] = self.socket.recv_multipart(zmq.NOBLOCK, copy=False)
         except zmq.Again:
             return None
+        return frames
 
     def close(self) -> None:
         """Close the socket and the watch on it."""

@@ -29,7 +29,9 @@ from chiasm.wire.protocol import (
     Refused,
     decode_from_producer,
 )
-from chiasm.wire.sockets import Doorbell
+from chiasm.wire.sockets import Doorbell, milliseconds_until
+
+__all__ = ["EmbeddingFetcher", "FetchResult", "FetcherStats"]
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +51,7 @@ class FetcherStats:
 
 
 class EmbeddingFetcher:
-    """Fetches embeddings of one `layout` from any endpoint.
+    """Fetches embeddings from any endpoint.
 
     `allocate(key, nbytes)` gives the writable buffer, of exactly that size, that an embedding lands in; it is called
     on the fetcher's thread, only after the producer's header was found to agree with the descriptor.
@@ -58,13 +60,10 @@ class EmbeddingFetcher:
         KeysError: the policy is "curve" and there are no keys.
     """
 
-    def __init__(
-        self, layout: str, config: WireConfig, keys: ClusterKeys | None, policy: Policy, allocate: Allocate
-    ) -> None:
+    def __init__(self, config: WireConfig, keys: ClusterKeys | None, policy: Policy, allocate: Allocate) -> None:
         if policy == "curve" and keys is None:
             raise KeysError("security is set to curve, and no cluster keys were given")
         self.stats = FetcherStats()
-        self._layout = layout
         self._config = config
         self._keys = keys
         self._policy: Policy = policy
@@ -86,17 +85,23 @@ class EmbeddingFetcher:
         self._thread.start()
 
     def fetch(
-        self, key: str, endpoint: str, shape: tuple[int, ...], dtype: str, done: Callable[[FetchResult], None]
+        self,
+        key: str,
+        endpoint: str,
+        shape: tuple[int, ...],
+        dtype: str,
+        layout: str,
+        done: Callable[[FetchResult], None],
     ) -> None:
         """Fetch `key` from `endpoint`; `done(result)` is called once, on the fetcher's thread, and must not block.
 
-        `shape` and `dtype` come from a trusted descriptor; nothing else is accepted. Fetches are independent of each
-        other, also those of one key.
+        `shape` and `dtype` come from a trusted descriptor and `layout` from `layout_hash`; nothing else is accepted.
+        Fetches are independent of each other, also those of one key.
 
         Raises:
             RuntimeError: the fetcher is closed.
         """
-        landing = Landing(key, self._layout, tuple(shape), dtype, self._config)
+        landing = Landing(key, shape, dtype, layout, self._config)
         with self._lock:
             self._last_transfer += 1
             now = time.monotonic()
@@ -165,10 +170,10 @@ class EmbeddingFetcher:
         self._expire()
         self._retire()
 
-    def _patience_ms(self) -> float | None:
+    def _patience_ms(self) -> int | None:
         moments = [fetching.deadline for fetching in self._fetchings.values()][:1]
         moments += [c.idle_since + IDLE_S for c in self._connections.values() if c.idle]
-        return max(0.0, min(moments) - time.monotonic()) * 1000 if moments else None
+        return milliseconds_until(min(moments)) if moments else None
 
     def _take_orders(self) -> None:
         with self._lock:
@@ -202,7 +207,7 @@ class EmbeddingFetcher:
             self._drop(min(idle, key=lambda connection: connection.idle_since))
         try:
             keys = required_keys(endpoint, self._keys, self._policy)
-            connection = Connection(self._context, endpoint, self._layout, self._config, keys)
+            connection = Connection(self._context, endpoint, self._config, keys)
         except (KeysError, zmq.ZMQError) as error:
             raise LandingFailed(FailureCode.UNREACHABLE, f"{endpoint}: {error}") from error
         self._connections[endpoint] = connection
@@ -226,7 +231,7 @@ class EmbeddingFetcher:
                 return
             try:
                 message = decode_from_producer(frames[0].buffer)
-            except (msgspec.DecodeError, RecursionError) as error:
+            except msgspec.DecodeError as error:
                 self.stats.malformed += 1
                 log.warning("dropped a message that is no frame of this protocol: %s", error)
                 continue
@@ -243,6 +248,8 @@ class EmbeddingFetcher:
         try:
             match message:
                 case Refused():
+                    if message.key != landing.key:
+                        raise LandingFailed(FailureCode.PROTOCOL, f"another key was refused: {message.key}")
                     raise LandingFailed(message.code, message.detail)
                 case Header():
                     landing.announce(message, self._allocate)

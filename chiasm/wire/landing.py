@@ -44,11 +44,11 @@ class LandingFailed(Exception):
 class Landing:
     """The expected tensor, then its header, then its chunks in order."""
 
-    def __init__(self, key: str, layout: str, shape: tuple[int, ...], dtype: str, config: WireConfig) -> None:
+    def __init__(self, key: str, shape: tuple[int, ...], dtype: str, layout: str, config: WireConfig) -> None:
         self.key = key
         self.shape = shape
         self.dtype = dtype
-        self._layout = layout
+        self.layout = layout
         self._max_bytes = config.max_item_bytes
         self._max_chunk_bytes = config.chunk_bytes
         self.nbytes = 0
@@ -130,8 +130,8 @@ class Landing:
     def _check_header(self, header: Header) -> None:
         if self._view is not None:
             raise LandingFailed(FailureCode.PROTOCOL, "a second header came")
-        if header.layout != self._layout:
-            detail = f"the producer's layout is {header.layout}, ours is {self._layout}"
+        if header.layout != self.layout:
+            detail = f"the producer's layout is {header.layout}, ours is {self.layout}"
             raise LandingFailed(RefusalCode.LAYOUT_MISMATCH, detail)
         announced = (header.key, header.shape, header.dtype, header.nbytes)
         expected = (self.key, self.shape, self.dtype, self.nbytes)

@@ -12,7 +12,8 @@ read, and refused, by every other one. Must not import torch, ZeroMQ, or the res
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from enum import StrEnum
 from typing import Annotated
 
@@ -44,9 +45,9 @@ CHECKSUM_BYTES = 16
 Key = Annotated[str, Meta(min_length=1, max_length=512)]
 Name = Annotated[str, Meta(max_length=128)]
 Detail = Annotated[str, Meta(max_length=1024)]
-TransferId = Annotated[int, Meta(ge=0, lt=1 << 63)]
-Count = Annotated[int, Meta(ge=1, lt=1 << 63)]
-Index = Annotated[int, Meta(ge=0, lt=1 << 63)]
+TransferId = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
+Count = Annotated[int, Meta(ge=1, le=(1 << 63) - 1)]
+Index = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
 
 
 class RefusalCode(StrEnum):
@@ -144,7 +145,8 @@ def decode_from_consumer(frame: bytes | memoryview) -> FromConsumer:
     Raises:
         msgspec.DecodeError: it is none.
     """
-    decoded: FromConsumer = _from_consumer.decode(frame)
+    with _named_errors():
+        decoded: FromConsumer = _from_consumer.decode(frame)
     return decoded
 
 
@@ -154,8 +156,18 @@ def decode_from_producer(frame: bytes | memoryview) -> FromProducer:
     Raises:
         msgspec.DecodeError: it is none.
     """
-    decoded: FromProducer = _from_producer.decode(frame)
+    with _named_errors():
+        decoded: FromProducer = _from_producer.decode(frame)
     return decoded
+
+
+@contextmanager
+def _named_errors() -> Iterator[None]:
+    # Strings that are not UTF-8, and very deep nesting, are no DecodeError to msgspec.
+    try:
+        yield
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise msgspec.DecodeError(f"damaged: {error}") from error
 
 
 def layout_hash(model_revision: str, dtype: str, width: int) -> str:

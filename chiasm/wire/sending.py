@@ -29,6 +29,18 @@ class ServerStats:
     dropped: int = 0  # the consumer fell silent or vanished
     malformed: int = 0  # messages that make no sense
 
+    def as_dict(self) -> dict[str, int]:
+        """The counters by name, one for each reason of refusal."""
+        refused = {f"refused_{code}": self.refused[code] for code in RefusalCode}
+        return {
+            "transfers": self.transfers,
+            "bytes": self.bytes,
+            "abandoned": self.abandoned,
+            "dropped": self.dropped,
+            "malformed": self.malformed,
+            **refused,
+        }
+
 
 class Sending:
     """One open transfer: hash the item if nobody did yet, announce it, send its chunks as credit allows."""
@@ -37,7 +49,6 @@ class Sending:
         self.peer = peer
         self.item = item
         self._transfer = fetch.transfer
-        self._layout = fetch.layout
         self._window = min(fetch.window, config.window_chunks)
         self._chunk_bytes = min(fetch.chunk_bytes, config.chunk_bytes)
         self._chunks = -(-item.payload.nbytes // self._chunk_bytes)
@@ -75,7 +86,7 @@ class Sending:
         header = Header(
             transfer=self._transfer,
             key=self.item.key,
-            layout=self._layout,
+            layout=self.item.layout,
             shape=self.item.shape,
             dtype=self.item.dtype,
             nbytes=self.item.payload.nbytes,
@@ -104,9 +115,8 @@ class OpenTransfers:
     Kept in the order of their idle deadlines: all wait equally long, and whichever shows life moves to the end.
     """
 
-    def __init__(self, store: EmbeddingStore, layout: str, config: WireConfig) -> None:
+    def __init__(self, store: EmbeddingStore, config: WireConfig) -> None:
         self._store = store
-        self._layout = layout
         self._config = config
         self._open: OrderedDict[tuple[bytes, int], Sending] = OrderedDict()
         self._peers: Counter[bytes] = Counter()
@@ -129,6 +139,10 @@ class OpenTransfers:
         item = self._store.pin(fetch.key)
         if item is None:
             return self._refuse(fetch.transfer, fetch.key, self._store.refusal(fetch.key))
+        if item.layout != fetch.layout:
+            self._store.unpin(fetch.key, fetched=False)
+            detail = f"the producer's layout is {item.layout}, the consumer's {fetch.layout}"
+            return self._refuse(fetch.transfer, fetch.key, Refusal(RefusalCode.LAYOUT_MISMATCH, detail))
         sending = Sending(peer, fetch, item, self._config)
         self._open[sending.id] = sending
         self._peers[peer] += 1
@@ -141,7 +155,7 @@ class OpenTransfers:
         self._open.move_to_end(sending.id)
 
     def credit(self, peer: bytes, credit: Credit) -> Refused | None:
-        """Count what landed, or refuse to go on. Credit for a transfer that is no longer open is stale, and harmless."""
+        """Count what landed, or refuse to go on. Credit for a transfer that is no longer open is stale: ignored."""
         sending = self._open.get((peer, credit.transfer))
         if sending is None:
             return None
@@ -196,9 +210,6 @@ class OpenTransfers:
         if fetch.version != WIRE_VERSION:
             detail = f"the producer speaks version {WIRE_VERSION}, the consumer {fetch.version}"
             return Refusal(RefusalCode.VERSION_MISMATCH, detail)
-        if fetch.layout != self._layout:
-            detail = f"the producer's layout is {self._layout}, the consumer's {fetch.layout}"
-            return Refusal(RefusalCode.LAYOUT_MISMATCH, detail)
         if (peer, fetch.transfer) in self._open:
             return Refusal(RefusalCode.MALFORMED, f"transfer {fetch.transfer} is open already")
         if len(self._open) >= MAX_OPEN or self._peers[peer] >= MAX_OPEN_PER_PEER:

@@ -11,8 +11,10 @@ import dataclasses
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Sequence
 from enum import Enum, auto
+from typing import NamedTuple
 
 import msgspec
 import zmq
@@ -28,14 +30,15 @@ from chiasm.wire.protocol import (
     encode,
 )
 from chiasm.wire.sending import OpenTransfers, Sending, ServerStats
-from chiasm.wire.sockets import Doorbell, bind, bound
+from chiasm.wire.sockets import Doorbell, bind, bound, milliseconds_until
 from chiasm.wire.store import EmbeddingStore
 
 log = logging.getLogger(__name__)
 
 RECEIVED_A_TURN = 64
+MAX_LATE_PER_PEER = 64
 STALL_RETRY_MS = 10
-"""When every reader with credit has a full socket: libzmq tells that some socket has room, not whose."""
+"""When every reader that is owed something has a full queue: libzmq tells that some queue has room, not whose."""
 JOIN_TIMEOUT_S = 10.0
 
 
@@ -45,8 +48,14 @@ class _Sent(Enum):
     GONE = auto()  # there is no such reader any more
 
 
+class _LateAnswer(NamedTuple):
+    peer: bytes
+    frame: bytes
+    deadline: float
+
+
 class EmbeddingServer:
-    """Serves the embeddings of `store`, all of one `layout`, at `endpoint` (`tcp://host:*` or `ipc://path`).
+    """Serves the embeddings of `store` at `endpoint` (`tcp://host:*` or `ipc://path`).
 
     Started once, closed once. Whoever may open an ipc path may fetch: its folder's permissions are the guard.
     """
@@ -55,7 +64,6 @@ class EmbeddingServer:
         self,
         store: EmbeddingStore,
         endpoint: str,
-        layout: str,
         config: WireConfig,
         keys: ClusterKeys | None = None,
         policy: Policy = "auto",
@@ -64,7 +72,9 @@ class EmbeddingServer:
         self._keys = keys
         self._policy: Policy = policy
         self._high_water = 4 * config.window_chunks
-        self._transfers = OpenTransfers(store, layout, config)
+        self._transfers = OpenTransfers(store, config)
+        self._late: deque[_LateAnswer] = deque()
+        self._timeout_s = config.transfer_timeout_s
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -138,11 +148,11 @@ class EmbeddingServer:
             self._transfers.drop_all()
             self._socket.close()
 
-    def _patience_ms(self, progress: bool) -> float | None:
-        if self._transfers.ready():
+    def _patience_ms(self, progress: bool) -> int | None:
+        if self._late or self._transfers.ready():
             return 0 if progress else STALL_RETRY_MS
         deadline = self._transfers.next_deadline
-        return None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000
+        return None if deadline is None else milliseconds_until(deadline)
 
     def _receive(self) -> None:
         for _ in range(RECEIVED_A_TURN):
@@ -157,7 +167,7 @@ class EmbeddingServer:
             if len(frames) != 1:
                 raise msgspec.DecodeError(f"{len(frames)} frames")
             message = decode_from_consumer(frames[0])
-        except (msgspec.DecodeError, RecursionError) as error:
+        except msgspec.DecodeError as error:
             self._transfers.stats.malformed += 1
             log.warning("dropped a message that is no frame of this protocol: %s", error)
             return
@@ -171,11 +181,24 @@ class EmbeddingServer:
                 self._transfers.abandon(peer, message.transfer)
         if refused is not None:
             log.info("refused %s: %s: %s", refused.key, refused.code, refused.detail)
-            # A reader too slow to take even this finds out by its deadline.
-            self._post(peer, [encode(refused)])
+            self._answer(peer, encode(refused))
+
+    def _answer(self, peer: bytes, frame: bytes) -> None:
+        """Send a refusal, later if the reader's queue is full of chunks. Who takes none at all is owed only so many."""
+        if self._post(peer, [frame]) is _Sent.FULL:
+            owed = sum(late.peer == peer for late in self._late)
+            if owed < MAX_LATE_PER_PEER:
+                self._late.append(_LateAnswer(peer, frame, time.monotonic() + self._timeout_s))
+
+    def _send_late_answers(self) -> None:
+        for _ in range(len(self._late)):
+            late = self._late.popleft()
+            if self._post(late.peer, [late.frame]) is _Sent.FULL and late.deadline > time.monotonic():
+                self._late.append(late)
 
     def _send(self) -> bool:
         """One turn for every transfer that has something to send; whether any of them came further."""
+        self._send_late_answers()
         progress = False
         gone = set()
         for sending in self._transfers.ready():

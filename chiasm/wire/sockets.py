@@ -1,10 +1,13 @@
 """How every ZeroMQ socket of Chiasm is opened: bounded, impatient, secured. And the bell that wakes a polling thread.
 
-Owns the socket options; callers ask `chiasm.wire.keys.required_keys` whether to encrypt. Must not import the rest of `chiasm.wire`.
+Owns the socket options; callers ask `chiasm.wire.keys.required_keys` whether to encrypt. Must not import the rest of
+`chiasm.wire`.
 """
 
 import contextlib
+import math
 import socket as system
+import time
 from typing import Any, TypeVar
 
 import zmq
@@ -27,7 +30,7 @@ def bound(socket: Socket, *, high_water: int, max_message: int) -> Socket:
     socket.setsockopt(zmq.MAXMSGSIZE, max_message)
     socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
     socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
-    if socket.socket_type == zmq.ROUTER:
+    if socket.type == zmq.ROUTER:
         # A peer that vanished or does not read is an error of the send instead of silence.
         socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
     return socket
@@ -58,6 +61,11 @@ def connect(socket: "zmq.Socket[Any]", endpoint: str, keys: ClusterKeys | None) 
         secure_client(socket, keys)
     socket.ipv6 = "[" in endpoint
     socket.connect(endpoint)
+
+
+def milliseconds_until(deadline: float) -> int:
+    """How long to poll until `deadline` on the monotonic clock: rounded up, as waking early would mean to spin."""
+    return max(0, math.ceil((deadline - time.monotonic()) * 1000))
 
 
 class Doorbell:

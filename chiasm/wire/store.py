@@ -39,11 +39,12 @@ class Refusal(NamedTuple):
 class StoredEmbedding:
     """One embedding: read-only bytes of a contiguous tensor of `shape` and `dtype`."""
 
-    def __init__(self, key: str, payload: memoryview, shape: tuple[int, ...], dtype: str) -> None:
+    def __init__(self, key: str, payload: memoryview, shape: tuple[int, ...], dtype: str, layout: str) -> None:
         self.key = key
         self.payload = payload
         self.shape = shape
         self.dtype = dtype
+        self.layout = layout
         self._hasher: blake3 | None = blake3()
         self._hashed = 0
         self._checksum = b""
@@ -106,22 +107,26 @@ class EmbeddingStore:
         with self._lock:
             return self._nbytes
 
-    def publish(self, key: str, payload: "Buffer", shape: tuple[int, ...], dtype: str) -> None:
-        """Hold an embedding; a key that is held already keeps its payload and gets a new lease.
+    def publish(self, key: str, payload: "Buffer", shape: tuple[int, ...], dtype: str, layout: str) -> None:
+        """Hold an embedding under a lease. A key that is held already keeps its payload: equal keys, equal embeddings.
 
-        `payload` is C-contiguous and is not copied: it must not change any more, not even after the eviction, while
-        a transfer may still read it. It is freed with the last reference.
+        `payload` is C-contiguous and is not copied: it must not change any more, not even after its eviction, since a
+        socket may still read it. It is freed with its last reference. `layout` is from `layout_hash`.
 
         Raises:
-            ValueError: `payload` is not contiguous or does not fit `shape` and `dtype`, the tensor has no element, or
-                the key is held with another shape or dtype.
+            ValueError: `payload` is not contiguous or does not fit `shape` and `dtype`, or the tensor has no element.
             StoreFull: no room; nothing was evicted for it.
         """
-        item = StoredEmbedding(key, _bytes_of(payload, tensor_nbytes(shape, dtype)), shape, dtype)
+        item = StoredEmbedding(key, _bytes_of(payload, tensor_nbytes(shape, dtype)), shape, dtype, layout)
         with self._lock:
-            victims = self._renew(item) if key in self._entries else self._insert(item)
+            victims = [] if self._renew(key) else self._insert(item)
         for victim in victims:
             self._on_evict(victim)
+
+    def renew(self, key: str) -> bool:
+        """Lease `key` anew, as if it were just published; False if it is not held."""
+        with self._lock:
+            return self._renew(key)
 
     def refuse(self, key: str, code: RefusalCode, detail: str) -> None:
         """Remember why `key` will not be published; the oldest reasons are forgotten."""
@@ -155,15 +160,13 @@ class EmbeddingStore:
                 entry.leased_until = self._clock()
             self._entries.move_to_end(key)
 
-    def _renew(self, item: StoredEmbedding) -> list[str]:
-        entry = self._entries[item.key]
-        if (entry.item.shape, entry.item.dtype) != (item.shape, item.dtype):
-            raise ValueError(
-                f"{item.key} is held as {entry.item.dtype} {entry.item.shape}, published as {item.dtype} {item.shape}"
-            )
+    def _renew(self, key: str) -> bool:
+        entry = self._entries.get(key)
+        if entry is None:
+            return False
         entry.leased_until = self._clock() + self._lease_s
-        self._entries.move_to_end(item.key)
-        return []
+        self._entries.move_to_end(key)
+        return True
 
     def _insert(self, item: StoredEmbedding) -> list[str]:
         victims = self._choose_victims(self._nbytes + item.payload.nbytes - self._capacity)
@@ -184,9 +187,8 @@ class EmbeddingStore:
                 victims.append(key)
                 needed -= entry.item.payload.nbytes
         if needed > 0:
-            raise StoreFull(
-                f"{needed} bytes are lacking: {self._nbytes} of {self._capacity} are held, most of them leased or pinned"
-            )
+            held = f"of {self._capacity} bytes {self._nbytes} are held"
+            raise StoreFull(f"{held}, and what is neither leased nor pinned is {needed} too few")
         return victims
 
 

@@ -1,6 +1,7 @@
 """The gateway's parts that have laws of their own: identity, the reading of streams, the link."""
 
 import asyncio
+import itertools
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -55,7 +56,7 @@ STREAM = events(OPENING, chunk("a\u00e9"), USAGE).replace(b"[DONE]\n\n", b"[DONE
 @given(st.sets(st.integers(1, len(STREAM) - 1)))
 def test_a_stream_however_cut_is_the_same_bytes_cut_between_events(cuts: set[int]) -> None:
     edges = [0, *sorted(cuts), len(STREAM)]
-    blocks = asyncio.run(collected([STREAM[a:b] for a, b in zip(edges, edges[1:], strict=False)]))
+    blocks = asyncio.run(collected([STREAM[a:b] for a, b in itertools.pairwise(edges)]))
     assert b"".join(blocks) == STREAM
     assert all(block.endswith((b"\n\n", b"\r\n\r\n")) for block in blocks[:-1])
     assert blocks[-1].endswith(b"trailing")
