@@ -3,11 +3,6 @@
 import click
 
 
-
-
 @click.group()
 def bench() -> None:
     """Measure. Each benchmark prints its figures, and writes them to a file with --json."""
-
-
-

@@ -25,6 +25,10 @@ class GatewayConfig(_Section):
     host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 to serve other machines")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     api_keys: list[str] = Field(default_factory=list, description="bearer tokens accepted; empty accepts everyone")
+    cache_scope: Literal["tenant", "shared"] = Field(
+        "tenant",
+        description="tenant: only requests with one API key share the embeddings of equal media; shared: all do",
+    )
     max_body_bytes: PositiveInt = Field(64 << 20, description="largest request body accepted")
     max_items: PositiveInt = Field(16, description="most images in one request")
     max_item_bytes: PositiveInt = Field(20 << 20, description="largest encoded image file accepted")
@@ -84,9 +88,6 @@ class ClusterConfig(_Section):
     model: str | None = Field(None, description="model id or folder; unset serves the built-in demo model")
     revision: str | None = Field(None, description="model revision on the hub")
     served_model_name: str | None = Field(None, description="name in the API; unset uses the model's own")
-    cache_scope: Literal["tenant", "shared"] = Field(
-        "tenant", description="tenant: only requests with the same API key share embeddings of equal media; shared: all do"
-    )
     engine_start_timeout_s: PositiveFloat = Field(900.0, description="an engine not ready by then has failed")
     security: Literal["auto", "curve"] = Field(
         "auto", description="auto encrypts ZeroMQ whenever it leaves the machine; curve encrypts it always"

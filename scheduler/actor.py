@@ -7,12 +7,11 @@ import asyncio
 import logging
 import time
 
-from chiasm.wire.channel import ChannelServer
-
 from chiasm import messages
 from chiasm.config import ClusterConfig
 from chiasm.loop_thread import LoopThread
 from chiasm.nouns import RequestId, WorkerId
+from chiasm.wire.channel import ChannelServer
 from chiasm.wire.keys import ClusterKeys
 from scheduler.core import Core, Decision, Refused
 
@@ -65,9 +64,10 @@ class Scheduler:
             if isinstance(message, messages.AskStatus):
                 self._channel.send(peer, self._core.status(message.request, time.monotonic()))
             elif isinstance(message, messages.FromGateway):
-                if isinstance(message, messages.Submit):
+                decisions = self._core.handle(message, time.monotonic())
+                if isinstance(message, messages.Submit) and not any(isinstance(each, Refused) for each in decisions):
                     self._gateways[message.request] = peer
-                self._dispatch(self._core.handle(message, time.monotonic()))
+                self._dispatch(decisions)
                 if isinstance(message, messages.DecodeDone | messages.Cancel):
                     self._gateways.pop(message.request, None)
             elif isinstance(message, messages.FromWorker):

@@ -30,7 +30,6 @@ class RequestHeap:
         """Enters a request, always under the same priority should it come again."""
         self._members[request.arrival] = (priority, request)
         heappush(self._heap, (priority, request.arrival))
-        self._compact()
 
     def remove(self, request: LiveRequest) -> None:
         """Takes out a request that is in."""

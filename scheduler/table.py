@@ -83,8 +83,8 @@ class WorkerTable:
 
     @property
     def prefers_whole(self) -> bool:
-        """Should an image request go unsplit: because only that works now, or because nothing else ever did?"""
-        return not self.split_lives and (self.whole_lives or not self.split_known)
+        """Should an image request go unsplit, because only that works now?"""
+        return self.whole_lives and not self.split_lives
 
     def ever_suited(self, has_items: bool) -> bool:
         """Has there ever been the workers that a request needs? Those that are gone are expected back."""

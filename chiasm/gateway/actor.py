@@ -43,7 +43,6 @@ class Gateway:
         serving = ServingFacts(
             model=facts.name,
             model_revision=facts.revision,
-            cache_scope=config.cache_scope,
             pixels_per_token=facts.pixels_per_token,
             max_model_len=facts.max_model_len,
             created=int(time.time()),

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 from aiohttp import web
+from blake3 import blake3
 
 from chiasm.config import GatewayConfig
 from chiasm.gateway.delivery import ClientLeft, Delivery
@@ -40,8 +41,9 @@ STATUS_TIMEOUT_S = 5.0
 SHUTDOWN_TIMEOUT_S = 5.0
 
 _REQUEST_ID = web.RequestKey("chiasm_request_id", str)
+_TENANT = web.RequestKey("chiasm_tenant", str)  # whoever sent this API key; all are one where none is asked for
 
-Parse = Callable[[bytes, ServingFacts, GatewayConfig], ParsedRequest]
+Parse = Callable[[bytes, ServingFacts, GatewayConfig, str], ParsedRequest]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -134,7 +136,7 @@ class _Gateway:
             async with asyncio.timeout_at(deadline):
                 raw = await request.read()
                 received = time.monotonic()
-                parsed = await asyncio.to_thread(parse, raw, self._facts, self._config)
+                parsed = await asyncio.to_thread(parse, raw, self._facts, self._config, request[_TENANT])
         except TimeoutError as error:
             raise ApiError(408, "The body did not arrive in time. Send it again.", code="body_too_slow") from error
         except web.RequestPayloadError as error:
@@ -235,6 +237,7 @@ def _authentication(config: GatewayConfig) -> Any:
 
     @web.middleware
     async def authentication(request: web.Request, handler: Handler) -> web.StreamResponse:
+        request[_TENANT] = ""
         if accepted and request.path.startswith("/v1/"):
             given = request.headers.get("Authorization", "").encode(errors="surrogateescape")
             # Every key is compared, in constant time: how long a refusal takes tells nothing.
@@ -245,6 +248,7 @@ def _authentication(config: GatewayConfig) -> Any:
                     code="invalid_api_key",
                     headers={"WWW-Authenticate": "Bearer"},
                 )
+            request[_TENANT] = blake3(given).hexdigest()
         return await handler(request)
 
     return authentication

@@ -32,7 +32,6 @@ class ServingFacts:
 
     model: str  # the name in the API, and the one that every engine serves the model under
     model_revision: str
-    cache_scope: str  # requests of one scope share embeddings of equal media
     pixels_per_token: int
     max_model_len: int  # tokens of prompt and answer together
     created: int  # Unix time
@@ -67,8 +66,8 @@ class ParsedRequest:
         return tuple(Item(part.uuid, "image", part.tokens) for part in self.media)
 
 
-def parse_chat(raw: bytes, facts: ServingFacts, config: GatewayConfig) -> ParsedRequest:
-    """The body of a `/v1/chat/completions` request.
+def parse_chat(raw: bytes, facts: ServingFacts, config: GatewayConfig, tenant: str) -> ParsedRequest:
+    """The body of a `/v1/chat/completions` request. `tenant` tells whose cache its media may use.
 
     Raises:
         ApiError: 400 or 404, with what to change.
@@ -78,6 +77,8 @@ def parse_chat(raw: bytes, facts: ServingFacts, config: GatewayConfig) -> Parsed
     for name, value in options.items():
         if not isinstance(value, dict):
             raise invalid(f"{name} must be an object.", name)
+        if not config.allow_processor_options:
+            raise invalid(f"This server does not let clients set {name}. Leave it out.", name)
     text_bytes, images = _walk_messages(body.get("messages"), config)
     if body.get("tools"):
         text_bytes += len(msgspec.json.encode(body["tools"]))
@@ -90,12 +91,12 @@ def parse_chat(raw: bytes, facts: ServingFacts, config: GatewayConfig) -> Parsed
         output_tokens=_output_tokens(
             body, "max_tokens" if limit is None else "max_completion_tokens", config.default_output_tokens, facts
         ),
-        media=_identify(images, options, facts, config),
+        media=_identify(images, options, facts, config, tenant),
         options=options,
     )
 
 
-def parse_completion(raw: bytes, facts: ServingFacts, config: GatewayConfig) -> ParsedRequest:
+def parse_completion(raw: bytes, facts: ServingFacts, config: GatewayConfig, _tenant: str) -> ParsedRequest:
     """The body of a `/v1/completions` request: text or token ids, no media.
 
     Raises:
@@ -241,12 +242,13 @@ def _read_part(part: Any, param: str) -> tuple[str, str | None]:
 
 
 def _identify(
-    images: list[_Found], options: Mapping[str, Any], facts: ServingFacts, config: GatewayConfig
+    images: list[_Found], options: Mapping[str, Any], facts: ServingFacts, config: GatewayConfig, tenant: str
 ) -> tuple[MediaPart, ...]:
+    cache_scope = "shared" if config.cache_scope == "shared" else f"tenant {tenant}"
     known: dict[str, tuple[ItemUuid, int]] = {}  # an image repeated in one prompt is read once
     for m, p, url in images:
         if url not in known:
             image = read_image(url, config, f"messages[{m}].content[{p}].image_url")
-            uuid = item_uuid(facts.cache_scope, facts.model_revision, image.data, options)
+            uuid = item_uuid(cache_scope, facts.model_revision, image.data, options)
             known[url] = (uuid, -(-image.width * image.height // facts.pixels_per_token))
     return tuple(MediaPart(m, p, known[url][0], url, known[url][1]) for m, p, url in images)

@@ -37,7 +37,6 @@ TOKEN = "cluster-token"
 FACTS = ServingFacts(
     model="demo",
     model_revision="r1",
-    cache_scope="shared",
     pixels_per_token=784,
     max_model_len=4096,
     created=1_700_000_000,

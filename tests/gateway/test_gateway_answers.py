@@ -1,6 +1,8 @@
 """What a client gets when all goes well."""
 
 import asyncio
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from gateway_fakes import (
@@ -38,7 +40,8 @@ async def test_text_reaches_the_decoder_as_it_was_sent(cluster: Cluster) -> None
     assert (done.worker, done.output_tokens) == ("decoder-0", 2)
 
 
-async def test_an_image_is_encoded_and_then_only_referred_to(cluster: Cluster) -> None:
+async def test_an_image_is_encoded_and_then_only_referred_to(make_cluster: Callable[..., Any]) -> None:
+    cluster = await make_cluster(allow_processor_options=True)
     url = data_url(png())
     options = {"mm_processor_kwargs": {"max_pixels": 1000}}
     status, _, headers = await cluster.chat(chat_body(url, max_tokens=9, **options))

@@ -226,6 +226,28 @@ async def test_only_holders_of_a_key_are_served(
             assert answer.status == 200
 
 
+@pytest.mark.parametrize(("scope", "shared"), [("tenant", False), ("shared", True)])
+async def test_tenants_share_embeddings_only_where_the_operator_says_so(
+    make_cluster: Callable[..., Any], scope: str, shared: bool
+) -> None:
+    cluster = await make_cluster(api_keys=["one", "two"], cache_scope=scope)
+    for key in ("one", "two"):
+        headers = {"Authorization": f"Bearer {key}"}
+        async with cluster.client.post(
+            "/v1/chat/completions", headers=headers, json=chat_body(data_url(png()))
+        ) as answer:
+            assert answer.status == 200
+    first, second = (submit.items[0].uuid for submit in cluster.scheduler.of(Submit))
+    assert (first == second) == shared
+
+
+@pytest.mark.parametrize("option", ["mm_processor_kwargs", "media_io_kwargs"])
+async def test_processor_options_are_refused_unless_allowed(cluster: Cluster, option: str) -> None:
+    status, answer, _ = await cluster.chat(chat_body(data_url(png()), **{option: {"image": {}}}))
+    assert (status, answer["error"]["param"]) == (400, option)
+    assert not cluster.scheduler.of(Submit)
+
+
 WORKER = WorkerStatus("encoder-0", Role.ENCODER, "node", "http://e", 0, 0, 4, 0, 100.0, 3)
 
 

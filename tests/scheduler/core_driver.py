@@ -116,3 +116,8 @@ def decode(request: str, worker: str, *held: tuple[str, str], role: Role = Role.
 def rejected(decisions: list[Decision]) -> list[tuple[str, RejectReason]]:
     """The Rejects among them, as (request, reason)."""
     return [(one.request, one.reason) for one in decisions if isinstance(one, Reject)]
+
+
+def placed(decisions: list[Decision]) -> list[str]:
+    """The workers of the Encodes and Decodes among them."""
+    return [one.worker for one in decisions if isinstance(one, Encode | Decode)]

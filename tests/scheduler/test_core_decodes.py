@@ -1,7 +1,7 @@
 """Which request goes to which decoder and when, and what becomes of a decode that fails."""
 
 import pytest
-from core_driver import Driver, decode, encode, rejected
+from core_driver import Driver, decode, encode, placed, rejected
 
 from chiasm.messages import RejectReason
 from chiasm.nouns import Role
@@ -35,6 +35,15 @@ def test_the_head_of_the_queue_is_not_overtaken_by_a_request_that_would_fit() ->
     assert driver.decoded("runs", "d0") == [decode("big", "d0"), decode("small", "d0")]
 
 
+def test_when_the_head_of_the_queue_leaves_the_next_has_its_turn() -> None:
+    driver = Driver()
+    driver.decoder("d0", slots=8, kv=1000)
+    driver.submit("runs", text=600, output=0)
+    driver.submit("big", text=500, output=0)
+    driver.submit("small", text=1, output=0)
+    assert driver.cancel("big") == [decode("small", "d0")]
+
+
 def test_a_request_larger_than_any_cache_gets_an_empty_decoder() -> None:
     driver = Driver()
     driver.decoder("d0", slots=8, kv=100)
@@ -59,7 +68,7 @@ def test_the_least_predicted_finish_wins_by_measured_rate() -> None:
     driver.decoder("slow", slots=9, rate=100.0)
     driver.decoder("fast", slots=9, rate=300.0)
     decisions = [one for name in "abcd" for one in driver.submit(name, output=60)]
-    assert [one.worker for one in decisions] == ["fast", "fast", "slow", "fast"]  # a tie goes to who came first
+    assert placed(decisions) == ["fast", "fast", "slow", "fast"]  # a tie goes to who came first
 
 
 def test_a_decoder_is_measured_by_its_whole_batch() -> None:
@@ -111,6 +120,19 @@ def test_an_encoded_image_goes_unsplit_when_the_decoders_have_died() -> None:
     driver.lost("d0")
     driver.encoded("r", "e0", "a")
     assert driver.decoder("w0", role=Role.WHOLE) == [decode("r", "w0", role=Role.WHOLE)]
+
+
+def test_a_whole_worker_says_nothing_about_embeddings_it_was_not_given() -> None:
+    driver = Driver(max_attempts=1)
+    driver.encoder("e0")
+    driver.decoder("d0")
+    driver.submit("r", "a")
+    driver.lost("d0")
+    driver.encoded("r", "e0", "a")
+    driver.decoder("w0", role=Role.WHOLE)
+    driver.decode_failed("r", "w0", "a")
+    driver.decoder("d0")
+    assert driver.submit("s", "a") == [decode("s", "d0", ("a", "e0"))]
 
 
 def test_an_image_that_waits_for_a_dead_encoder_goes_unsplit() -> None:

@@ -1,7 +1,7 @@
 """Where items are encoded, who shares an encode, and what becomes of one that fails."""
 
 import pytest
-from core_driver import Driver, decode, encode, rejected
+from core_driver import Driver, decode, encode, placed, rejected
 
 from chiasm.messages import RejectReason
 
@@ -25,8 +25,8 @@ def test_the_least_predicted_finish_wins_by_measured_rate() -> None:
     driver.encoder("slow", slots=4, rate=100.0)
     driver.encoder("fast", slots=4, rate=1000.0)
     decisions = driver.submit("r", *"abcd", tokens=300)
-    assert [one.worker for one in decisions] == ["fast"] * 4
-    assert [one.worker for one in driver.submit("s", "e", tokens=50)] == ["slow"]  # 0.5 s beats 1.25 s
+    assert placed(decisions) == ["fast"] * 4
+    assert placed(driver.submit("s", "e", tokens=50)) == ["slow"]  # 0.5 s beats 1.25 s
 
 
 def test_an_encoder_that_proves_slow_gets_less() -> None:
@@ -68,6 +68,14 @@ def test_a_shared_encode_outlives_the_request_that_carried_it() -> None:
     driver.submit("s", "a")
     assert driver.cancel("r") == [encode("s", "a", "e0")]
     assert driver.encoded("s", "e0", "a") == [decode("s", "d0", ("a", "e0"))]
+
+
+def test_a_shared_encode_whose_carrier_left_keeps_its_place() -> None:
+    driver = with_encoders("e0")
+    driver.submit("r", "a")
+    driver.submit("s", "b")
+    driver.submit("t", "a")
+    assert driver.cancel("r") == [encode("t", "a", "e0")]
 
 
 def test_a_shared_encode_goes_on_when_its_carrier_runs_out_of_time() -> None:
@@ -205,3 +213,13 @@ def test_the_directory_forgets_the_least_recently_used_but_nothing_in_use() -> N
     assert driver.encoded("r", "e1", "b") == [decode("r", "d0", ("a", "e0"), ("b", "e1"))]
     assert driver.submit("s", "b") == [decode("s", "d0", ("b", "e1"))]
     assert driver.submit("t", "a") == [encode("t", "a", "e0")]
+
+
+def test_results_that_nobody_waits_for_are_bounded_too() -> None:
+    driver = with_encoders("e0", cached_items=1)
+    for uuid in ("a", "b"):
+        driver.submit("r", uuid)
+        driver.cancel("r")
+        driver.encoded("r", "e0", uuid)
+    assert driver.status.workers[0].held == 1
+    assert driver.submit("s", "b") == [decode("s", "d0", ("b", "e0"))]

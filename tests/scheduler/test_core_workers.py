@@ -34,6 +34,14 @@ def test_a_worker_that_falls_silent_is_lost_and_one_that_does_not_is_kept() -> N
     assert driver.count("workers_lost") == 1
 
 
+def test_an_elder_that_is_alive_hides_no_younger_one_that_is_silent() -> None:
+    driver = split("e0", heartbeat_timeout_s=10.0)
+    driver.tick(6.0)
+    driver.heartbeat("d0")
+    driver.tick(6.0)
+    assert [one.worker for one in driver.status.workers] == ["d0"]
+
+
 def test_silence_is_not_measured_by_a_clock_that_jumps_back() -> None:
     driver = split("e0", heartbeat_timeout_s=10.0)
     driver.tick(-100.0)
@@ -41,7 +49,7 @@ def test_silence_is_not_measured_by_a_clock_that_jumps_back() -> None:
     driver.tick(9.0)
     assert len(driver.status.workers) == 2
     driver.tick(1.0)
-    assert driver.status.workers == ()
+    assert not driver.status.workers
 
 
 def test_what_a_lost_encoder_ran_and_queued_goes_elsewhere_at_once() -> None:

@@ -20,6 +20,16 @@ def test_the_smallest_priority_comes_first_and_the_older_of_equals() -> None:
     assert first.id == "r2"
 
 
+def test_removed_requests_do_not_pile_up_behind_one_that_stays() -> None:
+    heap = RequestHeap()
+    heap.push(request(0), 0)
+    for arrival in range(1, 100):
+        heap.push(last := request(arrival), arrival)
+        heap.remove(last)
+        heap.check_integrity()
+    assert len(heap) == 1
+
+
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 5)), max_size=200))
 def test_it_agrees_with_a_sorted_list_and_stays_small(steps: list[tuple[bool, int]]) -> None:
     heap, known, requests = RequestHeap(), set[int](), [request(arrival) for arrival in range(6)]

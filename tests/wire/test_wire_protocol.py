@@ -80,5 +80,5 @@ def test_size_of_a_tensor(shape: tuple[int, ...], dtype: str, nbytes: int) -> No
     ("shape", "dtype"), [((3, 4), "object"), ((0, 4), "float32"), ((), "float32"), ((-1, -4), "int8")]
 )
 def test_what_is_no_tensor_has_no_size(shape: tuple[int, ...], dtype: str) -> None:
-    with pytest.raises(ValueError, match="dtype|no element"):
+    with pytest.raises(ValueError, match=r"dtype|no element"):
         tensor_nbytes(shape, dtype)

@@ -190,7 +190,7 @@ def test_the_oldest_reasons_are_forgotten(shelf: Shelf, monkeypatch: pytest.Monk
     ],
 )
 def test_what_is_no_such_tensor_is_refused(shelf: Shelf, payload: bytes, shape: tuple[int, ...], dtype: str) -> None:
-    with pytest.raises(ValueError, match="payload|dtype|no element"):
+    with pytest.raises(ValueError, match=r"payload|dtype|no element"):
         shelf.store.publish("a", payload, shape, dtype, "layout")
     assert "a" not in shelf.store
 

