@@ -136,7 +136,7 @@ def headline(series: Sequence[dict[str, Any]]) -> dict[str, float]:
 def as_table(series: Sequence[dict[str, Any]]) -> Table:
     """What a person reads."""
     table = Table(
-        title="fetches of embeddings, against bare ZeroMQ (ratio: transport to bare, median [spread] of rounds)"
+        title="fetches of embeddings against bare ZeroMQ (ratios, transport to bare: median round, lowest–highest)"
     )
     for column in ("setting", "size", "p50 ms", "p95 ms", "MiB/s", "bare p50", "bare p95", "bare MiB/s"):
         table.add_column(column, justify="left" if column in ("setting", "size") else "right")
@@ -154,8 +154,8 @@ def as_table(series: Sequence[dict[str, Any]]) -> Table:
             f"{point['bare_p50_ms']:.2f}",
             f"{point['bare_p95_ms']:.2f}",
             f"{point['bare_mib_s']:.0f}",
-            f"{point['throughput_ratio']:.2f} [{low:.2f}–{high:.2f}]",
-            f"{point['latency_ratio']:.2f} [{quick:.2f}–{slow:.2f}]",
+            f"{point['throughput_ratio']:.2f}, {low:.2f}–{high:.2f}",
+            f"{point['latency_ratio']:.2f}, {quick:.2f}–{slow:.2f}",
         )
     return table
 

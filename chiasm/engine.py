@@ -49,6 +49,10 @@ _STAGES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
 )
 
 
+# The first exception in the log is the cause; what follows it are processes that missed the one that died.
+_CAUSE = re.compile(r"\b(\w+(?:Error|Exception): (?!Engine core initialization failed).+)")
+
+
 class EngineFailed(RuntimeError):
     """The engine did not start, or died; the message ends with the last lines of its log."""
 
@@ -125,6 +129,7 @@ class Engine:
         self.stage = "starting the process"
         self._log = log
         self._tail: deque[str] = deque(maxlen=LOG_TAIL)
+        self._cause: str | None = None
         self.runtime = _make_runtime()
         if spec.keys is not None:
             spec.keys.save(self.runtime / "keys.json")
@@ -162,6 +167,8 @@ class Engine:
             line = raw.decode(errors="replace").rstrip()
             self._tail.append(line)
             self._log(f"[{self.spec.name}] {line}")
+            if self._cause is None and (cause := _CAUSE.search(line)):
+                self._cause = cause.group(1)
             for pattern, stage in _STAGES:
                 if pattern.search(line):
                     self.stage = stage
@@ -201,7 +208,8 @@ class Engine:
     def failure(self) -> EngineFailed:
         """What to raise for an engine that ended by itself."""
         self._reader.join(timeout=1)
-        return EngineFailed(f"{self.spec.name} ended with exit code {self._process.poll()}{self._last_lines()}")
+        cause = f" ({self._cause})" if self._cause is not None else ""
+        return EngineFailed(f"{self.spec.name} ended with exit code {self._process.poll()}{cause}{self._last_lines()}")
 
     def _last_lines(self) -> str:
         return "; the last lines of its log:\n  " + "\n  ".join(self._tail)

@@ -5,6 +5,7 @@ vLLM, nor the rest of Chiasm.
 """
 
 import importlib.util
+import os
 import re
 import sys
 from pathlib import Path
@@ -49,6 +50,24 @@ def _built_with_cuda(package: str) -> bool:
         return False
     version = Path(spec.submodule_search_locations[0]) / "version.py"
     return version.is_file() and re.search(r"""__version__ = ['"][^'"]*\+cu\d""", version.read_text()) is not None
+
+
+DEEPSTACK = ("Qwen3VLForConditionalGeneration", "Qwen3VLMoeForConditionalGeneration")
+"""Architectures with DeepStack that `decoder.deepstack` lets a decoder run."""
+
+
+def register_models() -> None:
+    """Entry point of group `vllm.general_plugins`: what a decoder without a vision tower needs of some models.
+
+    Called in each process of every vLLM on this machine, so it acts only in engines that Chiasm started.
+    """
+    from chiasm.wire.settings import RUNTIME_VARIABLE
+
+    if RUNTIME_VARIABLE in os.environ:
+        from vllm import ModelRegistry
+
+        for architecture in DEEPSTACK:
+            ModelRegistry.register_model(architecture, f"decoder.deepstack:{architecture}")
 
 
 class EngineReport:

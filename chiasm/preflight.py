@@ -14,10 +14,12 @@ from typing import Any
 
 from blake3 import blake3
 
+from chiasm.plugins import DEEPSTACK
+
 TIMEOUT_S = 300.0
 SAMPLE_BYTES = 1 << 20
 DEFAULT_CELL = 28  # pixels a side of one image token where the configuration does not say
-SPLITTABLE = "Qwen2-VL, Qwen2.5-VL, Qwen3-VL, the Qwen Omni line, Keye, MiniCPM-V, LLaVA-OneVision-2, MiMo-V2-Omni"
+SPLITTABLE = "Qwen2-VL, Qwen2.5-VL, Qwen3-VL, Qwen2.5-Omni, Keye, MiniCPM-V, LLaVA-OneVision-2, MiMo-V2-Omni"
 
 
 class PreflightFailed(RuntimeError):
@@ -61,6 +63,12 @@ def check_model(model: str, name: str | None, revision: str | None, engine_args:
         raise PreflightFailed(f"vLLM cannot read the model {model}:\n  " + "\n  ".join(last))
     report: dict[str, Any] = json.loads(run.stdout.strip().splitlines()[-1])
     fields = tuple(report.pop("metadata_fields"))
+    if report.pop("deepstack") and report["architecture"] not in DEEPSTACK:
+        raise PreflightFailed(
+            f"{model} ({report['architecture']}) cannot be split: it feeds several feature levels of its vision tower "
+            f"to the language model (DeepStack), which vLLM cannot do without the tower. Chiasm adds that for "
+            f"{' and '.join(DEEPSTACK)} only.\n  Serve it unsplit with vLLM."
+        )
     if not fields:
         raise PreflightFailed(
             f"{model} ({report['architecture']}) cannot be split: its vLLM data parser declares no image "
@@ -90,6 +98,7 @@ def inspect(arguments: list[str]) -> dict[str, Any]:
         "pixels_per_token": _pixels_per_token(model_config.hf_config),
         "max_model_len": int(model_config.max_model_len),
         "metadata_fields": sorted(fields),
+        "deepstack": bool(getattr(_vision_config(model_config.hf_config), "deepstack_visual_indexes", None)),
     }
 
 
@@ -98,8 +107,13 @@ def _commit(model_config: Any) -> str | None:
     return commit or model_config.revision
 
 
+def _vision_config(hf_config: Any) -> Any:
+    thinker = getattr(hf_config, "thinker_config", hf_config)  # the Omni line nests what we look for
+    return getattr(thinker, "vision_config", None)
+
+
 def _pixels_per_token(hf_config: Any) -> int:
-    vision = getattr(hf_config, "vision_config", None)
+    vision = _vision_config(hf_config)
     patch, merge = getattr(vision, "patch_size", None), getattr(vision, "spatial_merge_size", None)
     if isinstance(patch, int) and isinstance(merge, int):
         return (patch * merge) ** 2

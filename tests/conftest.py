@@ -1,5 +1,6 @@
 """What every test is held to: it leaves no process, no socket and no shared-memory segment behind."""
 
+import ctypes
 import os
 import time
 from collections.abc import Iterator
@@ -10,6 +11,9 @@ import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+
+PR_SET_CHILD_SUBREAPER = 36  # orphans of what tests start become ours, so that the check below sees them
+ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 GRACE_S = 10.0  # a closed socket's thread and a killed process's entry may take a moment to go
 

@@ -3,10 +3,11 @@
 import base64
 import io
 import json
+import re
 import secrets
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,9 +16,11 @@ from typing import Any
 
 from PIL import Image, ImageDraw
 
-from chiasm.config import WireConfig
+from chiasm.config import GatewayConfig, WireConfig
 from chiasm.engine import Engine, EngineSpec
-from chiasm.nouns import Role, WorkerId
+from chiasm.gateway.bodies import decode_body, encode_body, read_embedding
+from chiasm.gateway.parsing import MediaPart, ServingFacts, parse_chat
+from chiasm.nouns import Embedding, RequestId, Role, WorkerId
 from chiasm.wire.settings import ConnectorSettings
 
 START_TIMEOUT_S = 400
@@ -79,6 +82,36 @@ def post(engine: Engine, body: dict[str, Any]) -> dict[str, Any]:
     except urllib.error.HTTPError as error:
         raise AssertionError(f"{engine.spec.name} answered {error.code}: {error.read().decode()}") from error
     return result
+
+
+def post_split(trio: Trio, body: dict[str, Any], request: str) -> dict[str, Any]:
+    """The body's way through the split, as the gateway would take it; returns the decoder's answer."""
+    facts = ServingFacts("model", "test", pixels_per_token=784, max_model_len=2048, created=0)
+    config = GatewayConfig(allow_processor_options=True)
+    parsed = parse_chat(json.dumps(body).encode(), facts, config, tenant="")
+    embeddings = {part.uuid: encode(trio.encoder, part, parsed.options) for part in parsed.media}
+    split = json.loads(decode_body(parsed, RequestId(request), embeddings.values()))
+    return post(trio.decoder, split)
+
+
+def encode(encoder: Engine, part: MediaPart, options: Mapping[str, Any]) -> Embedding:
+    """Have one item encoded."""
+    answer = post(encoder, json.loads(encode_body("model", part.uuid, part.url, options)))
+    return read_embedding(part.uuid, json.dumps(answer).encode())
+
+
+def report(engine: Engine) -> dict[str, dict[str, int]]:
+    """What the engine's only rank holds and has done (`chiasm.plugins.EngineReport`)."""
+    [rank] = json.loads(engine.get("/v1/chiasm/report"))
+    found: dict[str, dict[str, int]] = rank
+    return found
+
+
+def metric(engine: Engine, name: str) -> float:
+    """The sum of one of the engine's Prometheus counters over its labels."""
+    values = re.findall(rf"^{re.escape(name)}(?:\{{.*\}})? ([0-9.e+]+)$", engine.get("/metrics"), re.MULTILINE)
+    assert values, f"{engine.spec.name} has no metric {name}"
+    return sum(map(float, values))
 
 
 def picture(seed: int, width: int = 112, height: int = 84) -> str:

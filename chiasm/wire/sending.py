@@ -4,7 +4,7 @@ Owns their pins in the store and the counters. Knows neither sockets nor threads
 """
 
 import time
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -110,22 +110,19 @@ class Sending:
 
 
 class OpenTransfers:
-    """All open transfers of one server, bounded in number and each in idleness.
-
-    Kept in the order of their idle deadlines: all wait equally long, and whichever shows life moves to the end.
-    """
+    """All open transfers of one server, bounded in number and each in idleness."""
 
     def __init__(self, store: EmbeddingStore, config: WireConfig) -> None:
         self._store = store
         self._config = config
-        self._open: OrderedDict[tuple[bytes, int], Sending] = OrderedDict()
+        self._open: dict[tuple[bytes, int], Sending] = {}
         self._peers: Counter[bytes] = Counter()
         self.stats = ServerStats()
 
     @property
     def next_deadline(self) -> float | None:
         """When the next transfer will have been idle for too long, on the monotonic clock."""
-        return next((sending.idle_deadline for sending in self._open.values()), None)
+        return min((sending.idle_deadline for sending in self._open.values()), default=None)
 
     def ready(self) -> list[Sending]:
         """One turn for each transfer that has something to do."""
@@ -152,7 +149,6 @@ class OpenTransfers:
     def touch(self, sending: Sending) -> None:
         """The transfer shows life."""
         sending.idle_deadline = time.monotonic() + self._config.transfer_timeout_s
-        self._open.move_to_end(sending.id)
 
     def credit(self, peer: bytes, credit: Credit) -> Refused | None:
         """Count what landed, or refuse to go on. Credit for a transfer that is no longer open is stale: ignored."""

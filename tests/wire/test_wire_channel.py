@@ -126,7 +126,9 @@ async def test_a_huge_frame_only_ends_its_own_connection(ipc: str, opened: Opene
     server, client = opened(ChannelServer(ipc)), opened(ChannelClient(ipc))
     stranger = opened(RawPeer(zmq.DEALER, connect=ipc))
     stranger.socket.send(bytes(MAX_MESSAGE_BYTES + 1))
+    assert stranger.disconnected()
     await round_trip(server, client)
+    assert server.dropped == 0, "it was not even taken in"
 
 
 async def test_a_vanished_peer_is_told_by_the_send(ipc: str, opened: Opened) -> None:

@@ -101,6 +101,25 @@ def test_a_reader_that_never_reads_costs_bounded_memory_and_holds_nobody_up(
     assert queued < 60 * 2 * (256 << 10) / 3, "its credit alone would allow three times as much"
 
 
+def test_a_refusal_waits_for_room_in_the_readers_queue(
+    serve: Serve, store: EmbeddingStore, tmp_path: Any, opened: Opened
+) -> None:
+    large = WireConfig(chunk_bytes=256 << 10, window_chunks=2)
+    tensor = Tensor.random("large", 512)
+    store.publish(tensor.key, tensor.payload, tensor.shape, tensor.dtype, LAYOUT)
+    server = serve(f"ipc://{tmp_path}/large", config=large)
+    slow = opened(RawConsumer(server.endpoint, rcvhwm=1, rcvbuf=4096))
+    for transfer in range(60):
+        slow.ask(tensor, transfer, window=2, chunk_bytes=256 << 10)
+    others = opened(WaitingFetcher(large))
+    assert others.fetch(tensor, server.endpoint).ok  # by now the queue is full
+    slow.ask(Tensor.random("none", 1), transfer=60)
+    wait_until(lambda: server.stats.refused[RefusalCode.MISSING] == 1)
+    assert others.fetch(tensor, server.endpoint).ok  # several turns of the server, in which it still is
+    heard = [slow.hear()[0] for _ in range(60 * 3 + 1)]
+    assert [frame.transfer for frame in heard if isinstance(frame, Refused)] == [60]
+
+
 def test_an_idle_reader_is_dropped_and_its_item_let_go(
     serve: Serve, store: EmbeddingStore, config: WireConfig, tensor: Tensor, tmp_path: Any, opened: Opened
 ) -> None:
@@ -124,6 +143,8 @@ def test_an_open_transfer_pins_its_item_until_it_is_abandoned(
     server.start()
     store.publish("a", first.payload, first.shape, "float32", LAYOUT)
     reader = opened(RawConsumer(server.endpoint))
+    reader.ask(first, transfer=0, layout="another")  # refused, so it pins nothing
+    assert reader.hear()[0].code is RefusalCode.LAYOUT_MISMATCH
     reader.ask(first, window=1)
     reader.hear()
     with pytest.raises(StoreFull):
@@ -215,7 +236,9 @@ def test_a_huge_request_only_ends_its_own_connection(
     server: EmbeddingServer, reader: RawConsumer, tensor: Tensor, fetcher: WaitingFetcher
 ) -> None:
     reader.socket.send(bytes(MAX_CONTROL_BYTES + 1))
+    assert reader.disconnected()
     assert fetcher.fetch(tensor, server.endpoint).ok
+    assert server.stats.malformed == 0, "it was not even taken in"
 
 
 VALID = [
@@ -238,7 +261,7 @@ def garbage(draw: st.DrawFn) -> bytes:
     return bytes(frame[: draw(st.integers(0, len(frame)))])
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(messages=st.lists(st.lists(garbage(), min_size=1, max_size=3), max_size=10))
 def test_garbage_costs_nothing_but_itself(
     messages: list[list[bytes]], server: EmbeddingServer, reader: RawConsumer, tensor: Tensor, fetcher: WaitingFetcher

@@ -111,6 +111,11 @@ class RawPeer:
         if connect is not None:
             self.socket.connect(connect)
         self.endpoint = self.socket.getsockopt_string(zmq.LAST_ENDPOINT)
+        self._watch = self.socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+
+    def disconnected(self) -> bool:
+        """Wait until the other end has broken a connection; False if it does not."""
+        return self._watch.poll(PATIENCE_S * 1000) > 0
 
     def close(self) -> None:
         self._context.destroy(linger=0)

@@ -1,0 +1,254 @@
+"""A whole cluster as a user starts it: `chiasm serve` with Ray, the gateway, the scheduler, and real engines."""
+
+import base64
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import openai
+import psutil
+import pytest
+from engines import ANSWER_TIMEOUT_S, chat, picture, tokens
+
+from chiasm.client import EndpointError, get_json, post_json
+from chiasm.engine import Engine, EngineSpec
+from chiasm.models.builtin import ENGINE_ARGS, NAME
+from chiasm.models.tiny import build_tiny_model
+from chiasm.nouns import Role
+from decoder.failures import RUNTIME_VARIABLE
+
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
+
+START_TIMEOUT_S = 400.0
+STOP_TIMEOUT_S = 60.0
+CONFIG = """
+served_model_name: model
+gateway: {port: 0, allow_processor_options: true}
+"""
+
+
+class Serving:
+    """A running `chiasm serve`, and the unsplit engine to compare it with."""
+
+    def __init__(self, process: subprocess.Popen[str], whole: Engine) -> None:
+        self.process = process
+        self.whole = whole
+        self.url = ""
+        self.lines: list[str] = []
+        self._ready = threading.Event()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.lines.append(line)
+            if found := re.search(r"ready: (http://\S+)/v1", line):
+                self.url = found.group(1)
+                self._ready.set()
+        self._ready.set()
+
+    def wait_ready(self) -> None:
+        self._ready.wait(START_TIMEOUT_S)
+        assert self.url, "".join(self.lines)
+
+    def ask(self, body: dict[str, Any]) -> dict[str, Any]:
+        answer: dict[str, Any] = post_json(self.url, "/v1/chat/completions", body)[0]
+        return answer
+
+    def ask_whole(self, body: dict[str, Any]) -> dict[str, Any]:
+        token = self.whole.spec.token
+        answer: dict[str, Any] = post_json(self.whole.url, "/v1/chat/completions", body, token)[0]
+        return answer
+
+    def status(self) -> dict[str, Any]:
+        status: dict[str, Any] = get_json(self.url, "/v1/chiasm/status")
+        return status
+
+    def front_end(self, role: str) -> psutil.Process:
+        """The API server process of the only engine of a role."""
+        for process in psutil.Process(self.process.pid).children(recursive=True):
+            command = process.cmdline()
+            if "vllm.entrypoints.openai.api_server" in command and "engine_guard" not in " ".join(command):
+                marker = {"encoder": "ec_producer", "decoder": "ec_consumer"}[role]
+                if any(marker in argument for argument in command):
+                    return process
+        raise AssertionError(f"no {role} engine runs")
+
+    def report(self, role: str) -> dict[str, dict[str, int]]:
+        """What the engine itself says it holds and has done."""
+        [worker] = [worker for worker in self.status()["workers"] if worker["role"] == role]
+        token = self.front_end(role).environ()["VLLM_API_KEY"]
+        [rank] = get_json(worker["url"], "/v1/chiasm/report", token)
+        found: dict[str, dict[str, int]] = rank
+        return found
+
+
+@pytest.fixture(scope="module")
+def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+    folder = tmp_path_factory.mktemp("serving")
+    (folder / "cluster.yaml").write_text(CONFIG)
+    environment = os.environ | {"XDG_CACHE_HOME": str(folder)}
+    model = build_tiny_model(folder / "chiasm" / NAME)
+    whole = Engine(EngineSpec("whole", Role.WHOLE, str(model), "model", "token", args=ENGINE_ARGS), log=print)
+    process = subprocess.Popen(
+        [Path(sys.executable).parent / "chiasm", "serve", "--config", folder / "cluster.yaml"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment,
+        start_new_session=True,
+    )
+    serving = Serving(process, whole)
+    try:
+        serving.wait_ready()
+        whole.wait_ready(START_TIMEOUT_S)
+        yield serving
+    finally:
+        whole.stop()
+        os.killpg(process.pid, signal.SIGINT)  # what Ctrl-C in a terminal does
+        try:
+            assert process.wait(STOP_TIMEOUT_S) == 0, "".join(serving.lines)
+        finally:
+            process.kill()
+            process.wait()
+            assert process.stdout is not None
+            process.stdout.close()
+
+
+CASES = {
+    "no picture": chat([], "Tell me something."),
+    "one picture": chat([picture(1)]),
+    "several of several sizes": chat([picture(2), picture(3, 224, 140), picture(4, 60, 200)]),
+    "one picture twice": chat([picture(5), picture(5)], "Are they the same?"),
+    "processor options": chat([picture(6, 200, 200)], mm_processor_kwargs={"max_pixels": 128 * 128}),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_cluster_answers_as_the_whole(serving: Serving, case: str) -> None:
+    split = serving.ask(CASES[case])
+    whole = serving.ask_whole(CASES[case])
+    assert tokens(split) == tokens(whole)
+    assert split["usage"] == whole["usage"]
+
+
+def test_each_engine_holds_its_half_only(serving: Serving) -> None:
+    encoder, decoder = serving.report("encoder")["weights"], serving.report("decoder")["weights"]
+    assert encoder["visual"] > 0
+    assert encoder.get("language_model", 0) == 0
+    assert decoder["language_model"] > 0
+    assert "visual" not in decoder
+
+
+def test_one_encode_and_one_transfer_for_each_distinct_picture(serving: Serving) -> None:
+    """Also for two requests at once, and for a picture that was seen before."""
+    before_encoder, before_decoder = serving.report("encoder")["connector"], serving.report("decoder")["connector"]
+    body = chat([picture(31, 224, 224), picture(32, 224, 224)])
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(serving.ask, [body, body])
+    third = serving.ask(body)
+    assert tokens(first) == tokens(second) == tokens(third)
+    encoder, decoder = serving.report("encoder")["connector"], serving.report("decoder")["connector"]
+    assert encoder["encodes"] - before_encoder["encodes"] == 2
+    assert encoder["transfers"] - before_encoder["transfers"] == 2
+    assert decoder["loads"] > before_decoder["loads"]
+
+
+def test_the_openai_client_streams(serving: Serving) -> None:
+    body = chat([picture(1)])
+    expected = serving.ask(body)["choices"][0]["message"]["content"]
+    client = openai.OpenAI(base_url=f"{serving.url}/v1", api_key="unused", timeout=ANSWER_TIMEOUT_S)
+    with client:
+        stream = client.chat.completions.create(
+            model="model",
+            messages=body["messages"],
+            max_tokens=body["max_tokens"],
+            temperature=0,
+            extra_body={"ignore_eos": True},
+            stream=True,
+        )
+        pieces = [chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices]
+        assert [model.id for model in client.models.list()] == ["model"]
+    assert "".join(pieces) == expected
+
+
+def test_completions_take_text(serving: Serving) -> None:
+    body = {"model": "model", "prompt": "once upon", "max_tokens": 8, "temperature": 0, "return_token_ids": True}
+    split, _ = post_json(serving.url, "/v1/completions", body)
+    whole, _ = post_json(serving.whole.url, "/v1/completions", body, serving.whole.spec.token)
+    assert split["choices"][0]["token_ids"] == whole["choices"][0]["token_ids"]
+
+
+def test_curl_gets_an_answer(serving: Serving) -> None:
+    body = json.dumps({"model": "model", "max_tokens": 4, "messages": [{"role": "user", "content": "Hello"}]})
+    url = f"{serving.url}/v1/chat/completions"
+    command = ["curl", "-sS", "--max-time", "60", url, "-H", "Content-Type: application/json", "-d", body]
+    run = subprocess.run(command, capture_output=True, text=True, check=True, timeout=90)
+    assert json.loads(run.stdout)["usage"]["completion_tokens"] > 0
+
+
+def test_an_encoder_does_not_answer_strangers(serving: Serving) -> None:
+    [encoder] = [worker for worker in serving.status()["workers"] if worker["role"] == "encoder"]
+    assert encoder["url"].startswith("http://127.0.0.1:")
+    with pytest.raises(EndpointError, match="401"):
+        get_json(encoder["url"], "/v1/models")
+
+
+def test_secrets_are_for_their_owner_only(serving: Serving) -> None:
+    runtime = Path(serving.front_end("encoder").environ()[RUNTIME_VARIABLE])
+    assert runtime.stat().st_mode & 0o077 == 0
+    assert (runtime / "keys.json").stat().st_mode & 0o077 == 0
+    assert json.loads((runtime / "keys.json").read_text())["client_secret"] not in " ".join(
+        serving.front_end("encoder").cmdline()
+    )
+
+
+def test_status_shows_the_workers(serving: Serving) -> None:
+    command = [str(Path(sys.executable).parent / "chiasm"), "status", "--endpoint", serving.url]
+    run = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert "encoder-0" in run.stdout
+    assert "decoder-0" in run.stdout
+
+
+def test_metrics_count_what_was_asked(serving: Serving) -> None:
+    with urllib.request.urlopen(f"{serving.url}/metrics", timeout=10) as answer:
+        text = answer.read().decode()
+    [count] = re.findall(r'^chiasm_requests_total\{outcome="answered"\} ([0-9.]+)$', text, re.MULTILINE)
+    assert float(count) > 0
+
+
+@pytest.mark.parametrize("role", ["encoder", "decoder"])
+def test_a_killed_engine_is_started_again(serving: Serving, role: str) -> None:
+    """Killed between two requests: the second gets its answer, and nobody sends it again."""
+    expected = tokens(serving.ask(chat([picture(41)])))
+    victim = serving.front_end(role)
+    victim.kill()
+    _wait_until(lambda: not victim.is_running(), 30)
+    assert tokens(serving.ask(chat([picture(42)]))) == tokens(serving.ask_whole(chat([picture(42)])))
+    assert tokens(serving.ask(chat([picture(41)]))) == expected  # its embedding died with the encoder
+    assert serving.status()["ready"]
+
+
+def _wait_until(condition: Callable[[], bool], timeout_s: float) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_a_bad_picture_is_refused_and_costs_nothing_else(serving: Serving) -> None:
+    broken = "data:image/png;base64," + base64.b64encode(b"not a picture").decode()
+    with pytest.raises(EndpointError, match="400"):
+        serving.ask(chat([broken]))
+    assert tokens(serving.ask(chat([picture(1)])))
