@@ -193,7 +193,9 @@ class Cluster:
 def share_cores(config: ClusterConfig) -> dict[str, str]:
     """This machine's cores, dealt evenly to the workers that have neither GPUs nor cores of their own.
 
-    With fewer cores than workers, some share one.
+    Nobody is bound where there are fewer cores than workers. An engine polls for a second after each step, yielding
+    all the while. Two that poll on one core can keep each other from it for as long (seen on Linux 6.18), and a decoder
+    that waits for its embedding would keep the very encoder waiting that is to deliver it.
     """
     names = [
         f"{kind}-{index}"
@@ -202,8 +204,9 @@ def share_cores(config: ClusterConfig) -> dict[str, str]:
         for index in range(pool.count)
     ]
     cores = sorted(os.sched_getaffinity(0))
-    each = max(1, len(cores) // max(1, len(names)))
+    each = len(cores) // max(1, len(names))
+    if each == 0:
+        return {}
     return {
-        name: ",".join(str(cores[(position * each + offset) % len(cores)]) for offset in range(each))
-        for position, name in enumerate(names)
+        name: ",".join(map(str, cores[position * each : (position + 1) * each])) for position, name in enumerate(names)
     }

@@ -68,7 +68,7 @@ class EngineSpec:
     token: str  # bearer token for the engine's /v1 routes
     revision: str | None = None
     host: str = "127.0.0.1"
-    cpus: str | None = None  # cores, e.g. "0-3"; None leaves it to vLLM and the operating system
+    cpus: str | None = None  # cores, e.g. "0-3", to be shared with no other engine; None leaves it to the system
     args: tuple[str, ...] = ()  # last on the command line, so they win
     env: Mapping[str, str] = field(default_factory=dict)
     connector: Mapping[str, Any] = field(default_factory=dict)  # settings of the embedding connector
@@ -104,10 +104,10 @@ class EngineSpec:
         """The child's environment: ours, plus what the engine needs."""
         environment = {**os.environ, RUNTIME_VARIABLE: str(runtime), "VLLM_API_KEY": self.token}
         environment["VLLM_PLUGINS"] = ",".join(_plugins(os.environ.get("VLLM_PLUGINS")))
-        if self.cpus is not None:
-            # Ray sets OMP_NUM_THREADS to its own idea of an actor's cores; vLLM derives it from the binding.
-            environment.pop("OMP_NUM_THREADS", None)
-            environment["VLLM_CPU_OMP_THREADS_BIND"] = self.cpus
+        # Ray sets OMP_NUM_THREADS to its own idea of an actor's cores; vLLM derives it from the binding.
+        environment.pop("OMP_NUM_THREADS", None)
+        # Left to itself, vLLM binds the worker of every engine to the same first cores.
+        environment["VLLM_CPU_OMP_THREADS_BIND"] = self.cpus or "nobind"
         return environment | dict(self.env)
 
 

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import os
 import re
 import secrets
 import urllib.error
@@ -45,9 +46,13 @@ def running_trio(
     """Start the three at once, and stop them at the end."""
     token = secrets.token_urlsafe(8)
 
+    cores = sorted(os.sched_getaffinity(0))
+    # The encoder's and the decoder's must differ (see `chiasm.cluster.share_cores`); the whole one works in turn.
+    cpus = {Role.ENCODER: str(cores[0]), Role.DECODER: str(cores[-1]), Role.WHOLE: None}
+
     def engine(role: Role, args: Sequence[str] = ()) -> Engine:
         settings = ConnectorSettings(
-            worker=WorkerId(role), model_revision="test", wire=wire or WireConfig(transfer_timeout_s=5)
+            worker=WorkerId(role), model_revision="test", wire=wire or WireConfig(transfer_timeout_s=20)
         )
         spec = EngineSpec(
             name=role,
@@ -56,6 +61,7 @@ def running_trio(
             served_name="model",
             token=token,
             host=host,
+            cpus=cpus[role],
             args=(*ARGS, *args),
             connector=settings.model_dump(),
         )
