@@ -180,7 +180,7 @@ class Engine:
             EngineFailed: it ended, or did not answer within `timeout_s`; in the latter case it is stopped.
         """
         deadline = time.monotonic() + timeout_s
-        while not self._healthy():
+        while not self.answers():
             if self._process.poll() is not None:
                 raise self.failure()
             if time.monotonic() > deadline:
@@ -189,7 +189,8 @@ class Engine:
             time.sleep(READY_POLL_S)
         self.stage = "ready"
 
-    def _healthy(self) -> bool:
+    def answers(self) -> bool:
+        """Whether the engine's server says that it is well."""
         try:
             with urllib.request.urlopen(f"{self.url}/health", timeout=5) as answer:
                 return bool(answer.status == 200)

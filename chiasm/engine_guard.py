@@ -56,7 +56,8 @@ def guard(command: list[str], runtime: str, cpus: str | None, grace_s: float) ->
             preexec_fn=_die_with_parent(prctl),  # noqa: PLW1509
         )
         _wait(child, lambda: bool(stop_signals))
-        _stop_family(grace_s)
+        # An engine that ended by itself has nothing left to do in order, and whoever watches it should know at once.
+        _stop_family(grace_s if child.poll() is None else 0.0)
         return child.wait(timeout=grace_s)
     finally:
         shutil.rmtree(runtime, ignore_errors=True)

@@ -47,13 +47,17 @@ class EncodeDone(Message, frozen=True):
 
 
 class EncodeFailed(Message, frozen=True):
-    """The encode did not come about. `retryable` is False when the item itself is at fault."""
+    """The encode did not come about. `retryable` is False when the item itself is at fault.
+
+    `unreachable`: there was no connection, or it broke. The engine counts as lost until its worker is heard of again.
+    """
 
     request: RequestId
     worker: WorkerId
     uuid: ItemUuid
     reason: str
     retryable: bool
+    unreachable: bool = False
 
 
 class DecodeDone(Message, frozen=True):
@@ -69,7 +73,7 @@ class DecodeFailed(Message, frozen=True):
     """The decoder gave no complete answer.
 
     `lost` names the items whose embedding could not be fetched; with `retryable` they are encoded again. The gateway
-    sets `retryable` only while it has delivered nothing to the client.
+    sets `retryable` only while it has delivered nothing to the client. `unreachable` as in EncodeFailed.
     """
 
     request: RequestId
@@ -77,6 +81,7 @@ class DecodeFailed(Message, frozen=True):
     reason: str
     retryable: bool
     lost: tuple[ItemUuid, ...] = ()
+    unreachable: bool = False
 
 
 class Cancel(Message, frozen=True):

@@ -2,14 +2,18 @@
 
 from typing import Any
 
+from rich import box
 from rich.table import Table
 
 
 def status_tables(status: dict[str, Any]) -> list[Table]:
     """One table of workers, one of counts."""
-    workers = Table(title="ready" if status["ready"] else "not ready", title_justify="left")
-    for heading in ("worker", "role", "node", "running", "withheld", "slots", "KV tokens", "tokens/s", "embeddings"):
-        workers.add_column(heading, justify="left" if heading in ("worker", "role", "node") else "right")
+    title = "ready" if status["ready"] else "not ready"
+    workers = Table(title=title, title_justify="left", box=box.SIMPLE)
+    for heading in ("worker", "role", "node"):
+        workers.add_column(heading, no_wrap=True)
+    for heading in ("running", "withheld", "slots", "KV tokens", "tokens/s", "held"):
+        workers.add_column(heading, justify="right")
     for worker in status["workers"]:
         workers.add_row(
             worker["worker"],
@@ -22,7 +26,7 @@ def status_tables(status: dict[str, Any]) -> list[Table]:
             f"{worker['tokens_per_s']:.0f}",
             str(worker["held"]) if worker["role"] == "encoder" else "–",
         )
-    counts = Table(show_header=False)
+    counts = Table(show_header=False, box=box.SIMPLE)
     for name in ("encoding", "withheld", "decoding"):
         counts.add_row(f"requests {name} now", str(status[name]))
     for name, value in sorted(status["counters"].items()):

@@ -149,6 +149,7 @@ class Supervisor:
             self._engine = None
 
     async def _report(self, channel: ChannelClient, register: messages.Register) -> None:
+        """Heartbeats go on while the engine's process lives; whether it answers shows when the scheduler asks."""
         channel.send(register)
         while True:
             await asyncio.sleep(self._config.scheduler.heartbeat_s)
@@ -158,6 +159,7 @@ class Supervisor:
         while True:
             message = await channel.receive()
             if isinstance(message, messages.Unknown):
-                channel.send(register)
+                if self._engine is not None and await asyncio.to_thread(self._engine.answers):
+                    channel.send(register)
             else:
                 logger.warning("unexpected %s from the scheduler", type(message).__name__)

@@ -175,6 +175,9 @@ class Core:
         job = None if owed else self._encodes.posted(event.request, event.worker, event.uuid)
         if job is None:
             self._counters["stale"] += 1
+        elif event.unreachable:
+            self._lost(event.worker, event.reason)
+            self._encodes.settle_owed(event.request, event.worker, event.uuid)  # this was the report
         elif event.retryable:
             self._encodes.take_failed(job)
             self._life.encode_failed(job.uuid, job.waiters, event.reason)
@@ -198,6 +201,8 @@ class Core:
             return
         handed = [request.entries[uuid] for uuid in dict.fromkeys(event.lost) if uuid in request.entries]
         self._life.lose([entry for entry in handed if self._directory.is_current(entry)])
+        if event.unreachable:
+            self._lost(event.worker, event.reason)
         if not event.retryable:
             self._life.fail(request, RejectReason.DECODE, event.reason)
             return

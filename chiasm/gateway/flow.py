@@ -129,7 +129,8 @@ class Flow:
             embedding = await self._upstream.encode(encode.url, self._request, self._parsed, part)
         except EngineFailed as failure:
             self._count_retry("encode", failure.retryable)
-            self._link.send(EncodeFailed(self._request, encode.worker, encode.uuid, failure.reason, failure.retryable))
+            failed = (failure.reason, failure.retryable, failure.unreachable)
+            self._link.send(EncodeFailed(self._request, encode.worker, encode.uuid, *failed))
         else:
             seconds = self._timing.end("encode", began)
             self._waiting_since = time.monotonic()
@@ -217,7 +218,9 @@ class Flow:
         retryable = failure.retryable and not delivered
         self._count_retry("decode", retryable)
         lost = tuple(embedding.uuid for embedding in decode.embeddings if embedding.key in failure.lost)
-        self._link.send(DecodeFailed(self._request, decode.worker, failure.reason, retryable, lost))
+        self._link.send(
+            DecodeFailed(self._request, decode.worker, failure.reason, retryable, lost, failure.unreachable)
+        )
         if delivered:
             # Otherwise the scheduler has the word: another attempt, or a rejection with this reason.
             self._scheduler_knows = True

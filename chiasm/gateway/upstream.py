@@ -42,13 +42,17 @@ class EngineFailed(Exception):
     """An engine gave no complete answer.
 
     `retryable`: another attempt may succeed, as far as the engine is concerned. `lost`: the keys of embeddings that
-    could not be fetched, so that the attempt must start with encoding them.
+    could not be fetched, so that the attempt must start with encoding them. `unreachable`: there was no connection, or
+    it broke.
     """
 
-    def __init__(self, reason: str, *, retryable: bool, lost: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self, reason: str, *, retryable: bool, lost: frozenset[str] = frozenset(), unreachable: bool = False
+    ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.retryable = retryable
+        self.unreachable = unreachable
         self.lost = lost
 
 
@@ -100,7 +104,8 @@ class Upstream:
             ) as answer:
                 yield answer
         except (ClientError, OSError) as error:
-            raise EngineFailed(f"no connection to {url}: {error or type(error).__name__}", retryable=True) from error
+            reason = f"no connection to {url}: {error or type(error).__name__}"
+            raise EngineFailed(reason, retryable=True, unreachable=True) from error
 
     async def decode_failure(self, url: str, request: RequestId, status: int, said: str) -> EngineFailed:
         """What lies behind a decoder's error `status` (500 for an error in a stream), before anything was delivered.
@@ -115,7 +120,7 @@ class Upstream:
         try:
             failed = await self._failed_transfers(url, request)
         except ClientError as error:
-            return EngineFailed(f"{said} (and then the engine was gone: {error})", retryable=True)
+            return EngineFailed(f"{said} (and then the engine was gone: {error})", retryable=True, unreachable=True)
         except (TimeoutError, BadAnswer, EngineFailed) as error:
             return EngineFailed(f"{said} (its transfers are unknown: {error or 'no answer'})", retryable=False)
         if not failed:

@@ -70,15 +70,21 @@ class Driver:
     ) -> list[Decision]:
         return self.do(EncodeDone(RequestId(request), WorkerId(worker), embedding(uuid, worker, tokens, key), seconds))
 
-    def encode_failed(self, request: str, worker: str, uuid: str, retryable: bool = True) -> list[Decision]:
-        return self.do(EncodeFailed(RequestId(request), WorkerId(worker), ItemUuid(uuid), "it broke", retryable))
+    def encode_failed(
+        self, request: str, worker: str, uuid: str, retryable: bool = True, unreachable: bool = False
+    ) -> list[Decision]:
+        ids = RequestId(request), WorkerId(worker), ItemUuid(uuid)
+        return self.do(EncodeFailed(*ids, "it broke", retryable, unreachable))
 
     def decoded(self, request: str, worker: str, output: int = 10, seconds: float = 1.0) -> list[Decision]:
         return self.do(DecodeDone(RequestId(request), WorkerId(worker), output, seconds))
 
-    def decode_failed(self, request: str, worker: str, *lost: str, retryable: bool = True) -> list[Decision]:
+    def decode_failed(
+        self, request: str, worker: str, *lost: str, retryable: bool = True, unreachable: bool = False
+    ) -> list[Decision]:
         uuids = tuple(ItemUuid(uuid) for uuid in lost)
-        return self.do(DecodeFailed(RequestId(request), WorkerId(worker), "it broke", retryable, uuids))
+        failed = DecodeFailed(RequestId(request), WorkerId(worker), "it broke", retryable, uuids, unreachable)
+        return self.do(failed)
 
     def cancel(self, request: str) -> list[Decision]:
         return self.do(Cancel(RequestId(request)))

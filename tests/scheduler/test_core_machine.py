@@ -38,6 +38,8 @@ SPLIT = ("e0", "d0", "d1")
 ANY_WORKER = st.sampled_from(list(WORKERS))
 Report = EncodeDone | EncodeFailed | DecodeDone | DecodeFailed
 
+OUTCOMES = ("good", "good", "good", "retry", "bad", "lost", "unreachable")
+
 
 class CoreMachine(RuleBasedStateMachine):
     """Plays all gateways and all workers, and keeps its own account of what may be true."""
@@ -125,7 +127,9 @@ class CoreMachine(RuleBasedStateMachine):
         self.step(Cancel(request))
 
     @precondition(lambda self: self.posted)
-    @rule(at=st.integers(0, 100), outcome=st.sampled_from(["good", "good", "retry", "bad", "lost"]))
+    @rule(
+        at=st.integers(0, 100), outcome=st.sampled_from(["good", "good", "good", "retry", "bad", "lost", "unreachable"])
+    )
     def answer(self, at: int, outcome: str) -> None:
         self.report(self.posted.pop(at % len(self.posted)), outcome)
 
@@ -141,12 +145,14 @@ class CoreMachine(RuleBasedStateMachine):
             if outcome == "good":
                 self.deliver(EncodeDone(request, worker, embedding(posted.uuid, worker, 12), 0.5))
             else:
-                self.deliver(EncodeFailed(request, worker, posted.uuid, "it broke", outcome != "bad"))
+                self.deliver(
+                    EncodeFailed(request, worker, posted.uuid, "it broke", outcome != "bad", outcome == "unreachable")
+                )
         elif outcome == "good":
             self.deliver(DecodeDone(request, worker, 5, 0.5))
         else:
             lost = tuple(one.uuid for one in posted.embeddings) if outcome == "lost" else ()
-            self.deliver(DecodeFailed(request, worker, "it broke", outcome != "bad", lost))
+            self.deliver(DecodeFailed(request, worker, "it broke", outcome != "bad", lost, outcome == "unreachable"))
 
     def deliver(self, report: Report) -> None:
         if isinstance(report, EncodeDone) and report.worker in self.alive:

@@ -207,3 +207,28 @@ def test_losing_a_worker_that_is_not_there_is_no_event() -> None:
     driver.lost("stranger")
     assert driver.evicted("e0", "key-a") == []
     assert driver.count("workers_lost") == 1
+
+
+def test_an_unreachable_encoder_is_given_nothing_until_it_is_heard_of_again() -> None:
+    driver = split("e0")
+    driver.submit("r", "a")
+    assert driver.encode_failed("r", "e0", "a", unreachable=True) == []  # else it would use up all attempts at once
+    assert driver.heartbeat("e0") == [Unknown(WorkerId("e0"))]
+    assert driver.encoder("e0") == [encode("r", "a", "e0")]
+    assert driver.encoded("r", "e0", "a") == [decode("r", "d0", ("a", "e0"))]
+
+
+def test_what_else_ran_at_an_unreachable_encoder_goes_elsewhere() -> None:
+    driver = split("e0", "e1")
+    driver.submit("x", "big", tokens=10_000)
+    driver.submit("r", "a")
+    assert driver.encode_failed("r", "e1", "a", unreachable=True) == []
+    assert encode("r", "a", "e0") in driver.encoded("x", "e0", "big")
+
+
+def test_an_unreachable_decoder_is_given_nothing_until_it_is_heard_of_again() -> None:
+    driver = split()
+    driver.submit("r")
+    assert driver.decode_failed("r", "d0", unreachable=True) == []
+    assert driver.heartbeat("d0") == [Unknown(WorkerId("d0"))]
+    assert driver.decoder("d0") == [decode("r", "d0")]
