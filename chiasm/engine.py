@@ -113,11 +113,12 @@ class EngineSpec:
 
 def _plugins(chosen: str | None) -> list[str]:
     """vLLM loads endpoint plugins only if VLLM_PLUGINS names them, and then only what it names: so name all."""
+    ours = ["chiasm", "chiasm_models"]
     if chosen is not None:
-        return [*chosen.split(","), "chiasm"]
+        return [*chosen.split(","), *ours]
     groups = ("general", "platform", "io_processor", "stat_logger")
     names = {point.name for group in groups for point in entry_points(group=f"vllm.{group}_plugins")}
-    return [*sorted(names), "chiasm"]
+    return [*sorted(names - set(ours)), *ours]
 
 
 class Engine:

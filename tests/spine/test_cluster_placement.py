@@ -1,0 +1,33 @@
+"""How a machine's cores are dealt out."""
+
+import pytest
+
+from chiasm.cluster import share_cores
+from chiasm.config import ClusterConfig, PoolConfig
+
+
+def config(encoders: PoolConfig, decoders: PoolConfig) -> ClusterConfig:
+    return ClusterConfig(encoders=encoders, decoders=decoders)
+
+
+@pytest.fixture(autouse=True)
+def four_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _pid: {0, 1, 2, 3})
+
+
+def test_cores_are_dealt_evenly_and_never_twice() -> None:
+    assert share_cores(config(PoolConfig(), PoolConfig())) == {"encoder-0": "0,1", "decoder-0": "2,3"}
+    assert share_cores(config(PoolConfig(count=2), PoolConfig())) == {
+        "encoder-0": "0",
+        "encoder-1": "1",
+        "decoder-0": "2",
+    }
+
+
+def test_nobody_is_bound_where_cores_do_not_suffice() -> None:
+    assert share_cores(config(PoolConfig(count=4), PoolConfig())) == {}
+
+
+def test_workers_with_gpus_or_cores_of_their_own_get_none() -> None:
+    assert share_cores(config(PoolConfig(gpus=1), PoolConfig())) == {"decoder-0": "0,1,2,3"}
+    assert share_cores(config(PoolConfig(cpus=["0"]), PoolConfig())) == {"decoder-0": "0,1,2,3"}

@@ -1,0 +1,71 @@
+"""The fingerprint of a model, and what preflight says of models that cannot be split."""
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chiasm.preflight import PreflightFailed, check_model, fingerprint
+
+REPORT = {
+    "architecture": "Qwen2_5_VLForConditionalGeneration",
+    "revision": "r",
+    "pixels_per_token": 784,
+    "max_model_len": 4096,
+    "metadata_fields": ["image_grid_thw"],
+    "deepstack": False,
+}
+
+
+def vllm_says(monkeypatch: pytest.MonkeyPatch, returncode: int = 0, stderr: str = "", **changes: Any) -> None:
+    stdout = "some chatter\n" + json.dumps(REPORT | changes) + "\n"
+    answer = subprocess.CompletedProcess([], returncode, stdout, stderr)
+    monkeypatch.setattr(subprocess, "run", lambda *_args, **_kwargs: answer)
+
+
+def test_a_model_that_can_be_split(monkeypatch: pytest.MonkeyPatch) -> None:
+    vllm_says(monkeypatch)
+    facts = check_model("org/model", None, None, [])
+    assert (facts.name, facts.metadata_fields) == ("org/model", ("image_grid_thw",))
+
+
+def test_a_parser_without_metadata_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    vllm_says(monkeypatch, architecture="LlavaForConditionalGeneration", metadata_fields=[])
+    with pytest.raises(PreflightFailed, match=r"LlavaForConditionalGeneration.*embedding_fields"):
+        check_model("llava", None, None, [])
+
+
+@pytest.mark.parametrize(
+    ("architecture", "refused"),
+    [("Qwen3VLForConditionalGeneration", False), ("Qwen3OmniMoeForConditionalGeneration", True)],
+)
+def test_deepstack_is_for_those_that_we_taught_it(
+    monkeypatch: pytest.MonkeyPatch, architecture: str, refused: bool
+) -> None:
+    vllm_says(monkeypatch, architecture=architecture, deepstack=True)
+    if refused:
+        with pytest.raises(PreflightFailed, match="DeepStack"):
+            check_model("m", None, None, [])
+    else:
+        assert check_model("m", None, None, []).architecture == architecture
+
+
+def test_what_vllm_cannot_read_is_said_in_its_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    vllm_says(monkeypatch, returncode=1, stderr="Traceback\nOSError: no such model\n")
+    with pytest.raises(PreflightFailed, match="no such model"):
+        check_model("nowhere", None, None, [])
+
+
+def test_a_fingerprint_tells_weights_apart_and_not_places(tmp_path: Path) -> None:
+    for name, weights in (("a", b"1" * 100), ("b", b"1" * 100), ("c", b"1" * 99 + b"2")):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "config.json").write_text("{}")
+        (folder / "model.safetensors").write_bytes(weights)
+        (folder / "README.md").write_text(name)
+    prints = [fingerprint(str(tmp_path / name), "float32", None) for name in "abc"]
+    assert prints[0] == prints[1]
+    assert prints[0] != prints[2]
+    assert prints[0] != fingerprint(str(tmp_path / "a"), "bfloat16", None)
