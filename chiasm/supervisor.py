@@ -76,7 +76,8 @@ class Supervisor:
     def progress(self) -> Progress:
         """Where it stands. May be read from any thread."""
         engine = self._engine
-        stage = engine.stage if engine is not None else "waiting to start again"
+        waiting = "waiting to start again" if self._restarts else "starting"
+        stage = engine.stage if engine is not None else waiting
         return Progress(stage, time.monotonic() - self._born, self._ready, self._restarts, self._error)
 
     @property

@@ -52,7 +52,9 @@ def build_tiny_model(folder: Path, family: Family = Family.QWEN2_5_VL, seed: int
         return folder
     import torch
     from transformers import AutoModelForImageTextToText
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()  # it is a matter of milliseconds
     torch.manual_seed(seed)
     model = AutoModelForImageTextToText.from_config(_config(family))
     with torch.no_grad():

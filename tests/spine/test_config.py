@@ -36,7 +36,7 @@ def test_what_does_not_fit_is_named(tmp_path: Path, text: str, named: str) -> No
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="none.yaml"):
+    with pytest.raises(ConfigError, match=r"none\.yaml"):
         load_config(tmp_path / "none.yaml")
 
 

@@ -55,6 +55,8 @@ def test_compute_threads_are_bound_only_where_asked(tmp_path: Path, cpus: str | 
     assert spec(Role.WHOLE, cpus=cpus).environment(tmp_path)["VLLM_CPU_OMP_THREADS_BIND"] == binding
 
 
+@pytest.mark.engine
+@pytest.mark.timeout(120)
 def test_an_engine_that_cannot_start_says_why_and_leaves_nothing() -> None:
     engine = Engine(spec(Role.WHOLE, args=("--no-such-flag",)), log=lambda _line: None)
     try:
