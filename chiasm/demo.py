@@ -25,7 +25,7 @@ from chiasm.nouns import Role
 from chiasm.preflight import ModelFacts
 
 ANSWER_TOKENS = 16
-SHOWN_TOKENS = 5
+SHOWN_TOKENS = 3
 POLLING_S = 1.5
 
 
@@ -187,7 +187,7 @@ def _new_table() -> Table:
     for heading in ("picture", "answer's tokens", "equal"):
         table.add_column(heading, no_wrap=True)
     for heading in ("encode", "decode", "split", "whole"):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True, min_width=len(heading))
     return table
 
 
