@@ -14,6 +14,7 @@ from chiasm import __version__
 from chiasm.config import ClusterConfig, ConfigError, load_config
 from chiasm.display import StartDisplay
 from chiasm.preflight import ModelFacts, PreflightFailed, check_model
+from chiasm.ray_token import use_own_token
 
 console = Console(highlight=False)
 
@@ -41,7 +42,7 @@ def main() -> None:
 @click.option("--encoders", type=click.IntRange(0), help="Number of encoder workers.")
 @click.option("--decoders", type=click.IntRange(0), help="Number of decoder workers.")
 @click.option("--config", "config_file", type=click.Path(path_type=Path), help="YAML file; options here override it.")
-@click.option("--address", help="Ray cluster to run on, e.g. auto or ray://head:10001; unset runs one on this machine.")
+@click.option("--address", help="Ray cluster to run on, auto for the one this machine belongs to; unset runs one here.")
 @click.option("--host", help="Address to listen on; 0.0.0.0 to serve other machines.")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; 0 takes a free one.")
 @click.option("--verbose", is_flag=True, help="Show the engines' logs as they come.")
@@ -112,7 +113,7 @@ def prepare(config: ClusterConfig) -> tuple[ClusterConfig, ModelFacts]:
     assert config.model is not None
     console.print(f"checking that {config.model} can be split ...")
     try:
-        facts = check_model(config.model, config.served_model_name, config.revision, config.encoders.engine_args)
+        facts = check_model(config.model, config.served_model_name, config.revision, config.decoders.engine_args)
     except PreflightFailed as error:
         sys.exit(str(error))
     fields = ", ".join(facts.metadata_fields)
@@ -121,12 +122,14 @@ def prepare(config: ClusterConfig) -> tuple[ClusterConfig, ModelFacts]:
 
 
 def _serve(config: ClusterConfig, address: str | None, verbose: bool) -> None:
+    if address is None:
+        use_own_token()
     from chiasm.cluster import Cluster, ClusterFailed, ray_session
 
     config, facts = prepare(config)
     console.print(f"joining Ray at {address} ..." if address else "starting Ray on this machine ...")
     with ray_session(address, verbose):
-        cluster = Cluster(config, facts)
+        cluster = Cluster(config, facts, one_machine=address is None)
         try:
             cluster.start()
             with StartDisplay(console) as display:
@@ -156,10 +159,14 @@ def announce(url: str, model: str) -> None:
 
 def _watch(cluster: Any) -> None:
     """Until interrupted, say when a worker is lost and when it is back."""
+    from chiasm.cluster import NO_ANSWER
+
     down: set[str] = set()
     while True:
         time.sleep(WATCH_S)
         for member in cluster.progress():
+            if member.stage == NO_ANSWER:
+                continue
             if not member.ready and member.name not in down:
                 down.add(member.name)
                 console.print(f"{member.name} is down, and being started again: {member.error}", markup=False)
@@ -210,6 +217,7 @@ def demo(exit_after: bool, port: int, verbose: bool) -> None:
 
     The exit code is 0 only if every answer matched.
     """
+    use_own_token()
     from chiasm.demo import run_demo
 
     _until_interrupted(lambda: run_demo(console, exit_after, port, verbose))

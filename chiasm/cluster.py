@@ -26,6 +26,9 @@ from scheduler.actor import Scheduler
 
 NAMESPACE = "chiasm"
 POLL_S = 0.25
+PROGRESS_TIMEOUT_S = 2.0
+START_ATTEMPTS = 2  # an engine may lose its port to somebody else once
+NO_ANSWER = "too busy to answer"
 CALL_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 60.0
 SMALL = 0.1  # logical CPUs of an actor: more than nothing, or Ray's autoscaler may take its node for idle
@@ -57,11 +60,16 @@ class MemberProgress:
 
 @contextmanager
 def ray_session(address: str | None, verbose: bool) -> Iterator[None]:
-    """Join the Ray cluster at `address`, or run one on this machine for as long as the context lasts."""
+    """Join the Ray cluster at `address`, or run one on this machine for as long as the context lasts.
+
+    For the latter, `chiasm.ray_token.use_own_token` must have been called before this module was imported.
+    """
+    alone: dict[str, Any] = {}
     if address is None:
-        os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # ours alone, on this machine; never write a token file
+        alone = {"_node_ip_address": "127.0.0.1"}
     ray.init(
         address=address or "local",
+        **alone,
         namespace=NAMESPACE,
         include_dashboard=False if address is None else None,
         log_to_driver=verbose,
@@ -77,12 +85,10 @@ def ray_session(address: str | None, verbose: bool) -> Iterator[None]:
 class Cluster:
     """Scheduler, gateway and workers of one configuration, placed on the Ray cluster that this process is joined to."""
 
-    def __init__(self, config: ClusterConfig, facts: ModelFacts) -> None:
+    def __init__(self, config: ClusterConfig, facts: ModelFacts, one_machine: bool) -> None:
         self._config = config
         self._meeting = Path(tempfile.mkdtemp(prefix="chiasm-"))
-        nodes = [node for node in ray.nodes() if node["Alive"]]
         here = ray.util.get_node_ip_address()
-        one_machine = len(nodes) == 1
         endpoint = f"ipc://{self._meeting}/scheduler" if one_machine else f"tcp://{here}:{config.scheduler.port}"
         self._membership = Membership(
             config=config,
@@ -93,6 +99,7 @@ class Cluster:
             one_machine=one_machine,
         )
         self.members: list[Member] = []
+        self._placed: set[str] = set()  # members that have answered, so Ray has found a place for them
         self._scheduler: Any = None
         self._gateway: Any = None
         self.url = ""
@@ -103,6 +110,12 @@ class Cluster:
         Raises:
             ClusterFailed: the scheduler or the gateway could not start, e.g. because the port is taken.
         """
+        try:
+            self._start()
+        except ValueError as error:  # Ray's word for a name that is taken
+            raise ClusterFailed(f"another Chiasm cluster runs on this Ray cluster: {error}") from error
+
+    def _start(self) -> None:
         membership = self._membership
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
         common = {"num_cpus": SMALL, "max_restarts": -1, "scheduling_strategy": here}
@@ -123,7 +136,7 @@ class Cluster:
     def _answer(self, reference: Any, who: str) -> Any:
         try:
             return ray.get(reference, timeout=CALL_TIMEOUT_S)
-        except (ray.exceptions.RayError, RuntimeError) as error:
+        except ray.exceptions.RayError as error:
             cause = getattr(error, "cause", None) or error
             raise ClusterFailed(f"{who} could not start: {cause}") from error
 
@@ -146,16 +159,19 @@ class Cluster:
     def progress(self) -> list[MemberProgress]:
         """How far each worker has come; one that Ray has not placed yet says so."""
         asked = {member.name: member.handle.progress.remote() for member in self.members}
-        done, _ = ray.wait(list(asked.values()), num_returns=len(asked), timeout=POLL_S)
+        done, _ = ray.wait(list(asked.values()), num_returns=len(asked), timeout=PROGRESS_TIMEOUT_S)
         report = []
         for name, reference in asked.items():
             if reference in done:
                 try:
                     report.append(MemberProgress(name, **ray.get(reference)))
+                    self._placed.add(name)
                 except ray.exceptions.RayActorError as error:
                     report.append(MemberProgress(name, "being restarted by Ray", 0.0, False, 0, str(error)))
-            else:
+            elif name not in self._placed:
                 report.append(MemberProgress(name, "waiting for a place in the Ray cluster", 0.0, False, 0, None))
+            else:
+                report.append(MemberProgress(name, NO_ANSWER, 0.0, False, 0, None))
         return report
 
     def wait_ready(self, on_progress: Callable[[list[MemberProgress]], None]) -> None:
@@ -171,7 +187,7 @@ class Cluster:
             if all(member.ready for member in report):
                 return
             for member in report:
-                if member.error is not None:
+                if member.error is not None and member.restarts >= START_ATTEMPTS:
                     raise ClusterFailed(member.error)
             if time.monotonic() > deadline:
                 missing = ", ".join(f"{member.name} ({member.stage})" for member in report if not member.ready)
@@ -182,7 +198,10 @@ class Cluster:
         """End every engine and actor; returns when they are gone."""
         handles = [member.handle for member in self.members]
         handles += [handle for handle in (self._gateway, self._scheduler) if handle is not None]
-        stopping = [handle.stop.remote() for handle in handles]
+        # What Ray has not placed yet would never answer.
+        answering = [member.handle for member in self.members if member.name in self._placed]
+        answering += [handle for handle in (self._gateway, self._scheduler) if handle is not None]
+        stopping = [handle.stop.remote() for handle in answering]
         if stopping:
             ray.wait(stopping, num_returns=len(stopping), timeout=STOP_TIMEOUT_S)
         for handle in handles:

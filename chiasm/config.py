@@ -1,10 +1,10 @@
 """One typed ClusterConfig, read from one YAML file. Every default and every description is written here, once."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 
 class ConfigError(ValueError):
@@ -73,6 +73,15 @@ class PoolConfig(_Section):
     cpus: list[str] | None = Field(
         None, description='cores per worker, e.g. ["0-3", "4-7"]; unset shares the machine\'s cores evenly on CPU'
     )
+
+    @model_validator(mode="after")
+    def _cores_for_all(self) -> Self:
+        if self.cpus is not None and len(self.cpus) < self.count:
+            raise ValueError(
+                f"cpus has cores for {len(self.cpus)} of {self.count} workers, and they must not share any"
+            )
+        return self
+
     gpus: float = Field(0, ge=0, description="GPUs per worker (Ray's num_gpus)")
     resources: dict[str, float] = Field(default_factory=dict, description="custom Ray resources per worker")
     labels: dict[str, str] = Field(

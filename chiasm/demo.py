@@ -71,7 +71,7 @@ def cases() -> list[Case]:
     alone = [Case(picture.stem, (picture,), "What do you see?") for picture in pictures]
     return [
         *alone,
-        Case("the first two together", (pictures[0], pictures[1]), "What differs?"),
+        Case("first two together", (pictures[0], pictures[1]), "What differs?"),
         Case(f"{pictures[2].stem}, again", (pictures[2],), "Describe it once more."),
         Case("no picture", (), "What is the optic chiasm?"),
     ]
@@ -82,7 +82,7 @@ def run_demo(console: Console, exit_after: bool, port: int, verbose: bool) -> No
     config, facts = prepare(ClusterConfig(gateway=GatewayConfig(port=port)))
     console.print("starting Ray on this machine, and three engines ...")
     with ray_session(None, verbose):
-        cluster = Cluster(config, facts)
+        cluster = Cluster(config, facts, one_machine=True)
         try:
             cluster.start()
             matched = _compare(console, cluster, config, facts)
@@ -178,14 +178,14 @@ def data_url(picture: Path) -> str:
 
 def _new_table() -> Table:
     table = Table(
-        title="The same questions to both. The weights are random, so the answers mean nothing; equal is what counts.",
-        caption="milliseconds; the split has one core for each half, the whole engine has both",
+        title="Random weights: the answers mean nothing, that they are equal does.",
+        caption="In milliseconds. The split has a core for each half; the whole engine has both.",
         title_justify="left",
         caption_justify="left",
         box=box.SIMPLE,
     )
-    for heading in ("picture", "answer's tokens", "equal"):
-        table.add_column(heading, no_wrap=True)
+    for heading in ("picture", "tokens", "equal"):
+        table.add_column(heading, no_wrap=True, min_width=len(heading))
     for heading in ("encode", "decode", "split", "whole"):
         table.add_column(heading, justify="right", no_wrap=True, min_width=len(heading))
     return table
@@ -193,6 +193,6 @@ def _new_table() -> Table:
 
 def _row(case: Case, split: Answer, unsplit: Answer) -> tuple[str, ...]:
     shown = " ".join(map(str, split.tokens[:SHOWN_TOKENS])) + (" …" if len(split.tokens) > SHOWN_TOKENS else "")
-    equal = "[green]✓[/]" if split.tokens == unsplit.tokens else f"[red]✗ {unsplit.tokens[:SHOWN_TOKENS]}[/]"
+    equal = "[green]✓[/]" if split.tokens == unsplit.tokens else "[red]✗[/]"
     phases = [f"{split.phases[name]:.0f}" if name in split.phases else "–" for name in ("encode", "decode")]
     return (case.title, shown, equal, *phases, f"{split.seconds * 1000:.0f}", f"{unsplit.seconds * 1000:.0f}")

@@ -9,6 +9,7 @@ import json
 import os
 import re
 import secrets
+import shutil
 import socket
 import subprocess
 import sys
@@ -80,6 +81,7 @@ class EngineSpec:
         command += ["--model", self.model, "--served-model-name", self.served_name]
         command += ["--host", self.host, "--port", str(port), "--disable-uvicorn-access-log"]
         command += ["--worker-extension-cls", "chiasm.plugins.EngineReport"]
+        command += ["--middleware", "chiasm.plugins.RequireToken"]
         command += ["--trust-request-mm-kwargs"]  # only the gateway asks, and it has decided which it lets through
         if self.revision is not None:
             command += ["--revision", self.revision]
@@ -242,6 +244,7 @@ class Engine:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        shutil.rmtree(self.runtime, ignore_errors=True)  # for a guard that was killed itself
         self._reader.join(timeout=STOP_GRACE_S)
         if not self._reader.is_alive() and self._process.stdout is not None:
             self._process.stdout.close()

@@ -23,6 +23,7 @@ import psutil
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 PR_SET_CHILD_SUBREAPER = 36
 POLL_S = 0.2
+ORPHAN_GRACE_S = 2.0
 
 
 def parse_cpus(cpus: str) -> set[int]:
@@ -47,17 +48,17 @@ def guard(command: list[str], runtime: str, cpus: str | None, grace_s: float) ->
     stop_signals: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda received, _frame: stop_signals.append(received))
-    if cpus is not None:
-        os.sched_setaffinity(0, parse_cpus(cpus))  # inherited by everything the engine starts
     try:
+        if cpus is not None:
+            os.sched_setaffinity(0, parse_cpus(cpus))  # inherited by everything the engine starts
         child = subprocess.Popen(  # the guard has one thread, so preexec_fn is safe
             command,
             stdin=subprocess.DEVNULL,
             preexec_fn=_die_with_parent(prctl),  # noqa: PLW1509
         )
         _wait(child, lambda: bool(stop_signals))
-        # An engine that ended by itself has nothing left to do in order, and whoever watches it should know at once.
-        _stop_family(grace_s if child.poll() is None else 0.0)
+        # What is left of an engine that ended by itself gets just the time to give back its shared memory.
+        _stop_family(grace_s if child.poll() is None else min(grace_s, ORPHAN_GRACE_S))
         return child.wait(timeout=grace_s)
     finally:
         shutil.rmtree(runtime, ignore_errors=True)
@@ -83,7 +84,7 @@ def _wait(child: subprocess.Popen[bytes], asked_to_stop: Callable[[], bool]) -> 
 def _stop_family(grace_s: float) -> None:
     """SIGTERM to the engine's front-end, SIGKILL to whatever is left of its descendants after the grace."""
     me = psutil.Process()
-    _signal(me.children(), signal.SIGTERM)
+    _signal([child for child in me.children() if "resource_tracker" not in " ".join(_command(child))], signal.SIGTERM)
     deadline = time.monotonic() + grace_s
     while time.monotonic() < deadline and _living(me):
         time.sleep(POLL_S / 4)
@@ -99,6 +100,13 @@ def _living(me: psutil.Process) -> list[psutil.Process]:
             if process.status() != psutil.STATUS_ZOMBIE:
                 living.append(process)
     return living
+
+
+def _command(process: psutil.Process) -> list[str]:
+    # Python's resource tracker unlinks what others leave, so it goes last, by itself.
+    with contextlib.suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+        return process.cmdline()
+    return []
 
 
 def _signal(processes: Iterable[psutil.Process], number: int) -> None:

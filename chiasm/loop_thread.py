@@ -1,7 +1,9 @@
 """An asyncio program in a thread of its own: the inside of every Chiasm actor, whose methods stay plain and quick."""
 
 import asyncio
+import concurrent.futures
 import logging
+import os
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
@@ -19,6 +21,7 @@ class LoopThread:
         self._task: asyncio.Task[None] | None = None
         self._started = threading.Event()
         self.error: BaseException | None = None
+        self.vital = False  # set by a program that has come up: from then on its failure ends the process
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
         self._started.wait()
@@ -28,9 +31,11 @@ class LoopThread:
             asyncio.run(self._main())
         except asyncio.CancelledError:
             pass
-        except BaseException as error:  # handed to whoever asks `error`: a thread has nobody to raise to
-            logger.exception("%s ended", self._thread.name)
+        except BaseException as error:  # handed to whoever calls: a thread has nobody to raise to
+            logger.exception("%s ended", threading.current_thread().name)
             self.error = error
+            if self.vital:
+                os._exit(1)  # an actor whose program is gone is of no use; Ray makes a new one
         finally:
             self._started.set()
 
@@ -50,16 +55,19 @@ class LoopThread:
 
         Raises:
             TimeoutError: it took longer than `timeout_s`, and was cancelled.
-            RuntimeError: the program has ended.
+            RuntimeError: the program has ended; the message says why.
         """
         if self._loop is None or not self.running:
-            raise RuntimeError(f"{self._thread.name} has ended")
+            raise RuntimeError(f"{self._thread.name} has ended: {self.error}")
         future = asyncio.run_coroutine_threadsafe(make(), self._loop)
         try:
             return future.result(timeout_s)
         except TimeoutError:
             future.cancel()
             raise
+        except concurrent.futures.CancelledError:  # it ended meanwhile
+            self._thread.join(timeout_s)
+            raise RuntimeError(f"{self._thread.name} has ended: {self.error}") from None
 
     def stop(self, timeout_s: float) -> None:
         """Cancel the program, and wait until it has cleaned up after itself."""

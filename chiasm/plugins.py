@@ -4,6 +4,7 @@ Imported inside `import torch` and inside engines, so nothing heavy may be impor
 vLLM, nor the rest of Chiasm.
 """
 
+import hmac
 import importlib.util
 import os
 import re
@@ -87,6 +88,27 @@ class EngineReport:
         return {"weights": weights, "connector": get_ec_transfer().counters() if has_ec_transfer() else {}}
 
 
+class RequireToken:
+    """ASGI middleware for every engine (`--middleware`): no route but `/health` answers without the cluster's token.
+
+    vLLM's own `--api-key` leaves some routes open, `/invocations` among them, which takes whole chat requests.
+    """
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+        self._expected = f"Bearer {os.environ['VLLM_API_KEY']}".encode()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """One request (or the application's lifespan)."""
+        given = dict(scope.get("headers", ())).get(b"authorization", b"")
+        if scope["type"] == "lifespan" or scope.get("path") == "/health" or hmac.compare_digest(given, self._expected):
+            await self._app(scope, receive, send)
+        elif scope["type"] == "http":
+            await send({"type": "http.response.start", "status": 401, "headers": [(b"content-type", b"text/plain")]})
+            await send({"type": "http.response.body", "body": b"This engine answers only its cluster's gateway."})
+        # anything else, a websocket for instance, is closed by the server when nobody accepts it
+
+
 class EngineRoutes:
     """Routes that every engine's API server gets, below vLLM's authenticated prefix `/v1`."""
 
@@ -95,7 +117,7 @@ class EngineRoutes:
 
     def attach_router(self, app: "FastAPI") -> None:
         """Add `GET /v1/chiasm/report` (one report a rank) and `GET /v1/chiasm/transfers/{request}`."""
-        from decoder.failures import read_failures
+        from chiasm.wire.failures import read_failures
 
         @app.get("/v1/chiasm/report")
         async def report() -> list[dict[str, dict[str, int]]]:

@@ -82,10 +82,11 @@ def check_model(model: str, name: str | None, revision: str | None, engine_args:
 def inspect(arguments: list[str]) -> dict[str, Any]:
     """What vLLM says of the model that these vLLM arguments name. Imports vLLM."""
     from vllm.engine.arg_utils import EngineArgs
+    from vllm.entrypoints.launchers.cli_args import make_arg_parser
     from vllm.multimodal import MULTIMODAL_REGISTRY
     from vllm.utils.argparse_utils import FlexibleArgumentParser
 
-    parser = EngineArgs.add_cli_args(FlexibleArgumentParser())
+    parser = make_arg_parser(FlexibleArgumentParser())  # the server's own, for it gets the same arguments
     engine_args = EngineArgs.from_cli_args(parser.parse_args(arguments))
     model_config = engine_args.create_model_config()
     fields: set[str] = set()

@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 FIRST_RETRY_S = 1.0
 LONGEST_RETRY_S = 60.0
-LONG_LIFE_S = 120.0  # an engine that lived this long dies of something new: retry at once
+LONG_LIFE_S = 120.0  # an engine that served this long dies of something new: retry at once
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,7 @@ class Supervisor:
         self._engine: Engine | None = None
         self._born = time.monotonic()
         self._ready = False
+        self._ready_since: float | None = None
         self._restarts = 0
         self._error: str | None = None
 
@@ -97,8 +98,12 @@ class Supervisor:
                 except EngineFailed as failure:
                     self._error = str(failure)
                     logger.error("%s", failure)
-                lived = time.monotonic() - self._born
-                pause = FIRST_RETRY_S if lived > LONG_LIFE_S else min(2 * pause, LONGEST_RETRY_S)
+                except Exception as failure:  # whatever it was, the next life may do better than none
+                    self._error = f"{type(failure).__name__}: {failure}"
+                    logger.exception("%s failed", self._spec.name)
+                served_long = self._ready_since is not None and time.monotonic() - self._ready_since > LONG_LIFE_S
+                pause = FIRST_RETRY_S if served_long else min(2 * pause, LONGEST_RETRY_S)
+                self._ready_since = None
                 self._restarts += 1
                 await asyncio.sleep(pause)
         finally:
@@ -119,6 +124,8 @@ class Supervisor:
                 tokens_per_s=capacity.tokens_per_s,
             )
             self._ready = True
+            self._ready_since = time.monotonic()
+            self._error = None
             tasks = [
                 asyncio.create_task(self._report(channel, register)),
                 asyncio.create_task(self._answer(channel, register)),

@@ -12,6 +12,7 @@ import mmap
 import os
 import queue
 import threading
+from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +21,10 @@ import torch
 from vllm.distributed.ec_transfer.ec_connector.base import ECConnectorBase, ECConnectorMetadata, ECConnectorRole
 from vllm.logger import init_logger
 
+from chiasm.wire.failures import Failure, forget_failures, write_failures
 from chiasm.wire.fetcher import EmbeddingFetcher, FetchResult
 from chiasm.wire.protocol import DTYPE_BYTES, layout_hash
 from chiasm.wire.settings import ConnectorSettings, load_keys, runtime_folder
-from decoder.failures import Failure, write_failures
 from decoder.landing import ItemState, Landing
 
 if TYPE_CHECKING:
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     from vllm.v1.request import Request
 
 logger = init_logger(f"vllm.{__name__}")  # vLLM's handlers are set on its own name
+
+STEPS_IN_FLIGHT = 8
+"""Steps after which a worker has surely opened the file that it was told to load: more than vLLM ever has under way."""
 
 IDLE_WAIT_S = 0.001  # a deferred request makes the engine step without pause; this is how long such a step may rest
 
@@ -82,7 +86,8 @@ class FetchingConnector(ECConnectorBase):
         if role is ECConnectorRole.SCHEDULER:
             # A drafter reads a little ahead of the computed tokens, so what they cover is still needed.
             covered_counts = vllm_config.speculative_config is None
-            self._fetches = _Fetches(ConnectorSettings.of(vllm_config), covered_counts)
+            dtype = str(vllm_config.model_config.dtype).removeprefix("torch.")
+            self._fetches = _Fetches(ConnectorSettings.of(vllm_config), dtype, covered_counts)
 
     # -- worker process
 
@@ -147,12 +152,14 @@ class _Need:
     params: TransferParams
     sizes: dict[str, int]
     pinned: bool = False
+    failed: dict[str, Failure] = field(default_factory=dict)  # by key: matters once the item is not covered
 
 
 class _Fetches:
     """Scheduler process: brings items to this host. All methods but `_on_result` run on the engine's own thread."""
 
-    def __init__(self, settings: ConnectorSettings, covered_counts: bool) -> None:
+    def __init__(self, settings: ConnectorSettings, dtype: str, covered_counts: bool) -> None:
+        self._dtype = dtype  # of our own model: an encoder that serves another is refused by its layout
         self._runtime = runtime_folder()
         self._covered_counts = covered_counts
         self._landing = Landing(self._runtime / "landed", settings.wire.landing_bytes)
@@ -163,9 +170,11 @@ class _Fetches:
         self._needs: dict[str, _Need] = {}
         self._failed: dict[str, list[Failure]] = {}
         self._loads: dict[str, Load] = {}
+        self._loading: deque[dict[str, Load]] = deque(maxlen=STEPS_IN_FLIGHT)  # handed out, the latest last
+        self._step = 0
+        self._fetching: dict[str, str] = {}  # the endpoint that each key is being fetched from
         self._results: queue.SimpleQueue[FetchResult] = queue.SimpleQueue()
         self._arrived = threading.Event()
-        self._under_way = 0
 
     def has_landed(self, key: str) -> bool:
         return key in self._landing
@@ -182,10 +191,15 @@ class _Fetches:
             if not need.pinned:
                 return False  # others hold the room; they finish, and this request is asked again
         self._fetch_missing(need)
-        return all(
-            feature.identifier in self._landing or self._covered(feature, num_computed_tokens)
+        missing = [
+            feature.identifier
             for feature in request.mm_features
-        )
+            if feature.identifier not in self._landing and not self._covered(feature, num_computed_tokens)
+        ]
+        for key in missing:
+            if key in need.failed:
+                self._fail(request.request_id, need.failed[key])
+        return not missing
 
     def _covered(self, feature: Any, num_computed_tokens: int) -> bool:
         """Whether cached KV blocks stand for the item. It is fetched all the same: a pre-emption may ask for it."""
@@ -202,6 +216,7 @@ class _Fetches:
             self._fail(request.request_id, Failure(key="", code="malformed", detail=f"ec_transfer_params: {error}"))
             return None
         need = self._needs[request.request_id] = _Need(params, sizes)
+        forget_failures(self._runtime, params.request)
         for key in keys - sizes.keys():
             failure = Failure(key=key, code="no_source", detail="ec_transfer_params names no source")
             self._fail(request.request_id, failure)
@@ -213,11 +228,11 @@ class _Fetches:
     def _fetch_missing(self, need: _Need) -> None:
         for key in need.sizes:
             item = self._landing.item(key)
-            if item.state is ItemState.RESERVED:
+            if item.state is ItemState.RESERVED and key not in need.failed:
                 item.state = ItemState.FETCHING
                 source = need.params.items[key]
-                layout = layout_hash(self._model_revision, source.dtype, source.shape[1])
-                self._under_way += 1
+                layout = layout_hash(self._model_revision, self._dtype, source.shape[1])
+                self._fetching[key] = source.endpoint
                 self._fetcher.fetch(key, source.endpoint, source.shape, source.dtype, layout, self._on_result)
 
     def _on_result(self, result: FetchResult) -> None:
@@ -232,13 +247,15 @@ class _Fetches:
                 result = self._results.get_nowait()
             except queue.Empty:
                 return
-            self._under_way -= 1
+            endpoint = self._fetching.pop(result.key)
             waiting = self._landing.settle(result.key, result.ok)
             if not result.ok:
                 logger.warning("embedding %s could not be fetched: %s (%s)", result.key, result.code, result.detail)
                 failure = Failure(key=result.key, code=str(result.code), detail=result.detail)
-                for request_id in waiting:
-                    self._fail(request_id, failure)
+                for need in [self._needs[request_id] for request_id in waiting if request_id in self._needs]:
+                    # Who was told of another source has lost nothing, and fetches from there when asked next.
+                    if need.params.items[result.key].endpoint == endpoint:
+                        need.failed[result.key] = failure
 
     def _fail(self, request_id: str, *failures: Failure) -> None:
         self._failed.setdefault(request_id, []).extend(failures)
@@ -257,10 +274,20 @@ class _Fetches:
         self._loads[key] = Load(str(self._landing.item(key).path), source.shape, source.dtype)
 
     def take_loads(self, idle: bool) -> LoadsOfStep:
-        if idle and self._under_way:
+        if idle and self._fetching:
             self._arrived.wait(IDLE_WAIT_S)
         loads, self._loads = self._loads, {}
+        self._keep_until_opened(loads)
         return LoadsOfStep(loads)
+
+    def _keep_until_opened(self, loads: dict[str, Load]) -> None:
+        # Its request may be aborted, and its room wanted, before a worker that runs steps behind opens the file.
+        self._step += 1
+        if len(self._loading) == STEPS_IN_FLIGHT:
+            self._landing.release(f"step {self._step - STEPS_IN_FLIGHT}", set(self._loading[0]))
+        self._loading.append(loads)
+        for key in loads:
+            self._landing.pin(key, f"step {self._step}")
 
     def finish(self, request: "Request") -> None:
         need = self._needs.pop(request.request_id, None)

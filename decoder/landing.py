@@ -107,6 +107,10 @@ class Landing:
         finally:
             os.close(descriptor)
 
+    def pin(self, key: str, holder: str) -> None:
+        """Keep an item that is here for one more holder, until `release`."""
+        self._items[key].pins.add(holder)
+
     def release(self, request: str, keys: set[str]) -> None:
         """The request has finished. Landed items stay for others until their room is needed."""
         for key in keys:

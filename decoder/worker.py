@@ -1,5 +1,6 @@
 """The decoder worker: owns one engine that has a language model and no vision tower."""
 
+import argparse
 from collections.abc import Callable
 
 from chiasm.engine import Engine
@@ -31,8 +32,10 @@ def slots_of(engine_args: list[str]) -> int:
     Raises:
         ValueError: `--max-num-seqs` without a number.
     """
-    for index, argument in enumerate(engine_args):
-        flag, separator, value = argument.partition("=")
-        if flag == "--max-num-seqs":
-            return int(value if separator else engine_args[index + 1])
-    return DEFAULT_SLOTS
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument("--max-num-seqs", "--max_num_seqs", type=int, default=DEFAULT_SLOTS)
+    try:
+        slots: int = parser.parse_known_args(engine_args)[0].max_num_seqs
+    except argparse.ArgumentError as error:
+        raise ValueError(f"decoders.engine_args: {error}") from error
+    return slots

@@ -40,7 +40,9 @@ class Scheduler:
         Raises:
             RuntimeError: it could not start, e.g. because the address is taken.
         """
-        return self._loop.call(self._bound, START_TIMEOUT_S)
+        bound = self._loop.call(self._bound, START_TIMEOUT_S)
+        self._loop.vital = True
+        return bound
 
     def stop(self) -> None:
         """Close the sockets."""
@@ -92,5 +94,13 @@ class Scheduler:
                 peer = self._gateways.get(decision.request)
             if isinstance(decision, messages.Reject):
                 self._gateways.pop(decision.request, None)
-            if peer is not None:
-                self._channel.send(peer, decision)
+            if peer is not None and not self._channel.send(peer, decision):
+                self._forget_gateway(peer)
+
+    def _forget_gateway(self, peer: bytes) -> None:
+        """A gateway is gone, and its requests with it: they must not hold credits until their deadlines."""
+        orphans = [request for request, gateway in self._gateways.items() if gateway == peer]
+        for request in orphans:
+            del self._gateways[request]
+        for request in orphans:
+            self._dispatch(self._core.handle(messages.Cancel(request), time.monotonic()))

@@ -20,7 +20,7 @@ from PIL import Image, ImageDraw
 from chiasm.config import GatewayConfig, WireConfig
 from chiasm.engine import Engine, EngineSpec
 from chiasm.gateway.bodies import decode_body, encode_body, read_embedding
-from chiasm.gateway.parsing import MediaPart, ServingFacts, parse_chat
+from chiasm.gateway.parsing import MediaPart, ParsedRequest, ServingFacts, parse_chat
 from chiasm.nouns import Embedding, RequestId, Role, WorkerId
 from chiasm.wire.settings import ConnectorSettings
 
@@ -92,12 +92,16 @@ def post(engine: Engine, body: dict[str, Any]) -> dict[str, Any]:
 
 def post_split(trio: Trio, body: dict[str, Any], request: str) -> dict[str, Any]:
     """The body's way through the split, as the gateway would take it; returns the decoder's answer."""
-    facts = ServingFacts("model", "test", pixels_per_token=784, max_model_len=2048, created=0)
-    config = GatewayConfig(allow_processor_options=True)
-    parsed = parse_chat(json.dumps(body).encode(), facts, config, tenant="")
+    parsed = parse(body)
     embeddings = {part.uuid: encode(trio.encoder, part, parsed.options) for part in parsed.media}
     split = json.loads(decode_body(parsed, RequestId(request), embeddings.values()))
     return post(trio.decoder, split)
+
+
+def parse(body: dict[str, Any]) -> ParsedRequest:
+    """The body as the gateway reads it."""
+    facts = ServingFacts("model", "test", pixels_per_token=784, max_model_len=2048, created=0)
+    return parse_chat(json.dumps(body).encode(), facts, GatewayConfig(allow_processor_options=True), tenant="")
 
 
 def encode(encoder: Engine, part: MediaPart, options: Mapping[str, Any]) -> Embedding:

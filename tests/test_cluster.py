@@ -25,7 +25,7 @@ from chiasm.engine import Engine, EngineSpec
 from chiasm.models.builtin import ENGINE_ARGS, NAME
 from chiasm.models.tiny import build_tiny_model
 from chiasm.nouns import Role
-from decoder.failures import RUNTIME_VARIABLE
+from chiasm.wire.settings import RUNTIME_VARIABLE
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
 
@@ -201,8 +201,12 @@ def test_curl_gets_an_answer(serving: Serving) -> None:
 def test_an_encoder_does_not_answer_strangers(serving: Serving) -> None:
     [encoder] = [worker for worker in serving.status()["workers"] if worker["role"] == "encoder"]
     assert encoder["url"].startswith("http://127.0.0.1:")
-    with pytest.raises(EndpointError, match="401"):
-        get_json(encoder["url"], "/v1/models")
+    for path in ("/v1/models", "/metrics", "/version"):
+        with pytest.raises(EndpointError, match="401"):
+            get_json(encoder["url"], path)
+    for path in ("/v1/chat/completions", "/invocations"):
+        with pytest.raises(EndpointError, match="401"):
+            post_json(encoder["url"], path, chat([]))
 
 
 def test_secrets_are_for_their_owner_only(serving: Serving) -> None:

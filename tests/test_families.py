@@ -7,16 +7,17 @@ import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+import msgspec
 import pytest
-from engines import Trio, chat, encode, metric, picture, post, post_split, report, running_trio, tokens
+from engines import Trio, chat, encode, metric, parse, picture, post, post_split, report, running_trio, tokens
 
-from chiasm.config import GatewayConfig
-from chiasm.gateway.parsing import ServingFacts, parse_chat
+from chiasm.gateway.bodies import decode_body
 from chiasm.models.tiny import Family, build_tiny_model
+from chiasm.nouns import RequestId
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
 
-FAMILIES = [Family.QWEN3_VL, Family.QWEN2_VL]
+FAMILIES = [Family.QWEN3_VL, Family.QWEN2_VL]  # Qwen2.5-VL is the built-in model, and so the cluster's
 KV_BLOCKS = 5  # of 128 tokens, one of them vLLM keeps: room for one long answer, so several pre-empt each other
 LONG_ANSWER = 200
 
@@ -24,7 +25,12 @@ LONG_ANSWER = 200
 @pytest.fixture(scope="module", params=FAMILIES)
 def trio(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trio]:
     model = build_tiny_model(tmp_path_factory.mktemp(request.param), request.param)
-    small = ("--max-model-len=512", f"--num-gpu-blocks-override={KV_BLOCKS}")
+    small = (
+        "--max-model-len=512",
+        f"--num-gpu-blocks-override={KV_BLOCKS}",
+        "--no-enable-prefix-caching",  # whoever is pre-empted must prefill again, the picture too
+        "--max-num-batched-tokens=128",  # and this bounds vLLM's own cache of embeddings to a few pictures
+    )
     with running_trio(model, decoder_args=small) as engines:
         yield engines
 
@@ -53,9 +59,7 @@ def test_the_answer_depends_on_the_picture(trio: Trio) -> None:
 
 
 def test_processor_options_change_the_key(trio: Trio) -> None:
-    facts = ServingFacts("model", "test", pixels_per_token=784, max_model_len=2048, created=0)
-    body = chat([picture(6, 200, 200)], mm_processor_kwargs={"max_pixels": 128 * 128})
-    parsed = parse_chat(json.dumps(body).encode(), facts, GatewayConfig(allow_processor_options=True), tenant="")
+    parsed = parse(chat([picture(6, 200, 200)], mm_processor_kwargs={"max_pixels": 128 * 128}))
     embedding = encode(trio.encoder, parsed.media[0], parsed.options)
     assert embedding.key != embedding.uuid
 
@@ -71,9 +75,26 @@ def test_each_engine_holds_its_half_only(trio: Trio) -> None:
 def test_a_preempted_request_gets_its_picture_again(trio: Trio) -> None:
     """Long answers outgrow the decoder's few KV blocks; whoever must begin anew needs its embedding a second time."""
     before = metric(trio.decoder, "vllm:num_preemptions_total")
-    bodies = [chat([picture(20 + index)], max_tokens=LONG_ANSWER) for index in range(4)]
+    loads = report(trio.decoder)["connector"]["loads"]
+    bodies = [chat([picture(20 + index, 224, 140)], max_tokens=LONG_ANSWER) for index in range(6)]
     with ThreadPoolExecutor(len(bodies)) as pool:
         split = list(pool.map(lambda index: post_split(trio, bodies[index], f"long-{index}"), range(len(bodies))))
     assert metric(trio.decoder, "vllm:num_preemptions_total") > before
+    assert report(trio.decoder)["connector"]["loads"] - loads > len(bodies)
     for body, answer in zip(bodies, split, strict=True):
         assert tokens(answer) == tokens(post(trio.whole, body))
+
+
+def test_a_lost_embedding_is_named_and_costs_nothing_else(trio: Trio) -> None:
+    """The encoder says that it holds one picture, and the decoder is sent for another."""
+    held, lost = (parse(chat([picture(seed)])) for seed in (61, 62))
+    embedding = encode(trio.encoder, held.media[0], {})
+    [part] = lost.media
+    forged = msgspec.structs.replace(embedding, uuid=part.uuid, key=part.uuid)
+    with pytest.raises(AssertionError, match="500"):
+        post(trio.decoder, json.loads(decode_body(lost, RequestId("lost-1"), [forged])))
+    [failure] = json.loads(trio.decoder.get("/v1/chiasm/transfers/lost-1"))["failed"]
+    assert (failure["key"], failure["code"]) == (part.uuid, "missing")
+    again = chat([picture(62)])
+    assert tokens(post_split(trio, again, "lost-1")) == tokens(post(trio.whole, again))
+    assert json.loads(trio.decoder.get("/v1/chiasm/transfers/lost-1"))["failed"] == []

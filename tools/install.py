@@ -34,13 +34,15 @@ def main() -> None:
     settings = pip_settings(python)
     if "cert" in settings:
         os.environ.setdefault("SSL_CERT_FILE", settings["cert"][0])
-    install = [python, "-m", "uv", "pip", "install", "--python", python, *index_flags(settings)]
+    os.environ.update(index_variables(settings))
+    install = [python, "-m", "uv", "pip", "install", "--python", python]
     target = ["-e", f"{ROOT}[{extra},dev]"]
     if extra == "cpu":
         say("looking for the CPU build of torch")
         if subprocess.run([*install, "--dry-run", "--quiet", *target], capture_output=True, check=False).returncode:
             say(f"the configured package indexes do not carry it: adding {TORCH_CPU_INDEX}")
-            install += ["--extra-index-url", TORCH_CPU_INDEX, "--index-strategy", "unsafe-best-match"]
+            extra_indexes = f"{os.environ.get('UV_EXTRA_INDEX_URL', '')} {TORCH_CPU_INDEX}"
+            os.environ.update(UV_EXTRA_INDEX_URL=extra_indexes.strip(), UV_INDEX_STRATEGY="unsafe-best-match")
     say(f"installing Chiasm and the {extra.upper()} build of vLLM (a few hundred packages' worth of downloads)")
     run([*install, *target])
     say(f"installed in {time.monotonic() - begun:.0f} s")
@@ -64,15 +66,19 @@ def pip_settings(python: str) -> dict[str, list[str]]:
     return settings
 
 
-def index_flags(settings: dict[str, list[str]]) -> list[str]:
-    """uv's flags for pip's settings."""
-    flags = []
-    for option in ("index-url", "extra-index-url", "find-links"):
-        for value in settings.get(option, []):
-            flags += [f"--{option}", value]
+def index_variables(settings: dict[str, list[str]]) -> dict[str, str]:
+    """pip's settings as uv's environment variables: an index's address may hold a password, so it is no argument."""
+    names = {
+        "index-url": ("UV_INDEX_URL", " "),
+        "extra-index-url": ("UV_EXTRA_INDEX_URL", " "),
+        "find-links": ("UV_FIND_LINKS", ","),
+    }
+    variables = {
+        name: separator.join(settings[option]) for option, (name, separator) in names.items() if option in settings
+    }
     if "extra-index-url" in settings:
-        flags += ["--index-strategy", "unsafe-best-match"]  # pip's way: the best version of all indexes
-    return flags
+        variables["UV_INDEX_STRATEGY"] = "unsafe-best-match"  # pip's way: the best version of all indexes
+    return variables
 
 
 def say(what: str) -> None:

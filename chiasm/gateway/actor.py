@@ -27,10 +27,8 @@ class Gateway:
         Raises:
             RuntimeError: it could not listen, e.g. because the port is taken; the message says why.
         """
-        try:
-            self._loop.call(self._listening.wait, START_TIMEOUT_S)
-        except RuntimeError:
-            raise RuntimeError(str(self._loop.error)) from None
+        self._loop.call(self._listening.wait, START_TIMEOUT_S)
+        self._loop.vital = True
         return self._url
 
     def stop(self) -> None:

@@ -4,6 +4,7 @@ They go through the very code paths of a real checkpoint (dynamic resolution, M-
 test can compare engines token for token. It must not import vLLM.
 """
 
+import tempfile
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,7 @@ def build_tiny_model(folder: Path, family: Family = Family.QWEN2_5_VL, seed: int
     Under a million parameters in float32, drawn wide enough that greedy answers depend on the picture. An image token
     is a cell of 28 x 28 pixels (32 x 32 for Qwen3-VL), as in the real checkpoints.
     """
-    if (folder / "model.safetensors").exists():
+    if (folder / "config.json").exists():
         return folder
     import torch
     from transformers import AutoModelForImageTextToText
@@ -64,8 +65,12 @@ def build_tiny_model(folder: Path, family: Family = Family.QWEN2_5_VL, seed: int
             elif name.endswith("bias"):
                 parameter.zero_()
     model.generation_config.eos_token_id = TOKEN_IDS["<|im_end|>"]
-    _processor(family).save_pretrained(folder)
-    model.save_pretrained(folder)  # last: its presence means that all is there
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as elsewhere:
+        unfinished = Path(elsewhere) / folder.name
+        _processor(family).save_pretrained(unfinished)
+        model.save_pretrained(unfinished)
+        unfinished.rename(folder)  # at once, so that what stands there is always whole
     return folder
 
 

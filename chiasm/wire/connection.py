@@ -64,9 +64,10 @@ class Connection:
             max_message=config.chunk_bytes + MAX_CONTROL_BYTES,  # encryption adds some bytes
         )
         self.socket.sndhwm = SEND_HIGH_WATER
-        # A producer that goes away takes its transfers along: better to hear of it now than by each deadline.
+        # A producer that goes away takes its transfers along, and one that is not there is not about to come (it was
+        # bound before its address was told): better to hear of it now than by each deadline.
         watch = f"inproc://watch-{next(_watch_numbers)}"
-        self.socket.monitor(watch, zmq.EVENT_DISCONNECTED)
+        self.socket.monitor(watch, zmq.EVENT_DISCONNECTED | zmq.EVENT_CONNECT_RETRIED)
         self.watch = context.socket(zmq.PAIR)
         self.watch.linger = 0
         self.watch.connect(watch)

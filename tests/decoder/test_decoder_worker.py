@@ -11,7 +11,15 @@ from decoder.worker import DEFAULT_SLOTS, slots_of
         ([], DEFAULT_SLOTS),
         (["--max-num-seqs", "7"], 7),
         (["--dtype=float32", "--max-num-seqs=9"], 9),
+        (["--max_num_seqs", "3"], 3),
+        (["--max-num-seqs=1", "--max-num-seqs=2"], 2),
     ],
 )
 def test_slots_are_what_the_engine_runs_at_once(arguments: list[str], slots: int) -> None:
     assert slots_of(arguments) == slots
+
+
+@pytest.mark.parametrize("arguments", [["--max-num-seqs"], ["--max-num-seqs", "many"]])
+def test_slots_that_are_no_number_are_refused(arguments: list[str]) -> None:
+    with pytest.raises(ValueError, match="max-num-seqs"):
+        slots_of(arguments)

@@ -56,6 +56,16 @@ def test_an_item_is_shared_by_its_requests(landing: Landing) -> None:
     assert landing.reserve("r3", {"b": 60})
 
 
+def test_what_a_step_loads_outlives_its_request(landing: Landing) -> None:
+    landing.reserve("r1", {"a": 60})
+    land(landing, "a", bytes(60))
+    landing.pin("a", "step 1")
+    landing.release("r1", {"a"})
+    assert not landing.reserve("r2", {"b": 60})
+    landing.release("step 1", {"a"})
+    assert landing.reserve("r2", {"b": 60})
+
+
 def test_the_least_recently_used_goes_first(landing: Landing) -> None:
     for key in ("a", "b"):
         landing.reserve(key, {key: 40})

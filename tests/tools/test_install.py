@@ -25,16 +25,13 @@ def test_pips_configuration_is_handed_on(install: ModuleType, tmp_path: Path, mo
     )
     monkeypatch.setenv("PIP_CONFIG_FILE", str(tmp_path / "pip.conf"))
     monkeypatch.setenv("PIP_FIND_LINKS", "/wheels")
-    flags = install.index_flags(install.pip_settings(sys.executable))
-    pairs = set(zip(flags[::2], flags[1::2], strict=True))
-    assert {
-        ("--index-url", "https://mirror.example/simple"),
-        ("--extra-index-url", "https://a.example"),
-        ("--extra-index-url", "https://b.example"),
-        ("--find-links", "/wheels"),
-        ("--index-strategy", "unsafe-best-match"),
-    } <= pairs
+    assert install.index_variables(install.pip_settings(sys.executable)) == {
+        "UV_INDEX_URL": "https://mirror.example/simple",
+        "UV_EXTRA_INDEX_URL": "https://a.example https://b.example",
+        "UV_FIND_LINKS": "/wheels",
+        "UV_INDEX_STRATEGY": "unsafe-best-match",
+    }
 
 
-def test_without_any_configuration_there_are_no_flags(install: ModuleType) -> None:
-    assert install.index_flags({}) == []
+def test_without_any_configuration_there_are_none(install: ModuleType) -> None:
+    assert install.index_variables({}) == {}

@@ -38,6 +38,12 @@ def write_failures(runtime: Path, request: str, failures: list[Failure]) -> None
         stale.unlink()
 
 
+def forget_failures(runtime: Path, request: str) -> None:
+    """A request begins anew at this engine: what became of its last attempt says nothing of this one."""
+    if _REQUEST_ID.fullmatch(request):
+        (runtime / "failures" / request).unlink(missing_ok=True)
+
+
 def read_failures(request: str) -> list[Failure]:
     """The failures of a request in this engine, empty if there are none."""
     runtime = os.environ.get(RUNTIME_VARIABLE)

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from chiasm.wire import failures
+from chiasm.wire.failures import Failure, forget_failures, read_failures, write_failures
 from chiasm.wire.settings import RUNTIME_VARIABLE
-from decoder import failures
-from decoder.failures import Failure, read_failures, write_failures
 
 LOST = Failure(key="k", code="missing", detail="evicted")
 
@@ -21,6 +21,14 @@ def test_what_was_written_is_read_and_nothing_else(runtime: Path) -> None:
     write_failures(runtime, "request-1", [LOST])
     assert read_failures("request-1") == [LOST]
     assert read_failures("request-2") == []
+
+
+def test_another_attempt_begins_with_a_clean_slate(runtime: Path) -> None:
+    write_failures(runtime, "request-1", [LOST])
+    write_failures(runtime, "request-2", [LOST])
+    forget_failures(runtime, "request-1")
+    forget_failures(runtime, "request-3")
+    assert [bool(read_failures(f"request-{number}")) for number in (1, 2)] == [False, True]
 
 
 @pytest.mark.parametrize("request_id", ["../secret", "a/b", "", "x" * 65, ".part"])
