@@ -2,7 +2,12 @@
 
 import click
 
+from bench.wire import wire
+
 
 @click.group()
 def bench() -> None:
     """Measure. Each benchmark prints its figures, and writes them to a file with --json."""
+
+
+bench.add_command(wire)

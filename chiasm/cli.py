@@ -1,6 +1,7 @@
 """The `chiasm` command: parses, asks the right room, prints. Heavy imports happen in the commands that need them."""
 
 import signal
+import socket
 import sys
 import time
 from importlib.metadata import entry_points
@@ -11,7 +12,7 @@ import click
 from rich.console import Console
 
 from chiasm import __version__
-from chiasm.config import ClusterConfig, ConfigError, load_config
+from chiasm.config import ClusterConfig, ConfigError, GatewayConfig, load_config
 from chiasm.display import StartDisplay
 from chiasm.preflight import ModelFacts, PreflightFailed, check_model
 from chiasm.ray_token import use_own_token
@@ -39,8 +40,8 @@ def main() -> None:
 
 @main.command()
 @click.argument("model", required=False)
-@click.option("--encoders", type=click.IntRange(0), help="Number of encoder workers.")
-@click.option("--decoders", type=click.IntRange(0), help="Number of decoder workers.")
+@click.option("--encoders", type=click.IntRange(1), help="Number of encoder workers.")
+@click.option("--decoders", type=click.IntRange(1), help="Number of decoder workers.")
 @click.option("--config", "config_file", type=click.Path(path_type=Path), help="YAML file; options here override it.")
 @click.option("--address", help="Ray cluster to run on, auto for the one this machine belongs to; unset runs one here.")
 @click.option("--host", help="Address to listen on; 0.0.0.0 to serve other machines.")
@@ -105,6 +106,16 @@ def _until_interrupted(program: Any) -> None:
         console.print("stopped")
 
 
+def require_free_port(gateway: GatewayConfig) -> None:
+    """Exit at once where the endpoint's port is taken, rather than after a minute of preparations."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((gateway.host, gateway.port))
+        except OSError as error:
+            sys.exit(f"cannot listen at {gateway.host}:{gateway.port}: {error.strerror}. Choose another with --port.")
+
+
 def prepare(config: ClusterConfig) -> tuple[ClusterConfig, ModelFacts]:
     """The configuration with its model filled in, and what vLLM says of that model; exits where it cannot be split."""
     from chiasm.models.builtin import with_builtin_model
@@ -126,23 +137,25 @@ def _serve(config: ClusterConfig, address: str | None, verbose: bool) -> None:
         use_own_token()
     from chiasm.cluster import Cluster, ClusterFailed, ray_session
 
+    require_free_port(config.gateway)
     config, facts = prepare(config)
     console.print(f"joining Ray at {address} ..." if address else "starting Ray on this machine ...")
-    with ray_session(address, verbose):
-        cluster = Cluster(config, facts, one_machine=address is None)
-        try:
-            cluster.start()
-            with StartDisplay(console) as display:
-                cluster.wait_ready(display.show)
-            announce(cluster.url, facts.name)
-            _watch(cluster)
-        except ClusterFailed as error:
-            sys.exit(f"the cluster did not come up: {error}")
-        except KeyboardInterrupt:
-            console.print("\nstopping ...")
-            raise
-        finally:
-            cluster.stop()
+    try:
+        with ray_session(address, verbose):
+            cluster = Cluster(config, facts, one_machine=address is None)
+            try:
+                cluster.start()
+                with StartDisplay(console) as display:
+                    cluster.wait_ready(display.show)
+                announce(cluster.url, facts.name)
+                watch(cluster)
+            except KeyboardInterrupt:
+                console.print("\nstopping ...")
+                raise
+            finally:
+                cluster.stop()
+    except ClusterFailed as error:
+        sys.exit(f"the cluster did not come up: {error}")
 
 
 def announce(url: str, model: str) -> None:
@@ -151,13 +164,14 @@ def announce(url: str, model: str) -> None:
     console.print(
         f"  curl {url}/v1/chat/completions -H 'Content-Type: application/json' \\\n"
         f'    -d \'{{"model": "{model}", "max_tokens": 16, "messages": [{{"role": "user", "content": "Hello"}}]}}\'\n'
-        f"  chiasm status --endpoint {url}\n\nCtrl-C stops it.",
+        f"  chiasm status --endpoint {url}\n\n"
+        f"The engines' logs are among Ray's: /tmp/ray/session_latest/logs/worker-*.out. Ctrl-C stops the cluster.",
         soft_wrap=True,
         markup=False,
     )
 
 
-def _watch(cluster: Any) -> None:
+def watch(cluster: Any) -> None:
     """Until interrupted, say when a worker is lost and when it is back."""
     from chiasm.cluster import NO_ANSWER
 

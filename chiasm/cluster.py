@@ -62,20 +62,27 @@ class MemberProgress:
 def ray_session(address: str | None, verbose: bool) -> Iterator[None]:
     """Join the Ray cluster at `address`, or run one on this machine for as long as the context lasts.
 
-    For the latter, `chiasm.ray_token.use_own_token` must have been called before this module was imported.
+    Raises:
+        ClusterFailed: Ray does not start, or cannot be joined.
+
+    For a Ray of its own, `chiasm.ray_token.use_own_token` must have been called before this module was imported.
     """
     alone: dict[str, Any] = {}
     if address is None:
         alone = {"_node_ip_address": "127.0.0.1"}
-    ray.init(
-        address=address or "local",
-        **alone,
-        namespace=NAMESPACE,
-        include_dashboard=False if address is None else None,
-        log_to_driver=verbose,
-        logging_level=logging.WARNING,
-        configure_logging=False,
-    )
+    try:
+        ray.init(
+            address=address or "local",
+            **alone,
+            namespace=NAMESPACE,
+            include_dashboard=False if address is None else None,
+            log_to_driver=verbose,
+            logging_level=logging.WARNING,
+            configure_logging=False,
+        )
+    except Exception as error:  # Ray raises plain ones here
+        where = f"no Ray cluster can be joined at {address}" if address else "Ray does not start on this machine"
+        raise ClusterFailed(f"{where}: {error}") from error
     try:
         yield
     finally:

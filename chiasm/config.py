@@ -1,7 +1,8 @@
 """One typed ClusterConfig, read from one YAML file. Every default and every description is written here, once."""
 
+import difflib
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -121,5 +122,18 @@ def load_config(path: Path) -> ClusterConfig:
     try:
         return ClusterConfig.model_validate(data or {})
     except ValidationError as error:
-        lines = [f"  {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+        lines = [f"  {_explain(tuple(map(str, e['loc'])), e['type'], e['msg'])}" for e in error.errors()]
         raise ConfigError(f"{path} does not fit:\n" + "\n".join(lines)) from error
+
+
+def _explain(place: tuple[str, ...], kind: str, message: str) -> str:
+    if not place:
+        return "the file must be a mapping of field names to values"
+    if kind != "extra_forbidden":
+        return f"{'.'.join(place)}: {message}"
+    section: Any = ClusterConfig
+    for name in place[:-1]:
+        section = section.model_fields[name].annotation
+    nearest = difflib.get_close_matches(place[-1], section.model_fields, 1)
+    hint = f" Did you mean {nearest[0]}?" if nearest else f" There are: {', '.join(section.model_fields)}."
+    return f"{'.'.join(place)}: there is no such field.{hint}"

@@ -14,7 +14,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from chiasm.cli import announce, prepare
+from chiasm.cli import announce, prepare, require_free_port, watch
 from chiasm.client import EndpointError, get_json, post_json
 from chiasm.cluster import Cluster, ClusterFailed, ray_session
 from chiasm.config import ClusterConfig, GatewayConfig
@@ -79,28 +79,28 @@ def cases() -> list[Case]:
 
 def run_demo(console: Console, exit_after: bool, port: int, verbose: bool) -> None:
     """Start everything, ask, compare; exits with 1 unless every answer matched."""
-    config, facts = prepare(ClusterConfig(gateway=GatewayConfig(port=port)))
+    gateway = GatewayConfig(port=port)
+    require_free_port(gateway)
+    config, facts = prepare(ClusterConfig(gateway=gateway))
     console.print("starting Ray on this machine, and three engines ...")
-    with ray_session(None, verbose):
-        cluster = Cluster(config, facts, one_machine=True)
-        try:
-            cluster.start()
-            matched = _compare(console, cluster, config, facts)
-            if not matched:
-                console.print("[bold red]not every answer matched[/]")
-                sys.exit(1)
-            if exit_after:
-                return
-            announce(cluster.url, facts.name)
-            while True:
-                time.sleep(3600)
-        except (ClusterFailed, EngineFailed, EndpointError) as error:
-            sys.exit(f"the demo failed: {error}")
-        except KeyboardInterrupt:
-            console.print("\nstopping ...")
-            raise
-        finally:
-            cluster.stop()
+    try:
+        with ray_session(None, verbose):
+            cluster = Cluster(config, facts, one_machine=True)
+            try:
+                cluster.start()
+                if not _compare(console, cluster, config, facts):
+                    console.print("[bold red]not every answer matched[/]")
+                    sys.exit(1)
+                if not exit_after:
+                    announce(cluster.url, facts.name)
+                    watch(cluster)
+            except KeyboardInterrupt:
+                console.print("\nstopping ...")
+                raise
+            finally:
+                cluster.stop()
+    except (ClusterFailed, EngineFailed, EndpointError) as error:
+        sys.exit(f"the demo failed: {error}")
 
 
 def _compare(console: Console, cluster: Cluster, config: ClusterConfig, facts: ModelFacts) -> bool:

@@ -105,6 +105,7 @@ class EngineSpec:
     def environment(self, runtime: Path) -> dict[str, str]:
         """The child's environment: ours, plus what the engine needs."""
         environment = {**os.environ, RUNTIME_VARIABLE: str(runtime), "VLLM_API_KEY": self.token}
+        environment["VLLM_RPC_BASE_PATH"] = str(runtime)  # vLLM's own sockets, which it leaves behind
         environment["VLLM_PLUGINS"] = ",".join(_plugins(os.environ.get("VLLM_PLUGINS")))
         # Ray sets OMP_NUM_THREADS to its own idea of an actor's cores; vLLM derives it from the binding.
         environment.pop("OMP_NUM_THREADS", None)

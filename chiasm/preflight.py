@@ -45,6 +45,8 @@ def check_model(model: str, name: str | None, revision: str | None, engine_args:
     Raises:
         PreflightFailed: vLLM cannot read it, it takes no images, or its images cannot be sent as metadata.
     """
+    if model.startswith(("/", ".", "~")) and not (Path(model) / "config.json").is_file():
+        raise PreflightFailed(f"{model} is no model: there is no config.json in it")
     command = [sys.executable, "-m", "chiasm.preflight", "--model", model]
     command += ["--revision", revision] if revision is not None else []
     try:
@@ -63,6 +65,8 @@ def check_model(model: str, name: str | None, revision: str | None, engine_args:
         raise PreflightFailed(f"vLLM cannot read the model {model}:\n  " + "\n  ".join(last))
     report: dict[str, Any] = json.loads(run.stdout.strip().splitlines()[-1])
     fields = tuple(report.pop("metadata_fields"))
+    if not report.pop("multimodal"):
+        raise PreflightFailed(f"{model} ({report['architecture']}) takes no images: there is nothing to split.")
     if report.pop("deepstack") and report["architecture"] not in DEEPSTACK:
         raise PreflightFailed(
             f"{model} ({report['architecture']}) cannot be split: it feeds several feature levels of its vision tower "
@@ -73,7 +77,7 @@ def check_model(model: str, name: str | None, revision: str | None, engine_args:
         raise PreflightFailed(
             f"{model} ({report['architecture']}) cannot be split: its vLLM data parser declares no image "
             f"`embedding_fields`, so a decoder cannot make room for an image it does not have.\n"
-            f"  Serve it unsplit with vLLM, or choose a family that can be split today: {SPLITTABLE}."
+            f"  Serve it unsplit with vLLM, or choose a family whose parser does: {SPLITTABLE}."
         )
     served = name or (Path(model).name if Path(model).exists() else model)
     return ModelFacts(model=model, name=served, metadata_fields=fields, **report)
@@ -99,6 +103,7 @@ def inspect(arguments: list[str]) -> dict[str, Any]:
         "pixels_per_token": _pixels_per_token(model_config.hf_config),
         "max_model_len": int(model_config.max_model_len),
         "metadata_fields": sorted(fields),
+        "multimodal": bool(model_config.is_multimodal_model),
         "deepstack": bool(getattr(_vision_config(model_config.hf_config), "deepstack_visual_indexes", None)),
     }
 

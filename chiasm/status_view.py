@@ -10,14 +10,13 @@ def status_tables(status: dict[str, Any]) -> list[Table]:
     """One table of workers, one of counts."""
     title = "ready" if status["ready"] else "not ready"
     workers = Table(title=title, title_justify="left", box=box.SIMPLE)
-    for heading in ("worker", "role", "node"):
+    for heading in ("worker", "node"):
         workers.add_column(heading, no_wrap=True)
-    for heading in ("running", "withheld", "slots", "KV tokens", "tokens/s", "held"):
-        workers.add_column(heading, justify="right")
+    for heading in ("running", "waiting", "slots", "KV tokens", "tokens/s", "held"):
+        workers.add_column(heading, justify="right", no_wrap=True)
     for worker in status["workers"]:
         workers.add_row(
             worker["worker"],
-            worker["role"],
             worker["node"],
             str(worker["running"]),
             str(worker["waiting"]),
@@ -30,5 +29,6 @@ def status_tables(status: dict[str, Any]) -> list[Table]:
     for name in ("encoding", "withheld", "decoding"):
         counts.add_row(f"requests {name} now", str(status[name]))
     for name, value in sorted(status["counters"].items()):
-        counts.add_row(name.replace("_", " "), str(value))
+        if value:
+            counts.add_row(name.replace("_", " "), str(value))
     return [workers, counts]

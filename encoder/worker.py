@@ -6,13 +6,13 @@ from collections.abc import Callable
 import msgspec
 import zmq
 import zmq.asyncio
-from chiasm.wire.channel import ChannelClient
 
 from chiasm import messages
 from chiasm.engine import Engine
 from chiasm.membership import Membership
 from chiasm.nouns import Role
 from chiasm.supervisor import Capacity
+from chiasm.wire.channel import ChannelClient
 from chiasm.wire.settings import event_endpoint
 from chiasm.worker import Worker
 

@@ -12,6 +12,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -94,9 +95,9 @@ class Serving:
         return found
 
 
-@pytest.fixture(scope="module")
-def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
-    folder = tmp_path_factory.mktemp("serving")
+@contextmanager
+def running_serving(folder: Path) -> Iterator[Serving]:
+    """`chiasm serve` in a process of its own, ended by Ctrl-C, and the unsplit engine."""
     (folder / "cluster.yaml").write_text(CONFIG)
     environment = os.environ | {"XDG_CACHE_HOME": str(folder)}
     model = build_tiny_model(folder / "chiasm" / NAME)
@@ -124,6 +125,12 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
             process.wait()
             assert process.stdout is not None
             process.stdout.close()
+
+
+@pytest.fixture(scope="module")
+def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+    with running_serving(tmp_path_factory.mktemp("serving")) as serving:
+        yield serving
 
 
 CASES = {

@@ -26,6 +26,7 @@ from chiasm.gateway.parsing import (
     ServingFacts,
     parse_chat,
     parse_completion,
+    unknown_model,
 )
 from chiasm.gateway.timing import Timing
 from chiasm.gateway.upstream import Upstream
@@ -56,6 +57,7 @@ def make_app(facts: ServingFacts, config: GatewayConfig, link: SchedulerLink, cl
             web.post(CHAT_PATH, gateway.chat),
             web.post(COMPLETIONS_PATH, gateway.completions),
             web.get("/v1/models", gateway.models),
+            web.get("/v1/models/{model:.+}", gateway.model),
             web.get("/v1/chiasm/status", gateway.status),
             web.get("/health", gateway.health),
             web.get("/ready", gateway.ready),
@@ -124,7 +126,7 @@ class _Gateway:
                 request_id = RequestId(request[_REQUEST_ID])
                 return await Flow(request_id, parsed, self._services, delivery, timing).run(deadline)
             except asyncio.CancelledError:
-                delivery.outcome = "client_left"
+                delivery.left()
                 raise
             except ClientLeft:
                 return delivery.abandon()
@@ -145,14 +147,21 @@ class _Gateway:
         return parsed
 
     async def models(self, _request: web.Request) -> web.Response:
-        model = {
+        return _json({"object": "list", "data": [self._model_card()]})
+
+    async def model(self, request: web.Request) -> web.Response:
+        if (asked := request.match_info["model"]) != self._facts.model:
+            raise unknown_model(asked, self._facts)
+        return _json(self._model_card())
+
+    def _model_card(self) -> dict[str, Any]:
+        return {
             "id": self._facts.model,
             "object": "model",
             "created": self._facts.created,
             "owned_by": "chiasm",
             "max_model_len": self._facts.max_model_len,
         }
-        return _json({"object": "list", "data": [model]})
 
     async def status(self, _request: web.Request) -> web.Response:
         status = msgspec.structs.asdict(await self._ask_status())
@@ -187,7 +196,8 @@ def _what_is_missing(status: Status) -> str:
     present = {worker.role for worker in status.workers}
     missing = [role for role in (Role.ENCODER, Role.DECODER) if role not in present]
     what = " and ".join(missing) if missing else "worker with room"
-    return f"Not ready: no {what} is registered. {len(status.workers)} workers are; engines take minutes to start."
+    others = f"; {len(status.workers)} other workers are" if status.workers else ""
+    return f"Not ready: no {what} is registered{others}. Engines take a minute or more to start, or to start again."
 
 
 def _json(content: Any) -> web.Response:

@@ -68,9 +68,12 @@ class Delivery:
             ClientLeft: nobody listens any more.
         """
         assert self.response is not None
-        self.outcome = "answered" if self.response.status == 200 else "refused_by_engine"
+        self.outcome = self._answered()
         await self._send_rest(self.response)
         return self.response
+
+    def _answered(self) -> str:
+        return "answered" if self.response is None or self.response.status == 200 else "refused_by_engine"
 
     async def _send_rest(self, response: web.StreamResponse) -> None:
         if not isinstance(response, web.Response):
@@ -105,9 +108,13 @@ class Delivery:
             raise ClientLeft from stalled
         return self.response
 
+    def left(self) -> None:
+        """The client has closed its connection, which is only its right once it has everything."""
+        self.outcome = self._answered() if self._complete and not self._stalled else "client_left"
+
     def abandon(self) -> web.StreamResponse:
         """End without a word: the client has left, or stopped reading. Returns what the server needs to close up."""
-        self.outcome = "client_left"
+        self.left()
         if self._request.transport is not None:
             self._request.transport.abort()
         return self.response or web.Response()

@@ -96,6 +96,16 @@ def parse_chat(raw: bytes, facts: ServingFacts, config: GatewayConfig, tenant: s
     )
 
 
+def unknown_model(asked: str, facts: ServingFacts) -> ApiError:
+    """What to say of a model that is not ours."""
+    return ApiError(
+        404,
+        f"The model {asked[:200]!r} is not served here. Use {facts.model!r}; GET /v1/models lists it.",
+        code="model_not_found",
+        param="model",
+    )
+
+
 def parse_completion(raw: bytes, facts: ServingFacts, config: GatewayConfig, _tenant: str) -> ParsedRequest:
     """The body of a `/v1/completions` request: text or token ids, no media.
 
@@ -124,12 +134,7 @@ def _load(raw: bytes, facts: ServingFacts) -> dict[str, Any]:
     _refuse_reserved(body)
     model = body.get("model")
     if model is not None and model != facts.model:
-        raise ApiError(
-            404,
-            f"The model {str(model)[:200]!r} is not served here. Use {facts.model!r}; GET /v1/models lists it.",
-            code="model_not_found",
-            param="model",
-        )
+        raise unknown_model(str(model), facts)
     return body | {"model": facts.model}
 
 

@@ -21,12 +21,12 @@ def test_what_is_set_is_taken(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "named"),
     [
-        ("encoder: {count: 3}", "encoder"),
+        ("encoder: {count: 3}", r"encoder: .* Did you mean encoders\?"),
         ("gateway: {port: 70000}", "gateway.port"),
-        ("encoders: {cuont: 3}", "encoders.cuont"),
+        ("encoders: {cuont: 3}", r"encoders.cuont: .* Did you mean count\?"),
         ("wire: {chunk_bytes: many}", "wire.chunk_bytes"),
         ("a: [", "cannot read"),
-        ("- a list", "does not fit"),
+        ("- a list", "must be a mapping"),
     ],
 )
 def test_what_does_not_fit_is_named(tmp_path: Path, text: str, named: str) -> None:

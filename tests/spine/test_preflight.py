@@ -16,6 +16,7 @@ REPORT = {
     "max_model_len": 4096,
     "metadata_fields": ["image_grid_thw"],
     "deepstack": False,
+    "multimodal": True,
 }
 
 
@@ -50,6 +51,17 @@ def test_deepstack_is_for_those_that_we_taught_it(
             check_model("m", None, None, [])
     else:
         assert check_model("m", None, None, []).architecture == architecture
+
+
+def test_a_text_model_is_told_from_one_that_cannot_be_split(monkeypatch: pytest.MonkeyPatch) -> None:
+    vllm_says(monkeypatch, multimodal=False, metadata_fields=[])
+    with pytest.raises(PreflightFailed, match="takes no images"):
+        check_model("llama", None, None, [])
+
+
+def test_a_folder_that_is_no_model_is_refused_at_once(tmp_path: Path) -> None:
+    with pytest.raises(PreflightFailed, match=r"config\.json"):
+        check_model(str(tmp_path), None, None, [])
 
 
 def test_what_vllm_cannot_read_is_said_in_its_words(monkeypatch: pytest.MonkeyPatch) -> None:
