@@ -5,7 +5,7 @@ import urllib.error
 import urllib.request
 from typing import Any
 
-TIMEOUT_S = 120.0
+TIMEOUT_S = 600.0  # as long as a gateway holds a request, unless configured otherwise
 
 
 class EndpointError(RuntimeError):

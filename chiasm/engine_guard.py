@@ -24,6 +24,7 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 PR_SET_CHILD_SUBREAPER = 36
 POLL_S = 0.2
 ORPHAN_GRACE_S = 2.0
+TRACKER_GRACE_S = 5.0
 
 
 def parse_cpus(cpus: str) -> set[int]:
@@ -84,12 +85,15 @@ def _wait(child: subprocess.Popen[bytes], asked_to_stop: Callable[[], bool]) -> 
 def _stop_family(grace_s: float) -> None:
     """SIGTERM to the engine's front-end, SIGKILL to whatever is left of its descendants after the grace."""
     me = psutil.Process()
-    _signal([child for child in me.children() if "resource_tracker" not in " ".join(_command(child))], signal.SIGTERM)
+    _signal([child for child in me.children() if not _is_tracker(child)], signal.SIGTERM)
     deadline = time.monotonic() + grace_s
     while time.monotonic() < deadline and _living(me):
         time.sleep(POLL_S / 4)
+    deadline = time.monotonic() + TRACKER_GRACE_S
     while family := _living(me):  # a dying parent's children become ours, so look until there are none
-        _signal(family, signal.SIGKILL)
+        others = [process for process in family if not _is_tracker(process)]
+        if others or time.monotonic() > deadline:
+            _signal(others or family, signal.SIGKILL)
         psutil.wait_procs(family, timeout=POLL_S)
 
 
@@ -102,11 +106,12 @@ def _living(me: psutil.Process) -> list[psutil.Process]:
     return living
 
 
-def _command(process: psutil.Process) -> list[str]:
-    # Python's resource tracker unlinks what others leave, so it goes last, by itself.
-    with contextlib.suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
-        return process.cmdline()
-    return []
+def _is_tracker(process: psutil.Process) -> bool:
+    """Whether this is Python's resource tracker: it unlinks the shared memory that others leave, and ends by itself."""
+    try:
+        return "resource_tracker" in " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _signal(processes: Iterable[psutil.Process], number: int) -> None:
