@@ -45,6 +45,7 @@ def write_report(
         "headline": dict(headline),
         "series": list(series),
     }
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(report, indent=2) + "\n")
 
 
