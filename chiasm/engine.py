@@ -205,11 +205,6 @@ class Engine:
         """Block until the engine has ended; returns its exit code."""
         return self._process.wait()
 
-    @property
-    def alive(self) -> bool:
-        """Whether the engine's process runs."""
-        return self._process.poll() is None
-
     def failure(self) -> EngineFailed:
         """What to raise for an engine that ended by itself."""
         self._reader.join(timeout=1)

@@ -154,3 +154,13 @@ def tokens(answer: dict[str, Any]) -> list[int]:
     """The tokens of an answer."""
     ids: list[int] = answer["choices"][0]["token_ids"]
     return ids
+
+
+CASES = {
+    "no picture": chat([], "Tell me something."),
+    "one picture": chat([picture(1)]),
+    "several of several sizes": chat([picture(2), picture(3, 224, 140), picture(4, 60, 200)]),
+    "one picture twice": chat([picture(5), picture(5)], "Are they the same?"),
+    "processor options": chat([picture(6, 200, 200)], mm_processor_kwargs={"max_pixels": 128 * 128}),
+}
+"""What the split must answer as the unsplit engine does."""

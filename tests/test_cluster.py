@@ -19,7 +19,7 @@ from typing import Any
 import openai
 import psutil
 import pytest
-from engines import ANSWER_TIMEOUT_S, chat, picture, tokens
+from engines import ANSWER_TIMEOUT_S, CASES, chat, picture, tokens
 
 from chiasm.client import EndpointError, get_json, post_json
 from chiasm.engine import Engine, EngineSpec
@@ -131,15 +131,6 @@ def running_serving(folder: Path) -> Iterator[Serving]:
 def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     with running_serving(tmp_path_factory.mktemp("serving")) as serving:
         yield serving
-
-
-CASES = {
-    "no picture": chat([], "Tell me something."),
-    "one picture": chat([picture(1)]),
-    "several of several sizes": chat([picture(2), picture(3, 224, 140), picture(4, 60, 200)]),
-    "one picture twice": chat([picture(5), picture(5)], "Are they the same?"),
-    "processor options": chat([picture(6, 200, 200)], mm_processor_kwargs={"max_pixels": 128 * 128}),
-}
 
 
 @pytest.mark.parametrize("case", CASES)

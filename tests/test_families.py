@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 import pytest
-from engines import Trio, chat, encode, metric, parse, picture, post, post_split, report, running_trio, tokens
+from engines import CASES, Trio, chat, encode, metric, parse, picture, post, post_split, report, running_trio, tokens
 
 from chiasm.gateway.bodies import decode_body
 from chiasm.models.tiny import Family, build_tiny_model
@@ -28,15 +28,6 @@ def trio(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     small = ("--max-model-len=512", f"--num-gpu-blocks-override={KV_BLOCKS}")
     with running_trio(model, decoder_args=small) as engines:
         yield engines
-
-
-CASES = {
-    "no picture": chat([], "Tell me something."),
-    "one picture": chat([picture(1)]),
-    "several of several sizes": chat([picture(2), picture(3, 224, 140), picture(4, 60, 200)]),
-    "one picture twice": chat([picture(5), picture(5)], "Are they the same?"),
-    "processor options": chat([picture(6, 200, 200)], mm_processor_kwargs={"max_pixels": 128 * 128}),
-}
 
 
 @pytest.mark.parametrize("case", CASES)
