@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from chiasm.gateway.sse import ERROR_EVENT
 from chiasm.messages import Reject, RejectReason
 
 
@@ -42,8 +43,8 @@ class ApiError(Exception):
         return msgspec.json.encode({"error": error})
 
     def events(self) -> bytes:
-        """The error as the last two events of a stream, the way engines end theirs."""
-        return b"data: " + self.body() + b"\n\ndata: [DONE]\n\n"
+        """The error as the last two events of a stream."""
+        return ERROR_EVENT + b"data: " + self.body() + b"\n\ndata: [DONE]\n\n"
 
 
 def invalid(message: str, param: str | None = None, code: str | None = None) -> ApiError:

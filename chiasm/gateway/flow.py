@@ -16,7 +16,7 @@ from chiasm.gateway.delivery import ClientLeft, Delivery
 from chiasm.gateway.errors import ApiError, deadline_exceeded, decode_failed, internal_error, rejected
 from chiasm.gateway.link import SchedulerLink
 from chiasm.gateway.parsing import ParsedRequest
-from chiasm.gateway.sse import EventTooLong, Tally, whole_events
+from chiasm.gateway.sse import EventTooLong, Tally, named_errors, whole_events
 from chiasm.gateway.timing import Timing
 from chiasm.gateway.upstream import MAX_ANSWER_BYTES, MISCONFIGURED, EngineFailed, Upstream, read_limited
 from chiasm.messages import (
@@ -195,7 +195,7 @@ class Flow:
         try:
             async for events in whole_events(answer.content.iter_any()):
                 tally.read(events)
-                withheld += events
+                withheld += events if tally.error is None else named_errors(events)
                 if self._delivery.response is None:
                     if tally.error is not None:
                         raise await self._upstream.decode_failure(decode.url, self._request, 500, tally.error)

@@ -1,7 +1,8 @@
 """An engine's stream of server-sent events, read alongside without being changed: whole events for passing on, and what
-they tell of the answer. No I/O of its own.
+they tell of the answer. The one thing that is added is the name of an error's event. No I/O of its own.
 """
 
+import re
 from collections.abc import AsyncIterable, AsyncIterator
 from typing import Any
 
@@ -9,6 +10,16 @@ import msgspec
 from msgspec import Struct
 
 MAX_EVENT_BYTES = 16 << 20
+
+
+ERROR_EVENT = b"event: error\n"
+"""The line that names an event as an error.
+
+Without it, load generators would count a broken answer as a success: those that look for nothing but this name (AIPerf),
+and those that skip whatever JSON has no choices (`vllm bench serve`). OpenAI's clients go by the data.
+"""
+
+_ERROR_DATA = re.compile(rb'^(?=data:\s*\{\s*"error"\s*:)', re.MULTILINE)
 
 
 class EventTooLong(ValueError):
@@ -48,6 +59,11 @@ async def whole_events(chunks: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
         yield bytes(tail)
 
 
+def named_errors(events: bytes) -> bytes:
+    """The same events, those that carry an engine's error named as such; engines leave them without a name."""
+    return _ERROR_DATA.sub(ERROR_EVENT, events)
+
+
 def _end_of_last(separator: bytes, data: bytearray, start: int) -> int:
     found = data.rfind(separator, start)
     return 0 if found < 0 else found + len(separator)
@@ -56,8 +72,9 @@ def _end_of_last(separator: bytes, data: bytearray, start: int) -> int:
 class Tally:
     """What the events read so far tell of an answer.
 
-    `begun` turns true with the first event that carries some of the answer. Engines open a chat's stream with events
-    that only name the role, and send these also before the error of a request that generated nothing.
+    `begun` turns true with the first event that stands for a token, be it one without text (half a character, a hidden
+    special token). Engines open a chat's stream with events that only name the role, and send these also before the
+    error of a request that generated nothing.
     """
 
     def __init__(self) -> None:
@@ -102,6 +119,8 @@ def _carries_answer(choice: dict[str, Any]) -> bool:
     delta = choice.get("delta")
     if not isinstance(delta, dict):
         return True  # a text completion: it has no opening
+    if delta and "role" not in delta:
+        return True
     return any(value for name, value in delta.items() if name != "role") or any(
         value for name, value in choice.items() if name not in ("index", "delta")
     )

@@ -24,6 +24,7 @@ from gateway_fakes import (
 
 from chiasm.gateway import flow
 from chiasm.gateway.delivery import Delivery
+from chiasm.gateway.sse import ERROR_EVENT
 from chiasm.messages import (
     Cancel,
     Decode,
@@ -161,7 +162,7 @@ async def test_a_stream_cut_in_mid_answer_ends_with_an_error_and_no_second_attem
     assert status == 200
     *_, token, error, done, nothing = got.split(b"\n\n")
     assert json.loads(token[6:])["choices"][0]["delta"]["content"] == "a"
-    assert json.loads(error[6:])["error"]["code"] == "decode_failed"
+    assert json.loads(error.removeprefix(ERROR_EVENT)[6:])["error"]["code"] == "decode_failed"
     assert (done, nothing) == (b"data: [DONE]", b"")
     [failed] = cluster.scheduler.of(DecodeFailed)
     assert not failed.retryable
@@ -170,7 +171,7 @@ async def test_a_stream_cut_in_mid_answer_ends_with_an_error_and_no_second_attem
     assert 'chiasm_requests_total{outcome="decode_failed"} 1.0' in await cluster.metrics()
 
 
-async def test_an_engines_error_in_mid_answer_passes_as_it_is(cluster: Cluster) -> None:
+async def test_an_engines_error_in_mid_answer_passes_in_its_own_words(cluster: Cluster) -> None:
     begun = events(OPENING, chunk("a"), done=False)
     rest = events(ERROR)
     read = asyncio.Event()
@@ -178,7 +179,7 @@ async def test_an_engines_error_in_mid_answer_passes_as_it_is(cluster: Cluster) 
     async with asyncio.timeout(10), cluster.client.post("/v1/chat/completions", json=chat_body(stream=True)) as answer:
         assert await answer.content.readexactly(len(begun)) == begun
         read.set()
-        assert await answer.content.read() == rest
+        assert await answer.content.read() == ERROR_EVENT + rest
     [failed] = cluster.scheduler.of(DecodeFailed)
     assert (failed.retryable, failed.reason) == (False, "Internal server error")
     assert cluster.scheduler.of(DecodeDone) == []
@@ -322,7 +323,7 @@ async def test_a_rejection_in_mid_answer_ends_the_stream_with_an_error(cluster: 
         cluster.scheduler.push(Reject(cluster.scheduler.of(Submit)[0].request, RejectReason.DEADLINE, "late"))
         error, done, _ = (await answer.read()).split(b"\n\n")
         await cluster.decoders[0].aborted.wait()
-    assert json.loads(error[6:])["error"]["code"] == "deadline_exceeded"
+    assert json.loads(error.removeprefix(ERROR_EVENT)[6:])["error"]["code"] == "deadline_exceeded"
     assert done == b"data: [DONE]"
 
 

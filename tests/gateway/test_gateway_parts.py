@@ -85,6 +85,7 @@ def delta(**fields: Any) -> dict[str, Any]:
         (ERROR, False),
         (delta(), False),
         (delta(role="assistant", content=None), False),
+        (delta(content=""), True),
         (delta(role="assistant", content="a"), True),
         (delta(reasoning="hm"), True),
         (delta(tool_calls=[{"index": 0}]), True),
