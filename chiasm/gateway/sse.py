@@ -15,8 +15,8 @@ MAX_EVENT_BYTES = 16 << 20
 ERROR_EVENT = b"event: error\n"
 """The line that names an event as an error.
 
-Without it, load generators would count a broken answer as a success: those that look for nothing but this name (AIPerf),
-and those that skip whatever JSON has no choices (`vllm bench serve`). OpenAI's clients go by the data.
+Without it, load generators would count a broken answer as a success: those that look for this name alone (AIPerf), and
+those that skip whatever JSON has no choices (`vllm bench serve`). OpenAI's clients go by the data.
 """
 
 _ERROR_DATA = re.compile(rb'^(?=data:\s*\{\s*"error"\s*:)', re.MULTILINE)
