@@ -12,7 +12,9 @@ import click
 from rich.console import Console
 
 from chiasm import __version__
-from chiasm.config import ClusterConfig, ConfigError, GatewayConfig, load_config
+from chiasm.config import ClusterConfig, GatewayConfig
+from chiasm.config_fields import describe
+from chiasm.config_file import ConfigError, load_config
 from chiasm.display import StartDisplay
 from chiasm.preflight import ModelFacts, PreflightFailed, check_model
 from chiasm.ray_token import use_own_token
@@ -20,7 +22,14 @@ from chiasm.ray_token import use_own_token
 console = Console(highlight=False)
 
 WATCH_S = 2.0
-DEFAULT_ENDPOINT = "http://127.0.0.1:8000"
+DEFAULT_PORT = GatewayConfig().port
+DEFAULT_ENDPOINT = f"http://127.0.0.1:{DEFAULT_PORT}"
+
+
+def about(field: str) -> str:
+    """What the configuration says of one of its fields, as the help of an option."""
+    text = describe(field).description
+    return f"{text[0].upper()}{text[1:]}."
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -34,6 +43,7 @@ def main() -> None:
     \b
     Try it:      chiasm demo
     Serve:       chiasm serve Qwen/Qwen2.5-VL-7B-Instruct --encoders 2 --decoders 1
+    Ask it:      chiasm ask cat.jpg "What is this?"
     Look at it:  chiasm status
     """
 
@@ -44,8 +54,8 @@ def main() -> None:
 @click.option("--decoders", type=click.IntRange(1), help="Number of decoder workers.")
 @click.option("--config", "config_file", type=click.Path(path_type=Path), help="YAML file; options here override it.")
 @click.option("--address", help="Ray cluster to run on, auto for the one this machine belongs to; unset runs one here.")
-@click.option("--host", help="Address to listen on; 0.0.0.0 to serve other machines.")
-@click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; 0 takes a free one.")
+@click.option("--host", help=about("gateway.host"))
+@click.option("--port", type=click.IntRange(0, 65535), help=about("gateway.port"))
 @click.option("--verbose", is_flag=True, help="Show the engines' logs as they come.")
 def serve(
     model: str | None,
@@ -65,29 +75,18 @@ def serve(
     On the Ray cluster that this machine belongs to, placed as cluster.yaml says:
       chiasm serve --config cluster.yaml --address auto
     """
+    options = {
+        "model": model,
+        "encoders.count": encoders,
+        "decoders.count": decoders,
+        "gateway.host": host,
+        "gateway.port": port,
+    }
     try:
-        config = load_config(config_file) if config_file is not None else ClusterConfig()
+        config = load_config(config_file, {name: value for name, value in options.items() if value is not None})
     except ConfigError as error:
         sys.exit(str(error))
-    config = _override(config, model, encoders, decoders, host, port)
     _until_interrupted(lambda: _serve(config, address, verbose))
-
-
-def _override(
-    config: ClusterConfig,
-    model: str | None,
-    encoders: int | None,
-    decoders: int | None,
-    host: str | None,
-    port: int | None,
-) -> ClusterConfig:
-    def changed(section: Any, **values: Any) -> Any:
-        return section.model_copy(update={name: value for name, value in values.items() if value is not None})
-
-    pools = {"encoders": changed(config.encoders, count=encoders), "decoders": changed(config.decoders, count=decoders)}
-    gateway = changed(config.gateway, host=host, port=port)
-    overridden: ClusterConfig = changed(config, model=model, gateway=gateway, **pools)
-    return overridden
 
 
 def _until_interrupted(program: Any) -> None:
@@ -209,9 +208,41 @@ def status(endpoint: str, api_key: str | None, as_json: bool) -> None:
         console.print(table)
 
 
+@main.command("config")
+@click.argument("field", required=False)
+@click.option("--explain", "explained", is_flag=True, help="Print every field, or FIELD alone: a name or a section.")
+@click.option("--check", "checked", type=click.Path(path_type=Path), metavar="FILE", help="Say whether FILE fits.")
+@click.option("--template", "written", is_flag=True, help="Print a file to start from: every field, commented out.")
+def configuration(field: str | None, explained: bool, checked: Path | None, written: bool) -> None:
+    """Explain the configuration, check a file of it, or write one.
+
+    \b
+      chiasm config --explain
+      chiasm config --explain gateway.port
+      chiasm config --template > cluster.yaml
+      chiasm config --check cluster.yaml
+    """
+    from chiasm.config_view import NoSuchField, explain, template
+
+    if [explained, checked is not None, written].count(True) != 1:
+        raise click.UsageError("Say one of --explain, --check FILE and --template.")
+    if field is not None and not explained:
+        raise click.UsageError(f"{field} is for --explain alone.")
+    try:
+        if explained:
+            explain(console, field)
+        elif checked is not None:
+            load_config(checked)
+            console.print(f"{checked} fits. Whether its model can be split, `chiasm check MODEL` says.", markup=False)
+        else:
+            click.echo(template(), nl=False)
+    except (ConfigError, NoSuchField) as error:
+        sys.exit(str(error))
+
+
 @main.command()
 @click.argument("model")
-@click.option("--revision", help="Model revision on the hub.")
+@click.option("--revision", help=about("revision"))
 def check(model: str, revision: str | None) -> None:
     """Say whether MODEL can be split, before any engine starts."""
     try:
@@ -224,7 +255,9 @@ def check(model: str, revision: str | None) -> None:
 
 @main.command()
 @click.option("--exit", "exit_after", is_flag=True, help="Stop the cluster at the end instead of leaving it up.")
-@click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="Port of the endpoint.")
+@click.option(
+    "--port", default=DEFAULT_PORT, show_default=True, type=click.IntRange(0, 65535), help=about("gateway.port")
+)
 @click.option("--verbose", is_flag=True, help="Show the engines' logs as they come.")
 def demo(exit_after: bool, port: int, verbose: bool) -> None:
     """Send pictures through a split cluster and through one unsplit engine, and compare the answers token by token.

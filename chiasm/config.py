@@ -1,20 +1,32 @@
-"""One typed ClusterConfig, read from one YAML file. Every default and every description is written here, once."""
+"""One typed ClusterConfig. Every default, bound and description is written here, once: `config_file` reads it from
+YAML, `config_view` shows it, and the command line's help quotes it.
 
-import difflib
-from pathlib import Path
+A field with `repr=False` may hold a secret: its value is shown nowhere.
+"""
+
+import re
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from chiasm.engine_guard import parse_cpus
+from chiasm.reserved import refused_flags, refused_variables, unlike
 
 
-class ConfigError(ValueError):
-    """The configuration cannot be used; the message names the field and the cure."""
+class Contradiction(ValueError):
+    """Values that are allowed one by one and not together; `found` has the field and the message of each."""
+
+    def __init__(self, found: Sequence[tuple[str, str]]) -> None:
+        super().__init__(" ".join(f"{field}: {message}" for field, message in found))
+        self.found = tuple(found)
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
+
+_HOST = re.compile(r"(\*|(\*\.)?[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
 
 PositiveInt = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0)]
@@ -25,7 +37,9 @@ class GatewayConfig(_Section):
 
     host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 to serve other machines")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
-    api_keys: list[str] = Field(default_factory=list, description="bearer tokens accepted; empty accepts everyone")
+    api_keys: list[Annotated[str, Field(min_length=1)]] = Field(
+        default_factory=list, repr=False, description="bearer tokens accepted; empty accepts everyone"
+    )
     cache_scope: Literal["tenant", "shared"] = Field(
         "tenant",
         description="tenant: only requests with one API key share the embeddings of equal media; shared: all do",
@@ -34,6 +48,12 @@ class GatewayConfig(_Section):
     max_items: PositiveInt = Field(16, description="most images in one request")
     max_item_bytes: PositiveInt = Field(20 << 20, description="largest encoded image file accepted")
     max_item_pixels: PositiveInt = Field(50_000_000, description="most pixels (width x height) of one image")
+    allowed_media_domains: list[str] = Field(
+        default_factory=list,
+        description='hosts that images may be fetched from by http(s), e.g. ["images.example.com", "*.example.org", '
+        '"files.example.net:8443"]; "*" is every public host; empty fetches nothing; never a private address',
+    )
+    fetch_timeout_s: PositiveFloat = Field(10.0, description="deadline of fetching one image, redirects included")
     allow_processor_options: bool = Field(
         False, description="let clients set mm_processor_kwargs and media_io_kwargs, which can make images far costlier"
     )
@@ -41,6 +61,13 @@ class GatewayConfig(_Section):
     default_output_tokens: PositiveInt = Field(
         256, description="tokens reserved for a request that sets no max_tokens; it may still generate more"
     )
+
+    @model_validator(mode="after")
+    def _hosts(self) -> Self:
+        if wrong := [entry for entry in self.allowed_media_domains if not _HOST.fullmatch(entry)]:
+            message = f'"{wrong[0]}" is no host. Write "images.example.com", "*.example.com" or "*", without http://.'
+            raise Contradiction([("allowed_media_domains", message)])
+        return self
 
 
 class SchedulerConfig(_Section):
@@ -75,21 +102,38 @@ class PoolConfig(_Section):
         None, description='cores per worker, e.g. ["0-3", "4-7"]; unset shares the machine\'s cores evenly on CPU'
     )
 
-    @model_validator(mode="after")
-    def _cores_for_all(self) -> Self:
-        if self.cpus is not None and len(self.cpus) < self.count:
-            raise ValueError(
-                f"cpus has cores for {len(self.cpus)} of {self.count} workers, and they must not share any"
-            )
-        return self
-
     gpus: float = Field(0, ge=0, description="GPUs per worker (Ray's num_gpus)")
     resources: dict[str, float] = Field(default_factory=dict, description="custom Ray resources per worker")
     labels: dict[str, str] = Field(
         default_factory=dict, description='Ray node labels to require, e.g. {"ray.io/node-group": "encode-l40s"}'
     )
     engine_args: list[str] = Field(default_factory=list, description="extra arguments for the vLLM server")
-    env: dict[str, str] = Field(default_factory=dict, description="extra environment for the vLLM server")
+    env: dict[str, str] = Field(default_factory=dict, repr=False, description="extra environment for the vLLM server")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        found = [("engine_args", message) for message in refused_flags(self.engine_args)]
+        found += [("env", message) for message in refused_variables(self.env)]
+        found += [("cpus", message) for message in self._wrong_cores()]
+        if found:
+            raise Contradiction(found)
+        return self
+
+    def _wrong_cores(self) -> list[str]:
+        if self.cpus is None:
+            return []
+        messages = []
+        for cores in self.cpus:
+            try:
+                parse_cpus(cores)
+            except ValueError:
+                messages.append(f'"{cores}" is no list of cores. Write them like "0-3" or "0,2,4".')
+        if len(self.cpus) < self.count:
+            messages.append(
+                f"there are cores for {len(self.cpus)} of {self.count} workers, which must not share any. "
+                f"Add some, or lower count."
+            )
+        return messages
 
 
 class ClusterConfig(_Section):
@@ -108,32 +152,41 @@ class ClusterConfig(_Section):
     encoders: PoolConfig = PoolConfig()
     decoders: PoolConfig = PoolConfig()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_sections(cls, data: Any) -> Any:
+        """A section whose fields are all commented out reads as null, and means its defaults."""
+        if not isinstance(data, dict):
+            return data
+        sections = {name for name, field in cls.model_fields.items() if isinstance(field.default, _Section)}
+        return {name: value for name, value in data.items() if name not in sections or value is not None}
 
-def load_config(path: Path) -> ClusterConfig:
-    """The configuration in a YAML file.
-
-    Raises:
-        ConfigError: unreadable, not YAML, or a field that does not fit; the message names it.
-    """
-    try:
-        data = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise ConfigError(f"cannot read {path}: {error}") from error
-    try:
-        return ClusterConfig.model_validate(data or {})
-    except ValidationError as error:
-        lines = [f"  {_explain(tuple(map(str, e['loc'])), e['type'], e['msg'])}" for e in error.errors()]
-        raise ConfigError(f"{path} does not fit:\n" + "\n".join(lines)) from error
-
-
-def _explain(place: tuple[str, ...], kind: str, message: str) -> str:
-    if not place:
-        return "the file must be a mapping of field names to values"
-    if kind != "extra_forbidden":
-        return f"{'.'.join(place)}: {message}"
-    section: Any = ClusterConfig
-    for name in place[:-1]:
-        section = section.model_fields[name].annotation
-    nearest = difflib.get_close_matches(place[-1], section.model_fields, 1)
-    hint = f" Did you mean {nearest[0]}?" if nearest else f" There are: {', '.join(section.model_fields)}."
-    return f"{'.'.join(place)}: there is no such field.{hint}"
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        wire, scheduler = self.wire, self.scheduler
+        found = [
+            ("decoders.engine_args", message)
+            for message in unlike(self.encoders.engine_args, self.decoders.engine_args)
+        ]
+        if self.gateway.port == scheduler.port:
+            found.append(("scheduler.port", f"gateway.port is {scheduler.port} too. Give one of them another."))
+        if scheduler.heartbeat_timeout_s <= scheduler.heartbeat_s:
+            found.append(
+                (
+                    "scheduler.heartbeat_timeout_s",
+                    f"{scheduler.heartbeat_timeout_s} s are over before the next report, which comes after heartbeat_s "
+                    f"= {scheduler.heartbeat_s} s. Make it several times as long.",
+                )
+            )
+        for name, room in (("store_bytes", wire.store_bytes), ("landing_bytes", wire.landing_bytes)):
+            if room < wire.max_item_bytes:
+                found.append(
+                    (
+                        f"wire.{name}",
+                        f"{room} bytes have no room for one embedding of wire.max_item_bytes = {wire.max_item_bytes}. "
+                        "Raise the one or lower the other.",
+                    )
+                )
+        if found:
+            raise Contradiction(found)
+        return self

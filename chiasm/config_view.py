@@ -1,0 +1,88 @@
+"""The fields of the configuration for people: explained, and as a file to start from."""
+
+import difflib
+import json
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from chiasm.config_fields import Described, DescribedSection, describe, sections
+
+_HEAD = """\
+# Every field of Chiasm's configuration, with its default. Take the # away where you set another value;
+# `chiasm config --check cluster.yaml` then says whether the file fits.
+"""
+
+
+class NoSuchField(ValueError):
+    """Nothing in the configuration has that name; the message has the nearest."""
+
+
+def explain(console: Console, name: str | None) -> None:
+    """Print every field, or those of one section, or one: tables on a terminal, a line for each field elsewhere.
+
+    Raises:
+        NoSuchField: `name` is none.
+    """
+    for section in _chosen(name):
+        if console.is_terminal:
+            console.print(_table(section))
+            continue
+        for field in section.fields:
+            print(f"{field.name} ({field.takes}, default {_default(field)}): {field.description}")
+
+
+def template() -> str:
+    """A whole `cluster.yaml` in which every field stands, commented out, with its default."""
+    lines = [_HEAD]
+    for section in sections():
+        indent = ""
+        if section.name:
+            lines += [f"# {section.description}", f"{section.name}:"]
+            indent = "  "
+        for field in section.fields:
+            lines.append(f"{indent}# {field.description} ({field.takes})")
+            lines.append(f"{indent}#{field.name.rpartition('.')[2]}: {json.dumps(field.default)}")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _chosen(name: str | None) -> list[DescribedSection]:
+    every = sections()
+    if name is None:
+        return every
+    if named := [section for section in every if section.name == name]:
+        return named
+    try:
+        return [DescribedSection(name, "", (describe(name),))]
+    except KeyError:
+        names = [section.name for section in every if section.name]
+        names += [field.name for section in every for field in section.fields]
+        near = difflib.get_close_matches(name, names, 1)
+        near = near or [each for each in names if each.rpartition(".")[2] == name]
+        hint = f"Did you mean {' or '.join(near)}?" if near else "`chiasm config --explain` lists them all."
+        raise NoSuchField(f"there is no field {name}. {hint}") from None
+
+
+def _table(section: DescribedSection) -> Table:
+    title = f"[bold]{section.name or 'cluster.yaml'}[/]: {section.description}" if section.description else None
+    table = Table(title=title, title_justify="left", title_style="", box=box.SIMPLE, show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column()
+    for field in section.fields:
+        facts = escape(f"{field.takes}; default {_default(field)}")
+        name = field.name if title is None else field.name.rpartition(".")[2]
+        table.add_row(f"[bold]{name}[/]", f"{escape(field.description)}\n[dim]{facts}[/]")
+    return table
+
+
+def _default(field: Described) -> str:
+    text = json.dumps(field.default)
+    if not field.name.endswith("_bytes"):
+        return text
+    for unit, power in (("GiB", 30), ("MiB", 20)):
+        if field.default % (1 << power) == 0:
+            return f"{text} = {field.default >> power} {unit}"
+    return text

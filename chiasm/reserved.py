@@ -1,0 +1,94 @@
+"""What of an engine's command line and environment Chiasm sets itself, and so refuses in `engine_args` and `env`.
+
+Flags are compared as vLLM reads them: `_` is `-`, `--flag=value` and `--flag.key value` are `--flag`, and the beginning
+of a flag stands for the whole of it.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+
+_SPLIT = "the split depends on it. Leave it out"
+_ADDRESS = "the cluster picks the engines' addresses. Leave it out; clients speak to gateway.host and gateway.port"
+_TLS = "the gateway speaks plain HTTP to its engines. Leave it out, and end TLS before the gateway"
+
+FLAGS: Mapping[str, str] = {
+    "--model": "every worker serves one model. Set model",
+    "--revision": "every worker serves one revision. Set revision",
+    "--served-model-name": "the gateway and the engines must use one name. Set served_model_name",
+    "--host": _ADDRESS,
+    "--port": _ADDRESS,
+    "--uds": _ADDRESS,
+    "--root-path": _ADDRESS,
+    "--headless": "the gateway needs the engine's HTTP server. Leave it out",
+    "--grpc": "the gateway needs the engine's HTTP server. Leave it out",
+    "--ssl-keyfile": _TLS,
+    "--ssl-certfile": _TLS,
+    "--ssl-ca-certs": _TLS,
+    "--ssl-cert-reqs": _TLS,
+    "--api-key": "engines answer to the cluster's own token. Set gateway.api_keys for clients",
+    "--middleware": "it guards the engine with the cluster's token. Leave it out",
+    "--worker-extension-cls": "the cluster asks its engines through it. Leave it out",
+    "--ec-transfer-config": _SPLIT + "; the transport's settings are in wire",
+    "--limit-mm-per-prompt": _SPLIT + "; gateway.max_items limits the images of a request",
+    "--trust-request-mm-kwargs": "the gateway decides. Set gateway.allow_processor_options",
+    "--no-trust-request-mm-kwargs": "the gateway decides. Set gateway.allow_processor_options",
+    "--config": "flags in a file of vLLM's are not checked. Write them here",
+}
+"""Flag -> why it is refused, and what to do."""
+
+ENVIRONMENT: Mapping[str, str] = {
+    "CHIASM_RUNTIME": "it is the engine's own folder. Leave it out",
+    "VLLM_RPC_BASE_PATH": "it is the engine's own folder. Leave it out",
+    "VLLM_API_KEY": "engines answer to the cluster's own token. Set gateway.api_keys for clients",
+    "VLLM_PLUGINS": "Chiasm's plugins must be in it. Set it where chiasm serve is started, and they are added",
+    "VLLM_CPU_OMP_THREADS_BIND": "engines must share no core. Set cpus",
+}
+"""Variable -> why it is refused, and what to do."""
+
+ALIKE = ("--mm-processor-kwargs", "--media-io-kwargs", "--dtype", "--hf-overrides")
+"""Flags that change what an embedding is: encoders and decoders must get them alike."""
+
+
+def refused_flags(args: Sequence[str]) -> list[str]:
+    """What is wrong with these arguments, one message for each that Chiasm sets itself."""
+    messages = []
+    for flag, _ in _flags(args):
+        whole = next((name for name in FLAGS if name == flag or (len(flag) > 3 and name.startswith(flag))), None)
+        if whole is not None:
+            messages.append(f"{whole} is set by Chiasm: {FLAGS[whole]}.")
+    return messages
+
+
+def refused_variables(env: Mapping[str, str]) -> list[str]:
+    """What is wrong with this environment, one message for each variable that Chiasm sets itself."""
+    return [f"{name} is set by Chiasm: {ENVIRONMENT[name]}." for name in env if name in ENVIRONMENT]
+
+
+def unlike(encoder_args: Sequence[str], decoder_args: Sequence[str]) -> list[str]:
+    """One message for each flag of `ALIKE` that the two pools do not give the same value."""
+    ours, theirs = (list(_flags(args)) for args in (encoder_args, decoder_args))
+    return [
+        f"{flag} must be the same for encoders and decoders, or what one sends the other cannot use. "
+        "Write it in both, with one value."
+        for flag in ALIKE
+        if [value for name, value in ours if name == flag] != [value for name, value in theirs if name == flag]
+    ]
+
+
+def _flags(args: Sequence[str]) -> Iterator[tuple[str, object]]:
+    """Each flag and its value, the latter as JSON reads it, if it does."""
+    for position, argument in enumerate(args):
+        if not argument.startswith("--"):
+            continue
+        named, equals, text = argument.partition("=")
+        flag, _, key = named.partition(".")
+        if not equals:
+            text = next(iter(args[position + 1 : position + 2]), "")
+        yield flag.replace("_", "-"), (key, _parsed(text))
+
+
+def _parsed(text: str) -> object:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

@@ -1,0 +1,75 @@
+"""What of an engine's command line and environment a pool may not set."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from chiasm.engine import EngineSpec
+from chiasm.nouns import Role
+from chiasm.reserved import ENVIRONMENT, FLAGS, refused_flags, refused_variables, unlike
+from chiasm.wire.settings import RUNTIME_VARIABLE
+
+HARMLESS = {"--disable-uvicorn-access-log"}
+
+
+def spec(role: Role) -> EngineSpec:
+    return EngineSpec("e", role, "m", "s", "token", revision="r", cpus="0")
+
+
+@pytest.mark.parametrize("role", Role)
+def test_every_flag_that_an_engine_is_started_with_is_reserved(role: Role) -> None:
+    flags = {argument for argument in spec(role).command(7000) if argument.startswith("--")}
+    assert flags - HARMLESS <= FLAGS.keys()
+
+
+def test_every_variable_that_an_engine_is_started_with_is_reserved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ENVIRONMENT:
+        monkeypatch.delenv(name, raising=False)
+    before = set(os.environ)
+    assert spec(Role.WHOLE).environment(tmp_path).keys() - before == ENVIRONMENT.keys()
+    assert RUNTIME_VARIABLE in ENVIRONMENT
+
+
+@pytest.mark.parametrize("flag", FLAGS)
+def test_a_reserved_flag_is_refused_with_a_cure(flag: str) -> None:
+    [message] = refused_flags(["--enforce-eager", flag, "value"])
+    assert message.startswith(f"{flag} is set by Chiasm: ")
+    assert message.count(".") >= 2
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["--served-model-name=x"],
+        ["--served_model_name", "x"],
+        ["--ec-transfer-config.ec_role", "ec_both"],
+        ["--served-model", "x"],  # argparse takes the beginning of a flag for the whole
+    ],
+)
+def test_other_spellings_are_refused_as_well(args: list[str]) -> None:
+    assert len(refused_flags(args)) == 1
+
+
+def test_what_vllm_is_free_to_take_passes() -> None:
+    free = ["--max-model-len", "4096", "--mm-processor-kwargs", '{"max_pixels": 100}', "-tp", "2", "--model-impl=auto"]
+    assert refused_flags(free) == []
+    assert refused_variables({"HF_HUB_OFFLINE": "1"}) == []
+
+
+@pytest.mark.parametrize(
+    ("encoders", "decoders", "alike"),
+    [
+        ([], [], True),
+        (["--dtype", "half"], ["--dtype=half"], True),
+        (["--dtype", "half"], [], False),
+        (["--mm-processor-kwargs", '{"a": 1, "b": 2}'], ["--mm_processor_kwargs", '{"b":2,"a":1}'], True),
+        (["--mm-processor-kwargs", '{"a": 1}'], ["--mm-processor-kwargs", '{"a": 2}'], False),
+        (["--mm-processor-kwargs.a", "1"], ["--mm-processor-kwargs.a=1"], True),
+        (["--max-num-seqs", "8"], [], True),
+    ],
+)
+def test_what_shapes_an_embedding_must_be_alike(encoders: list[str], decoders: list[str], alike: bool) -> None:
+    assert (unlike(encoders, decoders) == []) == alike
