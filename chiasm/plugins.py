@@ -53,22 +53,25 @@ def _built_with_cuda(package: str) -> bool:
     return version.is_file() and re.search(r"""__version__ = ['"][^'"]*\+cu\d""", version.read_text()) is not None
 
 
-DEEPSTACK = ("Qwen3VLForConditionalGeneration", "Qwen3VLMoeForConditionalGeneration")
-"""Architectures with DeepStack that `decoder.deepstack` lets a decoder run."""
-
-
 def register_models() -> None:
-    """Entry point of group `vllm.general_plugins`: what a decoder without a vision tower needs of some models.
+    """Entry point of group `vllm.general_plugins`: what the halves of a split model need of some models.
 
     Called in each process of every vLLM on this machine, so it acts only in engines that Chiasm started.
     """
     from chiasm.wire.settings import RUNTIME_VARIABLE
 
     if RUNTIME_VARIABLE in os.environ:
-        from vllm import ModelRegistry
+        replace_models()
 
-        for architecture in DEEPSTACK:
-            ModelRegistry.register_model(architecture, f"decoder.deepstack:{architecture}")
+
+def replace_models() -> None:
+    """Put our classes in the place of vLLM's, in this process."""
+    from vllm import ModelRegistry
+
+    from chiasm.families import COUNTED, DEEPSTACK
+
+    for architecture, ours in (DEEPSTACK | COUNTED).items():
+        ModelRegistry.register_model(architecture, ours)
 
 
 class EngineReport:

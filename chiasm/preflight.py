@@ -14,12 +14,12 @@ from typing import Any
 
 from blake3 import blake3
 
-from chiasm.plugins import DEEPSTACK
+from chiasm.families import DEEPSTACK, SPLITTABLE
+from chiasm.plugins import replace_models
 
 TIMEOUT_S = 300.0
 SAMPLE_BYTES = 1 << 20
 DEFAULT_CELL = 28  # pixels a side of one image token where the configuration does not say
-SPLITTABLE = "Qwen2-VL, Qwen2.5-VL, Qwen3-VL, Qwen2.5-Omni, Keye, MiniCPM-V, LLaVA-OneVision-2, MiMo-V2-Omni"
 
 
 class PreflightFailed(RuntimeError):
@@ -35,6 +35,7 @@ class ModelFacts:
     architecture: str
     revision: str  # fingerprint of weights and configuration: embeddings of another are refused
     pixels_per_token: int  # for estimates; the encoder's answer has the true count
+    image_tokens: tuple[int, int]  # the fewest and the most that one image can have, for estimates too
     max_model_len: int  # tokens
     metadata_fields: tuple[str, ...]  # what sizes an image's placeholders
 
@@ -64,23 +65,40 @@ def check_model(model: str, name: str | None, revision: str | None, engine_args:
         last = [line for line in run.stderr.strip().splitlines() if line.strip()][-12:]
         raise PreflightFailed(f"vLLM cannot read the model {model}:\n  " + "\n  ".join(last))
     report: dict[str, Any] = json.loads(run.stdout.strip().splitlines()[-1])
-    fields = tuple(report.pop("metadata_fields"))
-    if not report.pop("multimodal"):
-        raise PreflightFailed(f"{model} ({report['architecture']}) takes no images: there is nothing to split.")
-    if report.pop("deepstack") and report["architecture"] not in DEEPSTACK:
+    reason, tower = _reason_against(report), report["tower"]
+    if reason is not None:
+        which = report["architecture"] + (f" with a vision tower of type {tower}" if tower else "")
         raise PreflightFailed(
-            f"{model} ({report['architecture']}) cannot be split: it feeds several feature levels of its vision tower "
-            f"to the language model (DeepStack), which vLLM cannot do without the tower. Chiasm adds that for "
-            f"{' and '.join(DEEPSTACK)} only.\n  Serve it unsplit with vLLM."
+            f"{model} ({which}) cannot be split: {reason}.\n"
+            f"  Serve it unsplit with vLLM, or choose a model of a family that can be: {SPLITTABLE}."
         )
-    if not fields:
-        raise PreflightFailed(
-            f"{model} ({report['architecture']}) cannot be split: its vLLM data parser declares no image "
-            f"`embedding_fields`, so a decoder cannot make room for an image it does not have.\n"
-            f"  Serve it unsplit with vLLM, or choose a family whose parser does: {SPLITTABLE}."
+    return ModelFacts(
+        model=model,
+        name=name or (Path(model).name if Path(model).exists() else model),
+        architecture=report["architecture"],
+        revision=report["revision"],
+        pixels_per_token=report["pixels_per_token"],
+        image_tokens=tuple(report["image_tokens"]),
+        max_model_len=report["max_model_len"],
+        metadata_fields=tuple(report["metadata_fields"]),
+    )
+
+
+def _reason_against(report: dict[str, Any]) -> str | None:
+    """Why the model cannot be split; None if it can."""
+    if not report["multimodal"]:
+        return "it takes no images, so there is nothing to put elsewhere"
+    if report["deepstack"] and report["architecture"] not in DEEPSTACK:
+        return (
+            "it feeds several feature levels of its vision tower to the language model (DeepStack), which vLLM cannot "
+            f"do without the tower, and Chiasm adds that for {' and '.join(DEEPSTACK)} only"
         )
-    served = name or (Path(model).name if Path(model).exists() else model)
-    return ModelFacts(model=model, name=served, metadata_fields=fields, **report)
+    if not report["metadata_fields"]:
+        return (
+            "a decoder could not make room for an image that it does not have, since the model's data parser in vLLM "
+            "declares no image `embedding_fields`, and Chiasm brings none for it"
+        )
+    return None
 
 
 def inspect(arguments: list[str]) -> dict[str, Any]:
@@ -90,21 +108,27 @@ def inspect(arguments: list[str]) -> dict[str, Any]:
     from vllm.multimodal import MULTIMODAL_REGISTRY
     from vllm.utils.argparse_utils import FlexibleArgumentParser
 
+    replace_models()
     parser = make_arg_parser(FlexibleArgumentParser())  # the server's own, for it gets the same arguments
     engine_args = EngineArgs.from_cli_args(parser.parse_args(arguments))
     model_config = engine_args.create_model_config()
     fields: set[str] = set()
+    image_tokens = (1, int(model_config.max_model_len))
     if model_config.is_multimodal_model:
         info = MULTIMODAL_REGISTRY.create_processor(model_config).info
         fields = info.data_parser.placeholder_metadata_fields("image")
+        image_tokens = getattr(info, "image_token_bounds", image_tokens)
+    vision = _vision_config(model_config.hf_config)
     return {
         "architecture": model_config.architecture,
         "revision": fingerprint(model_config.model, str(model_config.dtype), _commit(model_config)),
-        "pixels_per_token": _pixels_per_token(model_config.hf_config),
+        "pixels_per_token": _pixels_per_token(vision),
+        "image_tokens": image_tokens,
         "max_model_len": int(model_config.max_model_len),
         "metadata_fields": sorted(fields),
         "multimodal": bool(model_config.is_multimodal_model),
-        "deepstack": bool(getattr(_vision_config(model_config.hf_config), "deepstack_visual_indexes", None)),
+        "deepstack": bool(getattr(vision, "deepstack_visual_indexes", None)),
+        "tower": getattr(vision, "model_type", None),
     }
 
 
@@ -118,8 +142,7 @@ def _vision_config(hf_config: Any) -> Any:
     return getattr(thinker, "vision_config", None)
 
 
-def _pixels_per_token(hf_config: Any) -> int:
-    vision = _vision_config(hf_config)
+def _pixels_per_token(vision: Any) -> int:
     patch, merge = getattr(vision, "patch_size", None), getattr(vision, "spatial_merge_size", None)
     if isinstance(patch, int) and isinstance(merge, int):
         return (patch * merge) ** 2

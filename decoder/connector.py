@@ -208,18 +208,23 @@ class _Fetches:
 
     def _admit(self, request: "Request") -> _Need | None:
         """Read where the request's items lie; None if that fails the request."""
-        keys = {feature.identifier for feature in request.mm_features}
+        rooms = {(feature.identifier, feature.mm_position.get_num_embeds()) for feature in request.mm_features}
         try:
             params = msgspec.convert(request.ec_transfer_params, TransferParams)
-            sizes = {key: source.nbytes for key, source in params.items.items() if key in keys}
+            sizes = {key: params.items[key].nbytes for key, _ in rooms if key in params.items}
         except (msgspec.ValidationError, KeyError) as error:
             self._fail(request.request_id, Failure(key="", code="malformed", detail=f"ec_transfer_params: {error}"))
             return None
         need = self._needs[request.request_id] = _Need(params, sizes)
         forget_failures(self._runtime, params.request)
-        for key in keys - sizes.keys():
-            failure = Failure(key=key, code="no_source", detail="ec_transfer_params names no source")
-            self._fail(request.request_id, failure)
+        for key, room in rooms:
+            source = params.items.get(key)
+            if source is None:
+                failure = Failure(key=key, code="no_source", detail="ec_transfer_params names no source")
+                self._fail(request.request_id, failure)
+            elif source.shape[0] != room:  # vLLM would write past the placeholders, or leave some unwritten
+                detail = f"the embedding has {source.shape[0]} tokens, and the prompt has room for {room}"
+                self._fail(request.request_id, Failure(key=key, code="wrong_size", detail=detail))
         if not self._landing.fits(sizes):
             detail = f"{sum(sizes.values())} bytes of embeddings exceed wire.landing_bytes"
             self._fail(request.request_id, *(Failure(key=key, code="too_large", detail=detail) for key in sizes))

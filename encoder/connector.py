@@ -19,6 +19,7 @@ from vllm.distributed.parallel_state import get_tensor_model_parallel_rank
 from vllm.logger import init_logger
 
 from chiasm import messages
+from chiasm.families import IMAGE_NUM_TOKENS
 from chiasm.wire.protocol import RefusalCode, layout_hash
 from chiasm.wire.server import EmbeddingServer
 from chiasm.wire.settings import ConnectorSettings, event_endpoint, load_keys, runtime_folder
@@ -122,12 +123,12 @@ class _Announcer:
     def announce(self, request: "Request") -> dict[str, Any] | None:
         items: dict[str, dict[str, Any]] = collect_ec_item_metadata(request.mm_features, self._resolver)
         for index, feature in enumerate(request.mm_features):
+            tokens = request.get_num_encoder_embeds(index)
             width = get_encoder_output_width(self._config, feature.modality)
-            items[feature.identifier] |= {
-                "endpoint": self._bound_endpoint(),
-                "shape": [request.get_num_encoder_embeds(index), width],
-                "dtype": self._dtype,
-            }
+            item = items[feature.identifier]
+            item |= {"endpoint": self._bound_endpoint(), "shape": [tokens, width], "dtype": self._dtype}
+            if IMAGE_NUM_TOKENS in self._resolver.fields_for(feature.modality):
+                item["metadata"][IMAGE_NUM_TOKENS] = [tokens]  # vLLM reports what its processors made, not this
         return items or None
 
     def _bound_endpoint(self) -> str:

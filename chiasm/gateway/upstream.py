@@ -35,7 +35,7 @@ MISCONFIGURED = (401, 403, 404, 405)
 _PASSING = (408, 429)
 
 # Another encode would come to the same.
-_LASTING_TRANSFER_FAILURES = {"not_finite", "layout_mismatch", "version_mismatch", "too_large"}
+_LASTING_TRANSFER_FAILURES = {"not_finite", "layout_mismatch", "version_mismatch", "too_large", "wrong_size"}
 
 
 class EngineFailed(Exception):

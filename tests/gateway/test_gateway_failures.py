@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from aiohttp import ClientError, web
 from gateway_fakes import (
+    ENTRY,
     ERROR,
     OPENING,
     Cluster,
@@ -80,7 +81,7 @@ async def test_a_streams_lost_embedding_is_encoded_again_though_the_engine_has_n
     assert len(cluster.scheduler.of(DecodeDone)) == 1
 
 
-@pytest.mark.parametrize("code", ["not_finite", "layout_mismatch", "version_mismatch", "too_large"])
+@pytest.mark.parametrize("code", ["not_finite", "layout_mismatch", "version_mismatch", "too_large", "wrong_size"])
 async def test_a_transfer_that_can_never_succeed_is_not_tried_again(cluster: Cluster, code: str) -> None:
     lose_first_embedding(cluster, code)
     status, answer, _ = await cluster.chat(chat_body(IMAGE))
@@ -200,9 +201,6 @@ async def test_an_image_that_the_encoder_refuses_is_the_clients_fault(cluster: C
     assert "aspect ratio too extreme" in answer["error"]["message"]
     [failed] = cluster.scheduler.of(EncodeFailed)
     assert not failed.retryable
-
-
-ENTRY = {"item_indices": [0], "metadata": {"g": [1]}, "endpoint": "tcp://h:1", "shape": [2, 4], "dtype": "float32"}
 
 
 @pytest.mark.parametrize(

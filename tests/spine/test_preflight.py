@@ -7,16 +7,19 @@ from typing import Any
 
 import pytest
 
+from chiasm.families import SPLITTABLE
 from chiasm.preflight import PreflightFailed, check_model, fingerprint
 
 REPORT = {
     "architecture": "Qwen2_5_VLForConditionalGeneration",
     "revision": "r",
     "pixels_per_token": 784,
+    "image_tokens": [1, 4096],
     "max_model_len": 4096,
     "metadata_fields": ["image_grid_thw"],
     "deepstack": False,
     "multimodal": True,
+    "tower": "qwen2_5_vl",
 }
 
 
@@ -30,12 +33,27 @@ def test_a_model_that_can_be_split(monkeypatch: pytest.MonkeyPatch) -> None:
     vllm_says(monkeypatch)
     facts = check_model("org/model", None, None, [])
     assert (facts.name, facts.metadata_fields) == ("org/model", ("image_grid_thw",))
+    assert facts.image_tokens == (1, 4096)
 
 
-def test_a_parser_without_metadata_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    vllm_says(monkeypatch, architecture="LlavaForConditionalGeneration", metadata_fields=[])
-    with pytest.raises(PreflightFailed, match=r"LlavaForConditionalGeneration.*embedding_fields"):
-        check_model("llava", None, None, [])
+@pytest.mark.parametrize(
+    ("architecture", "tower"),
+    [
+        ("Gemma3ForConditionalGeneration", "siglip_vision_model"),
+        ("InternVLChatModel", "intern_vit_6b"),
+        ("LlavaForConditionalGeneration", "pixtral"),
+        ("MllamaForConditionalGeneration", None),
+    ],
+)
+def test_a_family_that_cannot_be_split_is_refused_by_name(
+    monkeypatch: pytest.MonkeyPatch, architecture: str, tower: str | None
+) -> None:
+    """By its own name, with the reason and with what to do: serve it unsplit, or one of those that can be."""
+    vllm_says(monkeypatch, architecture=architecture, tower=tower, metadata_fields=[])
+    with pytest.raises(PreflightFailed, match="embedding_fields") as refusal:
+        check_model("org/model", None, None, [])
+    said = str(refusal.value)
+    assert all(word in said for word in ("org/model", architecture, tower or "", "unsplit with vLLM", SPLITTABLE))
 
 
 @pytest.mark.parametrize(
