@@ -5,7 +5,7 @@ STAMP := .venv/.installed
 PACKAGES := chiasm encoder decoder scheduler bench tools tests
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test test-unit test-soak lint bench clean
+.PHONY: help install demo serve test test-unit test-soak aiperf lint bench clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -31,6 +31,9 @@ test-unit: $(STAMP)  ## only what needs no engine (seconds)
 test-soak: $(STAMP)  ## long runs (hours)
 	$(BIN)/pytest -m soak
 
+aiperf: $(STAMP)  ## install AIPerf for `chiasm bench clients`, in an environment of its own
+	$(BIN)/python tools/install_aiperf.py .venv-aiperf
+
 lint: $(STAMP)  ## ruff and mypy --strict
 	$(BIN)/ruff check $(PACKAGES)
 	$(BIN)/ruff format --check $(PACKAGES)
@@ -40,5 +43,5 @@ bench: $(STAMP)  ## the committed benchmarks, run again
 	$(BIN)/chiasm bench wire --json bench/results/wire.json
 
 clean:  ## remove .venv and caches
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info
+	rm -rf .venv .venv-aiperf .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -2,6 +2,7 @@
 
 import click
 
+from bench.clients import clients
 from bench.wire import wire
 
 
@@ -10,4 +11,5 @@ def bench() -> None:
     """Measure. Each benchmark prints its figures, and writes them to a file with --json."""
 
 
+bench.add_command(clients)
 bench.add_command(wire)

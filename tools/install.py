@@ -31,10 +31,7 @@ def main() -> None:
     python = str(folder.resolve() / "bin" / "python")
     say("installing uv")
     run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "uv>=0.9"])
-    settings = pip_settings(python)
-    if "cert" in settings:
-        os.environ.setdefault("SSL_CERT_FILE", settings["cert"][0])
-    os.environ.update(index_variables(settings))
+    use_pip_settings(python)
     install = [python, "-m", "uv", "pip", "install", "--python", python]
     target = ["-e", f"{ROOT}[{extra},dev]"]
     if extra == "cpu":
@@ -54,6 +51,14 @@ def has_gpu() -> bool:
     if shutil.which("nvidia-smi") is None:
         return False
     return subprocess.run(["nvidia-smi", "-L"], capture_output=True, check=False).returncode == 0
+
+
+def use_pip_settings(python: str) -> None:
+    """Let uv do as pip is configured to, in this process and those that it starts."""
+    settings = pip_settings(python)
+    if "cert" in settings:
+        os.environ.setdefault("SSL_CERT_FILE", settings["cert"][0])
+    os.environ.update(index_variables(settings))
 
 
 def pip_settings(python: str) -> dict[str, list[str]]:
