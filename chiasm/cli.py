@@ -188,10 +188,69 @@ def watch(cluster: Any) -> None:
                 console.print(f"{member.name} is back")
 
 
+_endpoint = click.option("--endpoint", default=DEFAULT_ENDPOINT, show_default=True, help="A gateway's base URL.")
+_api_key = click.option("--api-key", envvar="CHIASM_API_KEY", help="Bearer token, if the gateway wants one.")
+_as_json = click.option("--json", "as_json", is_flag=True, help="The gateway's answer as it is.")
+
+
 @main.command()
-@click.option("--endpoint", default=DEFAULT_ENDPOINT, show_default=True, help="A gateway's base URL.")
-@click.option("--api-key", envvar="CHIASM_API_KEY", help="Bearer token, if the gateway wants one.")
-@click.option("--json", "as_json", is_flag=True, help="The gateway's answer as it is.")
+@click.argument("given", nargs=-1, required=True, metavar="[IMAGE]... QUESTION")
+@_endpoint
+@_api_key
+@click.option("--model", help="Model to ask; unset asks the one that is served.")
+@click.option("--system", help="A system prompt.")
+@click.option("--max-tokens", type=click.IntRange(1), help="Longest answer; unset leaves it to the model.")
+@_as_json
+@click.option("--timing", is_flag=True, help="Say on stderr where the time went.")
+def ask(
+    given: tuple[str, ...],
+    endpoint: str,
+    api_key: str | None,
+    model: str | None,
+    system: str | None,
+    max_tokens: int | None,
+    as_json: bool,
+    timing: bool,
+) -> None:
+    """Put QUESTION to a running endpoint, about any number of IMAGEs: files, or http(s) addresses if it fetches them.
+
+    \b
+      chiasm ask cat.jpg "What is this?"
+      chiasm ask before.png after.png "What has changed?"
+      chiasm ask "What is the optic chiasm?"
+    """
+    from chiasm.ask import CHAT_PATH, AskError, chat_body, phases, served_model, split_arguments, stream_answer
+    from chiasm.client import EndpointError, post_json
+
+    try:
+        images, question = split_arguments(given)
+        body = chat_body(model, images, question, system=system, max_tokens=max_tokens)
+        if model is None:
+            body["model"] = served_model(endpoint, api_key)
+        if as_json:
+            whole, headers = post_json(endpoint, CHAT_PATH, body, api_key)
+            console.print_json(data=whole)
+            spent = ", ".join(f"{name} {duration:.0f} ms" for name, duration in phases(headers).items())
+        else:
+            with stream_answer(endpoint, body, api_key) as answer:
+                try:
+                    for piece in answer:
+                        click.echo(piece, nl=False)
+                finally:
+                    click.echo()  # an error gets a line of its own
+            spent = answer.timing()
+            if answer.finish_reason == "length":
+                click.echo("(cut off: the answer reached its longest; see --max-tokens)", err=True)
+    except (AskError, EndpointError) as error:
+        sys.exit(str(error))
+    if timing:
+        click.echo(spent, err=True)
+
+
+@main.command()
+@_endpoint
+@_api_key
+@_as_json
 def status(endpoint: str, api_key: str | None, as_json: bool) -> None:
     """Show the workers of a running cluster and what they are doing."""
     from chiasm.client import EndpointError, get_json
