@@ -42,6 +42,7 @@ class Gateway:
             model=facts.name,
             model_revision=facts.revision,
             pixels_per_token=facts.pixels_per_token,
+            image_tokens=facts.image_tokens,
             max_model_len=facts.max_model_len,
             created=int(time.time()),
         )

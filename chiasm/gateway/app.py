@@ -5,9 +5,11 @@
 import asyncio
 import hmac
 import logging
+import os
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import msgspec
@@ -15,13 +17,17 @@ from aiohttp import web
 from blake3 import blake3
 
 from chiasm.config import GatewayConfig
+from chiasm.gateway.addresses import Reach
 from chiasm.gateway.delivery import ClientLeft, Delivery
-from chiasm.gateway.errors import ApiError, internal_error, invalid
+from chiasm.gateway.errors import ApiError, deadline_exceeded, internal_error, invalid
+from chiasm.gateway.fetching import Fetcher
 from chiasm.gateway.flow import Flow, Services
+from chiasm.gateway.items import identify, web_addresses
 from chiasm.gateway.link import SchedulerLink
 from chiasm.gateway.parsing import (
     CHAT_PATH,
     COMPLETIONS_PATH,
+    Draft,
     ParsedRequest,
     ServingFacts,
     parse_chat,
@@ -41,16 +47,21 @@ logger = logging.getLogger(__name__)
 STATUS_TIMEOUT_S = 5.0
 SHUTDOWN_TIMEOUT_S = 5.0
 
+IMAGE_THREADS = min(8, os.cpu_count() or 1)
+"""Threads that decode images: each may hold `max_item_pixels` pixels of 4 bytes, and more would not be faster."""
+
 _REQUEST_ID = web.RequestKey("chiasm_request_id", str)
 _TENANT = web.RequestKey("chiasm_tenant", str)  # whoever sent this API key; all are one where none is asked for
 
-Parse = Callable[[bytes, ServingFacts, GatewayConfig, str], ParsedRequest]
+Parse = Callable[[bytes, ServingFacts, GatewayConfig], Draft]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def make_app(facts: ServingFacts, config: GatewayConfig, link: SchedulerLink, cluster_token: str) -> web.Application:
-    """The gateway as an aiohttp application. While it runs, it also runs `link`."""
-    gateway = _Gateway(facts, config, link, cluster_token)
+def make_app(
+    facts: ServingFacts, config: GatewayConfig, link: SchedulerLink, cluster_token: str, reach: Reach | None = None
+) -> web.Application:
+    """The gateway as an aiohttp application. While it runs, it also runs `link`. `reach` is for tests."""
+    gateway = _Gateway(facts, config, link, cluster_token, reach or Reach())
     app = web.Application(client_max_size=config.max_body_bytes, middlewares=[_errors(config), _authentication(config)])
     app.add_routes(
         [
@@ -89,20 +100,26 @@ async def start_gateway(app: web.Application, config: GatewayConfig) -> web.AppR
 class _Gateway:
     """The handlers, and what they share."""
 
-    def __init__(self, facts: ServingFacts, config: GatewayConfig, link: SchedulerLink, cluster_token: str) -> None:
+    def __init__(
+        self, facts: ServingFacts, config: GatewayConfig, link: SchedulerLink, cluster_token: str, reach: Reach
+    ) -> None:
         self._facts = facts
         self._config = config
         self._link = link
         self._cluster_token = cluster_token
+        self._reach = reach
         self._metrics = GatewayMetrics()
 
     async def lifetime(self, app: web.Application) -> AsyncIterator[None]:
-        async with Upstream(self._cluster_token) as upstream:
+        async with Upstream(self._cluster_token) as upstream, Fetcher(self._config, self._reach) as fetcher:
             self._services = Services(self._link, upstream, self._metrics)
+            self._fetcher = fetcher
+            self._image_threads = ThreadPoolExecutor(IMAGE_THREADS, thread_name_prefix="images")
             self._routing = asyncio.create_task(self._route())
             yield
             self._routing.cancel()
             await asyncio.wait([self._routing])
+            self._image_threads.shutdown(wait=False, cancel_futures=True)
 
     async def _route(self) -> None:
         try:
@@ -137,13 +154,32 @@ class _Gateway:
         try:
             async with asyncio.timeout_at(deadline):
                 raw = await request.read()
-                received = time.monotonic()
-                parsed = await asyncio.to_thread(parse, raw, self._facts, self._config, request[_TENANT])
         except TimeoutError as error:
             raise ApiError(408, "The body did not arrive in time. Send it again.", code="body_too_slow") from error
         except web.RequestPayloadError as error:
             raise invalid("The body is not in the encoding that its headers name. Send it plain.") from error
-        timing.end("parse", received)
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await self._understand(raw, parse, timing, request[_TENANT])
+        except TimeoutError as error:
+            raise deadline_exceeded("The request's images could not be read in time") from error
+
+    async def _understand(self, raw: bytes, parse: Parse, timing: Timing, tenant: str) -> ParsedRequest:
+        """The request in a body, with its images fetched, if need be, and read."""
+        began = time.monotonic()
+        draft = await asyncio.to_thread(parse, raw, self._facts, self._config)
+        fetched: dict[str, bytes] = {}
+        if addresses := web_addresses(draft.images):
+            fetching = time.monotonic()
+            fetched = await self._fetcher.fetch(addresses)
+            began += timing.end("fetch", fetching)  # which leaves the time of the rest
+        parsed = draft.request
+        if draft.images:
+            loop = asyncio.get_running_loop()
+            parsed = await loop.run_in_executor(
+                self._image_threads, identify, draft, fetched, self._facts, self._config, tenant
+            )
+        timing.end("parse", began)
         return parsed
 
     async def models(self, _request: web.Request) -> web.Response:

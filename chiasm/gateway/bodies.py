@@ -76,7 +76,7 @@ def decode_body(parsed: ParsedRequest, request: RequestId, embeddings: Iterable[
     """The request for the engine that generates the answer.
 
     With `embeddings`, which must cover the request's media, each image becomes a reference to its own; without, the
-    images stay where they are and are only named.
+    images stay where they are and are only named. Either way no web address is left for an engine to fetch.
     """
     by_uuid = {embedding.uuid: embedding for embedding in embeddings}
     body = dict(parsed.body)
@@ -89,7 +89,7 @@ def decode_body(parsed: ParsedRequest, request: RequestId, embeddings: Iterable[
                 metadata = by_uuid[place.uuid].metadata
                 parts[place.part] = {"type": "image_embeds", "image_embeds": metadata, "uuid": place.uuid}
             else:
-                parts[place.part] = parts[place.part] | {"uuid": place.uuid}
+                parts[place.part] = {"type": "image_url", "image_url": {"url": place.url}, "uuid": place.uuid}
             messages[place.message] = message
         body["messages"] = messages
     if by_uuid:

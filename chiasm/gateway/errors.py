@@ -52,6 +52,15 @@ def invalid(message: str, param: str | None = None, code: str | None = None) -> 
     return ApiError(400, message, param=param, code=code)
 
 
+def prompt_too_long(what: str, max_model_len: int) -> ApiError:
+    """`what` alone leaves no room in the model's context."""
+    return invalid(
+        f"{what}; this model's context is {max_model_len} tokens, of prompt and answer together. "
+        "Send a shorter prompt, or fewer or smaller images.",
+        code="context_length_exceeded",
+    )
+
+
 def deadline_exceeded(detail: str) -> ApiError:
     """The request took longer than the gateway or the scheduler allows."""
     return ApiError(

@@ -13,7 +13,14 @@ from aiohttp import ClientResponse, web
 
 from chiasm.gateway.bodies import completion_tokens, decode_body, error_message
 from chiasm.gateway.delivery import ClientLeft, Delivery
-from chiasm.gateway.errors import ApiError, deadline_exceeded, decode_failed, internal_error, rejected
+from chiasm.gateway.errors import (
+    ApiError,
+    deadline_exceeded,
+    decode_failed,
+    internal_error,
+    prompt_too_long,
+    rejected,
+)
 from chiasm.gateway.link import SchedulerLink
 from chiasm.gateway.parsing import ParsedRequest
 from chiasm.gateway.sse import EventTooLong, Tally, named_errors, whole_events
@@ -154,6 +161,12 @@ class Flow:
         if covered and covered != wanted:
             reason = "the decision's embeddings are not those of the request"
             self._decode_failed(decode, EngineFailed(reason, retryable=False))
+            return
+        sizes = {embedding.uuid: embedding.shape[0] for embedding in decode.embeddings}
+        image_tokens = sum(sizes[part.uuid] for part in self._parsed.media) if sizes else 0
+        if image_tokens >= self._parsed.max_model_len:
+            # Known for certain only now; `run` tells the scheduler that nothing more is wanted.
+            self._fail(prompt_too_long(f"The request's images have {image_tokens} tokens", self._parsed.max_model_len))
             return
         try:
             tokens = await self._generate(decode, began)

@@ -1,4 +1,6 @@
-"""One image of a request: taken out of its data URL and judged by its header, never decoded. Runs in a thread."""
+"""One image of a request: taken out of its data URL and judged, header first. What is well here is well for an engine,
+which decodes the same bytes with the same library. Runs in a thread.
+"""
 
 import base64
 import binascii
@@ -11,79 +13,94 @@ from PIL import Image
 from chiasm.config import GatewayConfig
 from chiasm.gateway.errors import ApiError, invalid
 
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+"""Engines would take more, of which some are seldom and their decoders seldom attacked."""
+
+MAX_SCANS = 100
+"""Of one JPEG. A progressive one has about ten; each costs a pass over all pixels, and hardly a byte."""
+
 _DATA_URL = re.compile(r"data:image/[\w.+-]{1,64};base64,")
+_FORMATS_NAMED = ", ".join(FORMATS)
 
 
 @dataclass(frozen=True)
 class ImageFile:
-    """An encoded image whose header has been read."""
+    """An encoded image that can be decoded. `width` and `height` are those before any rotation that EXIF asks for."""
 
     data: bytes
+    format: str  # Pillow's name for it
     width: int
     height: int
 
 
-def read_image(url: str, config: GatewayConfig, param: str) -> ImageFile:
-    """The image in a data URL; `param` is its place in the request, for the error.
+def read_data_url(url: str, config: GatewayConfig, param: str) -> bytes:
+    """The file in a data URL; `param` is its place in the request, for the error.
 
     Raises:
-        ApiError: 400; no data URL, not an image of a format served here, truncated, or beyond a limit.
+        ApiError: 400; no data URL of an image, not base64, or too large.
     """
-    data = _payload(url, config.max_item_bytes, param)
-    try:
-        width, height = _size(data)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise _too_many_pixels(config.max_item_pixels, param) from error
-    except Exception as error:  # Pillow's parsers meet hostile bytes with whatever exception the bytes provoke
-        raise invalid(
-            f"{param} is no readable image. Send a complete file of one of the formats {', '.join(FORMATS)}.", param
-        ) from error
-    if width * height > config.max_item_pixels:
-        raise _too_many_pixels(config.max_item_pixels, param)
-    if _truncated(data):
-        raise invalid(f"{param} is truncated. Send the complete file.", param)
-    return ImageFile(data, width, height)
-
-
-def _size(data: bytes) -> tuple[int, int]:
-    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-        width, height = image.size
-        if image.format == "PNG":
-            image.verify()  # walks the chunks and their checksums without inflating them
-        return width, height
-
-
-def _payload(url: str, limit: int, param: str) -> bytes:
-    if url[:8].lower().startswith(("http://", "https://")):
-        raise invalid(
-            f"{param} is a web address, which this server does not fetch. "
-            "Send the image itself as a data URL: data:image/png;base64,...",
-            param,
-        )
     head = _DATA_URL.match(url)
     if head is None:
-        raise invalid(f"{param} must be a data URL of an image: data:image/png;base64,...", param)
+        instead = " or an http(s) address" if config.allowed_media_domains else ""
+        raise invalid(f"{param} must be a data URL of an image{instead}: data:image/png;base64,...", param)
+    limit = config.max_item_bytes
     # Judged by its length before it is decoded: base64 is four thirds of the file.
     if (len(url) - head.end()) // 4 * 3 > limit + 2:
-        raise invalid(f"{param} is larger than the {limit} bytes allowed. Send a smaller file.", param)
+        raise _too_large(limit, param)
     try:
         data = base64.b64decode(url[head.end() :], validate=True)
     except (binascii.Error, ValueError) as error:
-        raise invalid(f"{param} is not valid base64 ({error}). Encode the file again.", param) from error
+        message = f"{param} is not valid base64 ({error}). Encode the file again, with padding and without line breaks."
+        raise invalid(message, param) from error
     if len(data) > limit:
-        raise invalid(f"{param} is larger than the {limit} bytes allowed. Send a smaller file.", param)
+        raise _too_large(limit, param)
     return data
 
 
-def _too_many_pixels(limit: int, param: str) -> ApiError:
-    return invalid(f"{param} has more than the {limit} pixels allowed. Send a smaller image.", param)
+def read_image(data: bytes, config: GatewayConfig, param: str) -> ImageFile:
+    """The image in a file.
+
+    Raises:
+        ApiError: 400; not an image of a format served here, beyond a limit, or not complete.
+    """
+    try:
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise _too_many_pixels(config, param) from error
+    except Exception as error:  # Pillow's parsers meet hostile bytes with whatever exception the bytes provoke
+        raise invalid(
+            f"{param} is no readable image. Send a complete file of one of the formats {_FORMATS_NAMED}.", param
+        ) from error
+    with image:
+        width, height = image.size
+        if min(width, height) < 1:
+            raise invalid(f"{param} has no pixels ({width} x {height}). Send another image.", param)
+        if width * height > config.max_item_pixels:
+            raise _too_many_pixels(config, param, f": {width} x {height}")
+        if image.format in ("JPEG", "MPO") and data.count(b"\xff\xda") > MAX_SCANS:
+            raise invalid(f"{param} has more than {MAX_SCANS} scans. Save it as an ordinary JPEG.", param)
+        try:
+            _decode(image, data)
+        except Exception as error:
+            raise invalid(f"{param} is truncated or damaged. Send the complete file.", param) from error
+    return ImageFile(data, image.format or FORMATS[0], width, height)
 
 
-def _truncated(data: bytes) -> bool:
-    # PNG has been verified; GIF has no cheap sign. What slips through is refused by the encoder.
-    if data.startswith(b"\xff\xd8"):
-        return b"\xff\xd9" not in data  # anywhere: cameras append data of their own behind the image
-    if data.startswith(b"RIFF"):
-        return int.from_bytes(data[4:8], "little") + 8 > len(data)
-    return False
+def _decode(image: Image.Image, data: bytes) -> None:
+    """Read the first frame, all that an engine sees, to its end. Nothing cheaper tells a whole file from a part."""
+    if image.format == "PNG":
+        with Image.open(io.BytesIO(data), formats=["PNG"]) as again:
+            again.verify()  # the chunks to the last, and their checksums; leaves an image that cannot be read any more
+    if image.format == "JPEG":
+        image.draft(None, (max(1, image.width // 8), max(1, image.height // 8)))  # all of the file, few of the pixels
+    image.load()
+
+
+def _too_large(limit: int, param: str) -> ApiError:
+    return invalid(f"{param} is larger than the {limit} bytes allowed. Send a smaller file.", param)
+
+
+def _too_many_pixels(config: GatewayConfig, param: str, size: str = "") -> ApiError:
+    return invalid(
+        f"{param} has more than the {config.max_item_pixels} pixels allowed{size}. Send a smaller image.", param
+    )

@@ -1,5 +1,5 @@
-"""A client's body, judged just enough to route it: everything else is the engine's to accept or refuse, and passes
-untouched. Runs in a worker thread. Imports no HTTP.
+"""A client's body, judged as far as it takes to route it and to spare an engine what it would refuse: everything else
+passes untouched. Its images are only found here; `items` reads them. Runs in a worker thread. Imports no HTTP.
 """
 
 from collections.abc import Mapping
@@ -9,9 +9,10 @@ from typing import Any
 import msgspec
 
 from chiasm.config import GatewayConfig
-from chiasm.gateway.errors import ApiError, invalid
-from chiasm.gateway.identity import item_uuid
-from chiasm.gateway.media import read_image
+from chiasm.gateway.errors import ApiError, invalid, prompt_too_long
+from chiasm.gateway.fields import check_fields
+from chiasm.gateway.image_tokens import qwen_tokens
+from chiasm.gateway.messages import ImagePlace, read_messages
 from chiasm.nouns import Item, ItemUuid
 
 CHAT_PATH = "/v1/chat/completions"
@@ -33,8 +34,21 @@ class ServingFacts:
     model: str  # the name in the API, and the one that every engine serves the model under
     model_revision: str
     pixels_per_token: int
+    image_tokens: tuple[int, int]  # the fewest and the most that one image can have
     max_model_len: int  # tokens of prompt and answer together
     created: int  # Unix time
+    image_pixels: tuple[int, int] | None = None  # the least and the most that Qwen's processor resizes an image to
+
+    def estimate_image(self, width: int, height: int) -> int:
+        """About how many tokens an image of this size (pixels) will have; exact where it can be, see `fewest_of`."""
+        if self.image_pixels is not None:
+            return qwen_tokens(width, height, self.pixels_per_token, self.image_pixels)
+        fewest, most = self.image_tokens
+        return min(max(-(-width * height // self.pixels_per_token), fewest), most)
+
+    def fewest_of(self, width: int, height: int) -> int:
+        """The tokens that an image of this size (pixels) is certain to have, unless a client sets processor options."""
+        return self.image_tokens[0] if self.image_pixels is None else self.estimate_image(width, height)
 
 
 @dataclass(frozen=True)
@@ -44,7 +58,7 @@ class MediaPart:
     message: int
     part: int
     uuid: ItemUuid
-    url: str
+    url: str  # a data URL, also where the client named a web address
     tokens: int
 
 
@@ -57,6 +71,7 @@ class ParsedRequest:
     stream: bool
     text_tokens: int
     output_tokens: int
+    max_model_len: int
     media: tuple[MediaPart, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
 
@@ -66,34 +81,40 @@ class ParsedRequest:
         return tuple(Item(part.uuid, "image", part.tokens) for part in self.media)
 
 
-def parse_chat(raw: bytes, facts: ServingFacts, config: GatewayConfig, tenant: str) -> ParsedRequest:
-    """The body of a `/v1/chat/completions` request. `tenant` tells whose cache its media may use.
+@dataclass(frozen=True)
+class Draft:
+    """A request whose images have been found and not yet read."""
+
+    request: ParsedRequest
+    images: tuple[ImagePlace, ...] = ()
+
+
+def parse_chat(raw: bytes, facts: ServingFacts, config: GatewayConfig) -> Draft:
+    """The body of a `/v1/chat/completions` request.
 
     Raises:
         ApiError: 400 or 404, with what to change.
     """
     body = _load(raw, facts)
     options = {name: body[name] for name in OPTIONS if body.get(name)}
-    for name, value in options.items():
-        if not isinstance(value, dict):
-            raise invalid(f"{name} must be an object.", name)
+    for name in options:
         if not config.allow_processor_options:
             raise invalid(f"This server does not let clients set {name}. Leave it out.", name)
-    text_bytes, images = _walk_messages(body.get("messages"), config)
+    contents = read_messages(body.get("messages"), config.max_items)
+    text_bytes = contents.text_bytes
     if body.get("tools"):
         text_bytes += len(msgspec.json.encode(body["tools"]))
-    limit = body.get("max_completion_tokens")
-    return ParsedRequest(
+    limit = "max_tokens" if body.get("max_completion_tokens") is None else "max_completion_tokens"
+    request = ParsedRequest(
         path=CHAT_PATH,
         body=body,
-        stream=_stream(body),
+        stream=bool(body.get("stream")),
         text_tokens=text_bytes // 3 + _TEXT_OVERHEAD_TOKENS,
-        output_tokens=_output_tokens(
-            body, "max_tokens" if limit is None else "max_completion_tokens", config.default_output_tokens, facts
-        ),
-        media=_identify(images, options, facts, config, tenant),
+        output_tokens=_output_tokens(body, limit, 1, config.default_output_tokens, facts),
+        max_model_len=facts.max_model_len,
         options=options,
     )
+    return Draft(request, contents.images)
 
 
 def unknown_model(asked: str, facts: ServingFacts) -> ApiError:
@@ -106,7 +127,7 @@ def unknown_model(asked: str, facts: ServingFacts) -> ApiError:
     )
 
 
-def parse_completion(raw: bytes, facts: ServingFacts, config: GatewayConfig, _tenant: str) -> ParsedRequest:
+def parse_completion(raw: bytes, facts: ServingFacts, config: GatewayConfig) -> Draft:
     """The body of a `/v1/completions` request: text or token ids, no media.
 
     Raises:
@@ -114,14 +135,19 @@ def parse_completion(raw: bytes, facts: ServingFacts, config: GatewayConfig, _te
     """
     body = _load(raw, facts)
     prompts = _prompts(body.get("prompt"))
+    counted = max((len(prompt) for prompt in prompts if isinstance(prompt, list)), default=0)
+    if counted >= facts.max_model_len:
+        raise prompt_too_long(f"The prompt has {counted} tokens", facts.max_model_len)
     estimates = (len(prompt) if isinstance(prompt, list) else len(prompt.encode()) // 3 for prompt in prompts)
-    return ParsedRequest(
+    request = ParsedRequest(
         path=COMPLETIONS_PATH,
         body=body,
-        stream=_stream(body),
+        stream=bool(body.get("stream")),
         text_tokens=sum(estimates) + _TEXT_OVERHEAD_TOKENS,
-        output_tokens=_output_tokens(body, "max_tokens", _COMPLETIONS_DEFAULT_TOKENS, facts) * len(prompts),
+        output_tokens=_output_tokens(body, "max_tokens", 0, _COMPLETIONS_DEFAULT_TOKENS, facts) * len(prompts),
+        max_model_len=facts.max_model_len,
     )
+    return Draft(request)
 
 
 def _load(raw: bytes, facts: ServingFacts) -> dict[str, Any]:
@@ -132,9 +158,9 @@ def _load(raw: bytes, facts: ServingFacts) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise invalid("The body must be a JSON object.")
     _refuse_reserved(body)
-    model = body.get("model")
-    if model is not None and model != facts.model:
-        raise unknown_model(str(model), facts)
+    check_fields(body)
+    if (model := body.get("model")) not in (None, facts.model):
+        raise unknown_model(model, facts)
     return body | {"model": facts.model}
 
 
@@ -156,28 +182,12 @@ def _refuse_reserved(body: dict[str, Any]) -> None:
         todo.extend((child, depth + 1) for child in value if isinstance(child, dict | list))
 
 
-def _stream(body: dict[str, Any]) -> bool:
-    stream = body.get("stream")
-    if stream is not None and not isinstance(stream, bool):
-        raise invalid("stream must be true or false.", "stream")
-    return bool(stream)
-
-
-def _output_tokens(body: dict[str, Any], name: str, default: int, facts: ServingFacts) -> int:
-    tokens = _integer(body, name, 0, None)
-    choices = _integer(body, "n", 1, 128)
-    # No answer outgrows the model's context, whatever the client asks for.
-    return min(default if tokens is None else tokens, facts.max_model_len) * (choices or 1)
-
-
-def _integer(body: dict[str, Any], name: str, least: int, most: int | None) -> int | None:
-    value = body.get(name)
-    if value is None:
-        return None
-    if not isinstance(value, int) or isinstance(value, bool) or value < least or (most is not None and value > most):
-        span = f"at least {least}" if most is None else f"between {least} and {most}"
-        raise invalid(f"{name} must be an integer, {span}.", name)
-    return value
+def _output_tokens(body: dict[str, Any], name: str, least: int, default: int, facts: ServingFacts) -> int:
+    asked = body.get(name)
+    context = f"this model's context is {facts.max_model_len} tokens, of prompt and answer together"
+    if asked is not None and not least <= asked <= facts.max_model_len:
+        raise invalid(f"{name} must be between {least} and {facts.max_model_len}: {context}.", name)
+    return min(default if asked is None else int(asked), facts.max_model_len) * (body.get("n") or 1)
 
 
 def _prompts(prompt: Any) -> list[str] | list[list[int]]:
@@ -193,67 +203,3 @@ def _prompts(prompt: Any) -> list[str] | list[list[int]]:
 
 def _token_ids(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(type(token) is int and token >= 0 for token in value)
-
-
-_Found = tuple[int, int, str]  # message, part, data URL
-
-
-def _walk_messages(messages: Any, config: GatewayConfig) -> tuple[int, list[_Found]]:
-    if not isinstance(messages, list) or not messages:
-        raise invalid("messages must be a list of at least one message.", "messages")
-    text_bytes = 0
-    images: list[_Found] = []
-    for m, message in enumerate(messages):
-        if not isinstance(message, dict) or not isinstance(message.get("role"), str):
-            raise invalid(f"messages[{m}] must be an object with a role.", "messages")
-        content = message.get("content")
-        if isinstance(content, str):
-            text_bytes += len(content.encode())
-        elif isinstance(content, list):
-            for p, part in enumerate(content):
-                text, url = _read_part(part, f"messages[{m}].content[{p}]")
-                text_bytes += len(text.encode())
-                if url is not None:
-                    images.append((m, p, url))
-        elif content is not None:
-            raise invalid(f"messages[{m}].content must be a text or a list of parts.", "messages")
-    if len(images) > config.max_items:
-        raise invalid(f"The request has {len(images)} images; {config.max_items} are allowed. Send fewer.", "messages")
-    return text_bytes, images
-
-
-def _read_part(part: Any, param: str) -> tuple[str, str | None]:
-    """A part's text, and its image's URL if it is one."""
-    if isinstance(part, str):
-        return part, None
-    if not isinstance(part, dict):
-        raise invalid(f"{param} must be an object with a type.", param)
-    if "uuid" in part:
-        raise invalid(f"{param}.uuid is set by the server alone. Remove it.", param)
-    match part.get("type"):
-        case "text":
-            text = part.get("text")
-            if not isinstance(text, str):
-                raise invalid(f"{param}.text must be a text.", param)
-            return text, None
-        case "image_url":
-            image = part.get("image_url")
-            url = image.get("url") if isinstance(image, dict) else image
-            if not isinstance(url, str):
-                raise invalid(f"{param}.image_url.url must be a data URL.", param)
-            return "", url
-        case kind:
-            raise invalid(f"{param} has type {str(kind)[:100]!r}. Send parts of type text or image_url.", param)
-
-
-def _identify(
-    images: list[_Found], options: Mapping[str, Any], facts: ServingFacts, config: GatewayConfig, tenant: str
-) -> tuple[MediaPart, ...]:
-    cache_scope = "shared" if config.cache_scope == "shared" else f"tenant {tenant}"
-    known: dict[str, tuple[ItemUuid, int]] = {}  # an image repeated in one prompt is read once
-    for m, p, url in images:
-        if url not in known:
-            image = read_image(url, config, f"messages[{m}].content[{p}].image_url")
-            uuid = item_uuid(cache_scope, facts.model_revision, image.data, options)
-            known[url] = (uuid, -(-image.width * image.height // facts.pixels_per_token))
-    return tuple(MediaPart(m, p, known[url][0], url, known[url][1]) for m, p, url in images)

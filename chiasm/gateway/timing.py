@@ -8,9 +8,10 @@ from chiasm.telemetry.metrics import GatewayMetrics
 class Timing:
     """The phases of one request since its arrival, in seconds of the monotonic clock.
 
-    ``parse``, ``encode_wait`` (submitted, no encoder yet), ``encode`` (once an item), ``decode_wait`` (every embedding
-    known, or text only; no decoder yet), ``decode_first`` (posted, until the first token; streams only), ``decode``
-    (posted, until the answer is complete). Repeated attempts repeat their phases.
+    ``fetch`` (only where images lie at web addresses), ``parse`` (the body and its images), ``encode_wait`` (submitted,
+    no encoder yet), ``encode`` (once an item), ``decode_wait`` (every embedding known, or text only; no decoder yet),
+    ``decode_first`` (posted, until the first token; streams only), ``decode`` (posted, until the answer is complete).
+    Repeated attempts repeat their phases.
     """
 
     def __init__(self, metrics: GatewayMetrics) -> None:

@@ -16,6 +16,7 @@ from aiohttp import ClientSession, web
 from PIL import Image
 
 from chiasm.config import GatewayConfig
+from chiasm.gateway.addresses import Reach
 from chiasm.gateway.app import ServingFacts, make_app, start_gateway
 from chiasm.gateway.link import SchedulerLink
 from chiasm.messages import (
@@ -38,8 +39,10 @@ FACTS = ServingFacts(
     model="demo",
     model_revision="r1",
     pixels_per_token=784,
+    image_tokens=(1, 16_384),
     max_model_len=4096,
     created=1_700_000_000,
+    image_pixels=(3136, 12_845_056),
 )
 PATIENCE_S = 10.0
 
@@ -80,6 +83,8 @@ def chunk(content: str, **more: Any) -> dict[str, Any]:
 OPENING = {**chunk(""), "choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}, "logprobs": None}]}
 ERROR = {"error": {"message": "Internal server error", "type": "InternalServerError", "param": None, "code": 500}}
 USAGE = {**chunk(""), "choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 12}}
+
+ENTRY = {"item_indices": [0], "metadata": {"g": [1]}, "endpoint": "tcp://h:1", "shape": [2, 4], "dtype": "float32"}
 
 Behaviour = Callable[[web.Request, dict[str, Any]], Awaitable[web.StreamResponse]]
 
@@ -332,13 +337,13 @@ class Cluster:
 
 
 @contextlib.asynccontextmanager
-async def a_cluster(**config: Any) -> AsyncIterator[Cluster]:
+async def a_cluster(reach: Reach | None = None, **config: Any) -> AsyncIterator[Cluster]:
     encoders = [FakeEngine(encodes), FakeEngine(encodes)]
     decoders = [FakeEngine(answers), FakeEngine(answers)]
     async with running(*encoders, *decoders):
         scheduler = FakeScheduler(encoders, decoders)
         settings = GatewayConfig(port=0, **config)
-        runner = await start_gateway(make_app(FACTS, settings, SchedulerLink(scheduler), TOKEN), settings)
+        runner = await start_gateway(make_app(FACTS, settings, SchedulerLink(scheduler), TOKEN, reach), settings)
         url = f"http://127.0.0.1:{runner.addresses[0][1]}"
         try:
             async with ClientSession(url) as client:

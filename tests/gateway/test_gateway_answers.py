@@ -48,7 +48,7 @@ async def test_an_image_is_encoded_and_then_only_referred_to(make_cluster: Calla
     assert status == 200
     [submit] = cluster.scheduler.of(Submit)
     [item] = submit.items
-    assert (item.modality, item.tokens, submit.output_tokens) == ("image", 2, 9)
+    assert (item.modality, item.tokens, submit.output_tokens) == ("image", 6, 9)
     [encode] = cluster.encoders[0].calls
     assert encode.body == {
         "model": "demo",
@@ -163,9 +163,9 @@ async def test_completions_take_text_and_token_ids(cluster: Cluster, prompt: obj
 
 
 async def test_an_engines_judgement_of_the_request_is_the_clients_to_read(cluster: Cluster) -> None:
-    verdict = {"error": {"message": "temperature must be positive", "type": "BadRequestError", "code": 400}}
+    verdict = {"error": {"message": "x_odd must be even", "type": "BadRequestError", "code": 400}}
     cluster.decoders[0].behaviours = [replies(400, verdict)]
-    status, answer, _ = await cluster.chat(chat_body(temperature=-1))
+    status, answer, _ = await cluster.chat(chat_body(x_odd=1))
     assert (status, answer) == (400, verdict)
     done = await cluster.scheduler.wait_for(DecodeDone)
     assert done.output_tokens == 0

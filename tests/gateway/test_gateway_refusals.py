@@ -1,6 +1,7 @@
 """What a gateway refuses by itself: the engines and the scheduler never hear of it."""
 
 import gzip
+import io
 import json
 import zlib
 from collections.abc import Callable
@@ -8,11 +9,13 @@ from typing import Any
 
 import pytest
 from gateway_fakes import Cluster, chat_body, data_url, encoded, image_part, png
+from PIL import Image
 
 from chiasm.messages import Submit, WorkerStatus
 from chiasm.nouns import Role
 
 IMAGE = data_url(png())
+WIDE = data_url(png(size=(448, 448)))  # 256 tokens
 
 
 def with_part(part: Any) -> dict[str, Any]:
@@ -30,12 +33,39 @@ def nested(levels: int) -> Any:
     return value
 
 
+def noise(kind: str) -> bytes:
+    """An image that does not compress, so that a part of its file is a part of its pixels."""
+    buffer = io.BytesIO()
+    Image.effect_noise((120, 90), 60).convert("RGB").save(buffer, kind)
+    return buffer.getvalue()
+
+
+def many_scans() -> bytes:
+    jpeg = encoded("red", (8, 8), "JPEG")
+    comment = b"\xff\xfe" + (2 + 400).to_bytes(2, "big") + b"\xff\xda" * 200
+    return jpeg[:2] + comment + jpeg[2:]
+
+
+def message(role: Any, content: Any = "hi", **more: Any) -> dict[str, Any]:
+    return {"model": "demo", "messages": [{"role": role, "content": content, **more}]}
+
+
 CHAT_REFUSALS: dict[str, tuple[Any, str]] = {
     "no messages": ({"model": "demo"}, "messages"),
     "empty messages": ({"messages": []}, "at least one"),
     "message is text": ({"messages": ["hi"]}, "role"),
     "message without role": ({"messages": [{"content": "hi"}]}, "role"),
     "content is a number": ({"messages": [{"role": "user", "content": 3}]}, "content"),
+    "a role of its own": (message("wizard"), "Use one of system, developer, user"),
+    "role is a number": (message(3), "role"),
+    "no content": ({"messages": [{"role": "user"}]}, "content"),
+    "null content": (message("user", None), "content"),
+    "empty content": (message("user", []), "at least one part"),
+    "content is an object": (message("user", {"type": "text", "text": "hi"}), "content"),
+    "image from the system": (message("system", [image_part(IMAGE)]), "those of the user"),
+    "image from the assistant": (message("assistant", [image_part(IMAGE)]), "those of the user"),
+    "detail is a number": (with_part({"type": "image_url", "image_url": {"url": IMAGE, "detail": 3}}), "detail"),
+    "images beyond the context": (chat_body(*[WIDE] * 16), "4096 tokens"),
     "a list": ([1], "JSON object"),
     "part without type": (with_part({"text": "hi"}), "type"),
     "part is a number": (with_part(3), "type"),
@@ -54,11 +84,32 @@ CHAT_REFUSALS: dict[str, tuple[Any, str]] = {
     "prompt_embeds": (chat_body(prompt_embeds="x"), "prompt_embeds"),
     "too deep": (chat_body(x=nested(200)), "nested"),
     "stream is a text": (chat_body(stream="yes"), "stream"),
-    "n is zero": (chat_body(n=0), "n must"),
-    "n is huge": (chat_body(n=10**30), "n must"),
-    "n is true": (chat_body(n=True), "n must"),
+    "n is zero": (chat_body(n=0), "n does not fit"),
+    "n is huge": (chat_body(n=10**30), "n does not fit"),
+    "n is true": (chat_body(n=True), "n does not fit"),
+    "model is a number": (chat_body() | {"model": 3}, "model"),
     "max_tokens is a text": (chat_body(max_tokens="9"), "max_tokens"),
+    "max_tokens is negative": (chat_body(max_tokens=-5), "max_tokens"),
+    "max_tokens is zero": (chat_body(max_tokens=0), "between 1 and 4096"),
+    "max_tokens is beyond the context": (chat_body(max_tokens=4097), "context is 4096 tokens"),
+    "max_tokens is beyond everything": (chat_body(max_tokens=10**30), "context is 4096 tokens"),
     "max_completion_tokens is negative": (chat_body(max_completion_tokens=-1), "max_completion_tokens"),
+    "max_completion_tokens is beyond the context": (chat_body(max_completion_tokens=9999), "max_completion_tokens"),
+    "min_tokens is negative": (chat_body(min_tokens=-1), "min_tokens"),
+    "temperature is a text": (chat_body(temperature="hot"), "temperature does not fit: Expected"),
+    "temperature is negative": (chat_body(temperature=-0.1), "temperature"),
+    "temperature is high": (chat_body(temperature=2.1), "temperature"),
+    "top_p is zero": (chat_body(top_p=0), "top_p"),
+    "top_k is a text": (chat_body(top_k="5"), "top_k"),
+    "seed is huge": (chat_body(seed=2**63), "seed"),
+    "stop is a number": (chat_body(stop=[1]), "stop[0]"),
+    "logit_bias is a list": (chat_body(logit_bias=[1]), "logit_bias"),
+    "penalty out of range": (chat_body(presence_penalty=3), "presence_penalty"),
+    "tools are a text": (chat_body(tools="f"), "tools"),
+    "response_format is a text": (chat_body(response_format="json"), "response_format"),
+    "stream_options are a list": (chat_body(stream=True, stream_options=[1]), "stream_options"),
+    "include_usage is a text": (chat_body(stream=True, stream_options={"include_usage": "y"}), "include_usage"),
+    "stream_options without a stream": (chat_body(stream_options={"include_usage": True}), "Set stream to true"),
     "options are a text": (chat_body(mm_processor_kwargs="x"), "mm_processor_kwargs"),
     "media options are a list": (chat_body(media_io_kwargs=[1]), "media_io_kwargs"),
     "web address": (with_url("https://example.org/cat.png"), "data URL"),
@@ -73,11 +124,14 @@ CHAT_REFUSALS: dict[str, tuple[Any, str]] = {
     "base64 with a line break": (with_url(IMAGE[:40] + "\n" + IMAGE[40:]), "base64"),
     "no image": (with_url(data_url(b"hello world")), "readable image"),
     "empty image": (with_url(data_url(b"")), "readable image"),
-    "truncated PNG": (with_url(data_url(png(size=(300, 300))[:-20])), "readable image"),
-    "truncated JPEG": (with_url(data_url(encoded("red", (300, 300), "JPEG")[:-20])), "truncated"),
-    "truncated WebP": (with_url(data_url(encoded("red", (300, 300), "WEBP")[:-8])), ""),
-    "a TIFF": (with_url(data_url(encoded("red", (9, 9), "TIFF"))), "PNG, JPEG, WEBP, GIF"),
+    "an icon": (with_url(data_url(encoded("red", (16, 16), "ICO"))), "PNG, JPEG, WEBP, GIF"),
+    "a ribbon": (with_url(data_url(png(size=(402, 2)))), "200 times"),
+    "a JPEG of very many scans": (with_url(data_url(many_scans())), "scans"),
 }
+for kind in ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"):
+    whole = noise(kind)
+    for part, length in (("half", len(whole) // 2), ("almost all", len(whole) - 20)):
+        CHAT_REFUSALS[f"{part} of a {kind}"] = (with_url(data_url(whole[:length])), "Send")
 
 
 @pytest.mark.parametrize("case", CHAT_REFUSALS)
@@ -93,14 +147,6 @@ async def test_a_bad_chat_is_refused_with_what_to_do(cluster: Cluster, case: str
     assert 'chiasm_requests_total{outcome="invalid"} 1.0' in await cluster.metrics()
 
 
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF"])
-async def test_images_of_the_usual_formats_are_taken(cluster: Cluster, kind: str) -> None:
-    body = with_part({"type": "image_url", "image_url": data_url(encoded("red", (64, 48), kind), kind.lower())})
-    status, _, _ = await cluster.chat(body)
-    assert status == 200
-    assert cluster.scheduler.of(Submit)[0].items[0].tokens == 4  # 64 * 48 / 784, rounded up
-
-
 @pytest.mark.parametrize(
     "prompt", [None, "", 3, {"a": 1}, [], [[]], ["a", 1], [1, "a"], [1, -1], [1.5], [True], [[1], "a"], [[[1]]]]
 )
@@ -108,6 +154,25 @@ async def test_a_bad_prompt_is_refused(cluster: Cluster, prompt: Any) -> None:
     async with cluster.client.post("/v1/completions", json={"model": "demo", "prompt": prompt}) as answer:
         assert answer.status == (200 if prompt == "" else 400)
     assert len(cluster.scheduler.of(Submit)) == (1 if prompt == "" else 0)
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        ({"prompt": [1] * 4095}, 200),
+        ({"prompt": [1] * 4096}, 400),
+        ({"prompt": [[1], [1] * 4096]}, 400),
+        ({"prompt": "a", "max_tokens": 0, "echo": True}, 200),
+        ({"prompt": "a", "max_tokens": 4096}, 200),
+        ({"prompt": "a", "max_tokens": 4097}, 400),
+        ({"prompt": "a", "logprobs": 3}, 200),
+    ],
+)
+async def test_completions_fit_in_the_context(cluster: Cluster, fields: dict[str, Any], status: int) -> None:
+    async with cluster.client.post("/v1/completions", json={"model": "demo", **fields}) as answer:
+        assert answer.status == status
+        assert status == 200 or "4096" in (await answer.json())["error"]["message"]
+    assert len(cluster.scheduler.of(Submit)) == (status == 200)
 
 
 @pytest.mark.parametrize(
@@ -163,14 +228,16 @@ async def test_limits_hold_and_what_is_within_them_passes(make_cluster: Callable
     assert (status, "10000 bytes" in message) == (413, True)
 
 
-async def test_a_decompression_bomb_is_refused_by_its_header(cluster: Cluster) -> None:
-    # Claims 60,000 x 60,000 pixels: nothing this size can be decoded, or allocated.
+@pytest.mark.parametrize(("side", "hint"), [(0, "no "), (20_000, "pixels allowed"), (60_000, "pixels allowed")])
+async def test_an_impossible_size_is_refused_by_the_header(cluster: Cluster, side: int, hint: str) -> None:
+    """A small file that claims so many pixels: its data are missing, so whoever decoded it would call it truncated."""
     bomb = bytearray(png())
-    bomb[16:24] = (60_000).to_bytes(4, "big") * 2
+    bomb[16:24] = side.to_bytes(4, "big") * 2
     bomb[29:33] = zlib.crc32(bomb[12:29]).to_bytes(4, "big")
     status, answer, _ = await cluster.chat(chat_body(data_url(bytes(bomb))))
     assert status == 400
-    assert "pixels" in answer["error"]["message"]
+    assert hint in answer["error"]["message"]
+    assert cluster.scheduler.sent == []
 
 
 async def test_a_small_archive_does_not_become_a_large_body(make_cluster: Callable[..., Any]) -> None:
