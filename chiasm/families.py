@@ -1,36 +1,28 @@
 """Which model families can be split, and what Chiasm adds to vLLM for some of them.
 
-The one list that refusals, the registration with vLLM, and the docs go by. Engines read it while they start, so it
-imports nothing.
+The one list that refusals and the registration with vLLM go by. Engines read it while they start: it imports nothing.
 """
 
-SPLIT_BY_VLLM = {
+FAMILIES = {
     "Qwen2-VL": ("Qwen2VLForConditionalGeneration",),
     "Qwen2.5-VL": ("Qwen2_5_VLForConditionalGeneration",),
-    "Qwen2.5-Omni": ("Qwen2_5OmniModel", "Qwen2_5OmniForConditionalGeneration"),
+    "Qwen3-VL": ("Qwen3VLForConditionalGeneration", "Qwen3VLMoeForConditionalGeneration"),
     "Qwen3.5": ("Qwen3_5ForConditionalGeneration", "Qwen3_5MoeForConditionalGeneration"),
+    "Qwen2.5-Omni": ("Qwen2_5OmniModel", "Qwen2_5OmniForConditionalGeneration"),
+    "LLaVA-1.5": ("LlavaForConditionalGeneration",),
+    "InternVL (checkpoints that end in -hf)": ("InternVLForConditionalGeneration",),
     "Keye": ("KeyeForConditionalGeneration", "KeyeVL1_5ForConditionalGeneration"),
     "MiniCPM-V": ("MiniCPMV", "MiniCPMO", "MiniCPMV4_6ForConditionalGeneration"),
     "EXAONE 4.5": ("Exaone4_5_ForConditionalGeneration",),
-    "LLaVA-OneVision-2": ("LlavaOnevision2ForConditionalGeneration",),
     "MiMo-V2-Omni": ("MiMoV2OmniForCausalLM",),
 }
-"""Architectures by family whose images vLLM itself can take as metadata. Chiasm has run the first two."""
+"""Architectures by family. What a refusal suggests; a model that vLLM can split all the same needs no entry here."""
 
-DEEPSTACK = {
-    "Qwen3VLForConditionalGeneration": "decoder.deepstack:Qwen3VLForConditionalGeneration",
-    "Qwen3VLMoeForConditionalGeneration": "decoder.deepstack:Qwen3VLMoeForConditionalGeneration",
-}
-"""Classes of ours, by architecture, that run DeepStack without a vision tower."""
+DEEPSTACK = FAMILIES["Qwen3-VL"]
+"""Architectures with DeepStack that `decoder.deepstack` lets a decoder run."""
 
-COUNTED = {
-    "LlavaForConditionalGeneration": "chiasm.counted_images:LlavaForConditionalGeneration",
-    "InternVLForConditionalGeneration": "chiasm.counted_images:InternVLForConditionalGeneration",
-}
-"""Classes of ours, by architecture, whose images travel as a number of tokens."""
-
-SPLITTABLE = ", ".join((*SPLIT_BY_VLLM, "Qwen3-VL", "LLaVA-1.5", "InternVL (checkpoints that end in -hf)"))
-"""The families that can be split, for people."""
+COUNTED = (*FAMILIES["LLaVA-1.5"], *FAMILIES["InternVL (checkpoints that end in -hf)"])
+"""Architectures whose images travel as a number of tokens, thanks to `chiasm.counted_images`."""
 
 IMAGE_NUM_TOKENS = "image_num_tokens"
-"""The metadata of an image of a `COUNTED` family: how many embeddings it has."""
+"""The metadata of an image of a `COUNTED` architecture: how many embeddings it has."""

@@ -70,8 +70,9 @@ def replace_models() -> None:
 
     from chiasm.families import COUNTED, DEEPSTACK
 
-    for architecture, ours in (DEEPSTACK | COUNTED).items():
-        ModelRegistry.register_model(architecture, ours)
+    for module, architectures in (("decoder.deepstack", DEEPSTACK), ("chiasm.counted_images", COUNTED)):
+        for architecture in architectures:
+            ModelRegistry.register_model(architecture, f"{module}:{architecture}")
 
 
 class EngineReport:

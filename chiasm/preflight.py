@@ -14,7 +14,7 @@ from typing import Any
 
 from blake3 import blake3
 
-from chiasm.families import DEEPSTACK, SPLITTABLE
+from chiasm.families import DEEPSTACK, FAMILIES
 from chiasm.plugins import replace_models
 
 TIMEOUT_S = 300.0
@@ -36,6 +36,7 @@ class ModelFacts:
     revision: str  # fingerprint of weights and configuration: embeddings of another are refused
     pixels_per_token: int  # for estimates; the encoder's answer has the true count
     image_tokens: tuple[int, int]  # the fewest and the most that one image can have, for estimates too
+    image_pixels: tuple[int, int] | None  # the least and the most that Qwen's image processor resizes to, if it is used
     max_model_len: int  # tokens
     metadata_fields: tuple[str, ...]  # what sizes an image's placeholders
 
@@ -70,7 +71,7 @@ def check_model(model: str, name: str | None, revision: str | None, engine_args:
         which = report["architecture"] + (f" with a vision tower of type {tower}" if tower else "")
         raise PreflightFailed(
             f"{model} ({which}) cannot be split: {reason}.\n"
-            f"  Serve it unsplit with vLLM, or choose a model of a family that can be: {SPLITTABLE}."
+            f"  Serve it unsplit with vLLM, or choose a model of a family that can be: {', '.join(FAMILIES)}."
         )
     return ModelFacts(
         model=model,
@@ -79,6 +80,7 @@ def check_model(model: str, name: str | None, revision: str | None, engine_args:
         revision=report["revision"],
         pixels_per_token=report["pixels_per_token"],
         image_tokens=tuple(report["image_tokens"]),
+        image_pixels=tuple(report["image_pixels"]) if report["image_pixels"] else None,
         max_model_len=report["max_model_len"],
         metadata_fields=tuple(report["metadata_fields"]),
     )
@@ -114,22 +116,33 @@ def inspect(arguments: list[str]) -> dict[str, Any]:
     model_config = engine_args.create_model_config()
     fields: set[str] = set()
     image_tokens = (1, int(model_config.max_model_len))
+    image_pixels = None
     if model_config.is_multimodal_model:
         info = MULTIMODAL_REGISTRY.create_processor(model_config).info
         fields = info.data_parser.placeholder_metadata_fields("image")
         image_tokens = getattr(info, "image_token_bounds", image_tokens)
+        image_pixels = _pixel_bounds(info)
     vision = _vision_config(model_config.hf_config)
     return {
         "architecture": model_config.architecture,
         "revision": fingerprint(model_config.model, str(model_config.dtype), _commit(model_config)),
         "pixels_per_token": _pixels_per_token(vision),
         "image_tokens": image_tokens,
+        "image_pixels": image_pixels,
         "max_model_len": int(model_config.max_model_len),
         "metadata_fields": sorted(fields),
         "multimodal": bool(model_config.is_multimodal_model),
         "deepstack": bool(getattr(vision, "deepstack_visual_indexes", None)),
         "tower": getattr(vision, "model_type", None),
     }
+
+
+def _pixel_bounds(info: Any) -> tuple[int, int] | None:
+    """What Qwen's image processor keeps an image's pixels within, `--mm-processor-kwargs` considered; None for others."""
+    processor = info.get_image_processor() if hasattr(info, "get_image_processor") else None
+    if not type(processor).__name__.startswith("Qwen2VLImageProcessor"):
+        return None
+    return int(processor.size["shortest_edge"]), int(processor.size["longest_edge"])
 
 
 def _commit(model_config: Any) -> str | None:

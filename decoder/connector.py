@@ -222,7 +222,7 @@ class _Fetches:
             if source is None:
                 failure = Failure(key=key, code="no_source", detail="ec_transfer_params names no source")
                 self._fail(request.request_id, failure)
-            elif source.shape[0] != room:  # vLLM would write past the placeholders, or leave some unwritten
+            elif source.shape[0] != room:  # vLLM would cut a longer one off, and end at a shorter one
                 detail = f"the embedding has {source.shape[0]} tokens, and the prompt has room for {room}"
                 self._fail(request.request_id, Failure(key=key, code="wrong_size", detail=detail))
         if not self._landing.fits(sizes):

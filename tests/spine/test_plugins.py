@@ -1,12 +1,17 @@
-"""CUDA builds of torch's companions beside a CPU torch."""
+"""What torch and vLLM load of Chiasm: cures for CUDA builds beside a CPU torch, and classes in the place of vLLM's."""
 
+import ast
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
 from chiasm import plugins
+from chiasm.families import COUNTED, DEEPSTACK
+from chiasm.wire.settings import RUNTIME_VARIABLE
 
 
 @pytest.mark.parametrize(
@@ -25,6 +30,28 @@ def test_a_cuda_build_is_known_by_its_version(
 
 def test_a_package_that_is_not_there_is_no_cuda_build() -> None:
     assert not plugins._built_with_cuda("no_such_package_anywhere")
+
+
+def test_classes_are_replaced_in_our_engines_and_nowhere_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    replaced: dict[str, str] = {}
+    vllm = ModuleType("vllm")
+    vllm.ModelRegistry = SimpleNamespace(register_model=replaced.__setitem__)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "vllm", vllm)
+    monkeypatch.delenv(RUNTIME_VARIABLE, raising=False)
+    plugins.register_models()
+    assert replaced == {}
+    monkeypatch.setenv(RUNTIME_VARIABLE, "/nowhere")
+    plugins.register_models()
+    assert replaced.keys() == {*DEEPSTACK, *COUNTED}
+    assert all(name in _classes(module) for module, name in (ours.split(":") for ours in replaced.values()))
+
+
+def _classes(module: str) -> set[str]:
+    # Read, not imported: these modules import vLLM.
+    spec = importlib.util.find_spec(module)
+    assert spec is not None
+    assert spec.origin is not None
+    return {node.name for node in ast.parse(Path(spec.origin).read_text()).body if isinstance(node, ast.ClassDef)}
 
 
 @pytest.mark.engine

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from chiasm.families import SPLITTABLE
+from chiasm.families import FAMILIES
 from chiasm.preflight import PreflightFailed, check_model, fingerprint
 
 REPORT = {
@@ -15,6 +15,7 @@ REPORT = {
     "revision": "r",
     "pixels_per_token": 784,
     "image_tokens": [1, 4096],
+    "image_pixels": [3136, 802816],
     "max_model_len": 4096,
     "metadata_fields": ["image_grid_thw"],
     "deepstack": False,
@@ -34,6 +35,7 @@ def test_a_model_that_can_be_split(monkeypatch: pytest.MonkeyPatch) -> None:
     facts = check_model("org/model", None, None, [])
     assert (facts.name, facts.metadata_fields) == ("org/model", ("image_grid_thw",))
     assert facts.image_tokens == (1, 4096)
+    assert facts.image_pixels == (3136, 802_816)
 
 
 @pytest.mark.parametrize(
@@ -53,7 +55,7 @@ def test_a_family_that_cannot_be_split_is_refused_by_name(
     with pytest.raises(PreflightFailed, match="embedding_fields") as refusal:
         check_model("org/model", None, None, [])
     said = str(refusal.value)
-    assert all(word in said for word in ("org/model", architecture, tower or "", "unsplit with vLLM", SPLITTABLE))
+    assert all(word in said for word in ("org/model", architecture, tower or "", "unsplit with vLLM", *FAMILIES))
 
 
 @pytest.mark.parametrize(
