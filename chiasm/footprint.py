@@ -1,0 +1,57 @@
+"""What one image token of a model costs: on the wire, and in a KV cache. From the model's configuration alone.
+
+`python -m chiasm.footprint MODEL...` (hub ids or folders) prints a line for each. The two are what a cut at the encoder
+and a cut after the prefill would ship for an image token, so their ratio says what the place of the cut saves.
+"""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+BYTES = 2  # of one value in bfloat16 or float16
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """Bytes for one image token."""
+
+    embedding: int  # on the wire: width, as often as feature levels are stacked (DeepStack)
+    kv: int  # in the KV cache: 2 * attention layers * KV heads * head size
+
+    @property
+    def ratio(self) -> float:
+        """How many times less the embedding is."""
+        return self.kv / self.embedding
+
+
+def footprint(config: Mapping[str, Any], value_bytes: int = BYTES) -> Footprint:
+    """The footprint of a model with this `config.json`, every field of it present.
+
+    Layers with linear attention keep no KV; those with a sliding window are counted in full. Not for models that keep a
+    latent instead of keys and values (MLA).
+    """
+    whole = config.get("thinker_config") or config  # the Omni line nests what we look for
+    text = whole.get("text_config") or whole
+    heads, width = text["num_attention_heads"], text["hidden_size"]
+    kinds = text.get("layer_types") or ["full_attention"] * text["num_hidden_layers"]
+    layers = sum(kind != "linear_attention" for kind in kinds)
+    head_size = text.get("head_dim") or width // heads
+    levels = 1 + len((whole.get("vision_config") or {}).get("deepstack_visual_indexes") or ())
+    return Footprint(
+        embedding=width * levels * value_bytes,
+        kv=2 * layers * (text.get("num_key_value_heads") or heads) * head_size * value_bytes,
+    )
+
+
+def main(models: list[str]) -> None:
+    """Print the footprint of each model."""
+    from transformers import AutoConfig
+
+    for model in models:
+        one = footprint(AutoConfig.from_pretrained(model).to_dict())
+        print(f"{model}: {one.embedding} bytes of embedding, {one.kv} bytes of KV cache: {one.ratio:.1f} times")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
