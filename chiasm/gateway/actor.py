@@ -43,6 +43,7 @@ class Gateway:
             model_revision=facts.revision,
             pixels_per_token=facts.pixels_per_token,
             image_tokens=facts.image_tokens,
+            image_pixels=facts.image_pixels,
             max_model_len=facts.max_model_len,
             created=int(time.time()),
         )

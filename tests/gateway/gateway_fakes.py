@@ -3,9 +3,7 @@ channel.
 """
 
 import asyncio
-import base64
 import contextlib
-import io
 import json
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -13,7 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aiohttp import ClientSession, web
-from PIL import Image
+from chat_inputs import chat_body as chat_body
+from chat_inputs import data_url as data_url
+from chat_inputs import encoded as encoded
+from chat_inputs import image_part as image_part
+from chat_inputs import png as png
 
 from chiasm.config import GatewayConfig
 from chiasm.gateway.addresses import Reach
@@ -45,29 +47,6 @@ FACTS = ServingFacts(
     image_pixels=(3136, 12_845_056),
 )
 PATIENCE_S = 10.0
-
-
-def png(color: str = "red", size: tuple[int, int] = (56, 28)) -> bytes:
-    return encoded(color, size, "PNG")
-
-
-def encoded(color: str, size: tuple[int, int], kind: str) -> bytes:
-    buffer = io.BytesIO()
-    Image.new("RGB", size, color).save(buffer, kind)
-    return buffer.getvalue()
-
-
-def data_url(data: bytes, kind: str = "png") -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
-
-
-def image_part(url: str) -> dict[str, Any]:
-    return {"type": "image_url", "image_url": {"url": url}}
-
-
-def chat_body(*urls: str, text: str = "what is this?", **extra: Any) -> dict[str, Any]:
-    content = [*map(image_part, urls), {"type": "text", "text": text}]
-    return {"model": "demo", "messages": [{"role": "user", "content": content if urls else text}], **extra}
 
 
 def events(*payloads: Any, done: bool = True) -> bytes:

@@ -233,38 +233,6 @@ async def test_any_other_failure_to_encode_is_tried_elsewhere(cluster: Cluster, 
     assert len(cluster.encoders[1].calls) == 1
 
 
-@pytest.mark.parametrize("stream", [False, True])
-async def test_a_client_that_leaves_takes_its_decode_along(cluster: Cluster, stream: bool) -> None:
-    seen = asyncio.Event()
-    cluster.decoders[0].behaviours = [hangs(seen)]
-    if stream:
-        cluster.decoders[0].behaviours = [replies_stream(events(OPENING, chunk("a"), done=False), then=asyncio.Event())]
-    async with asyncio.timeout(10):
-        asking = asyncio.create_task(cluster.client.post("/v1/chat/completions", json=chat_body(stream=stream)))
-        if stream:
-            await (await asking).content.readany()
-            (await asking).close()
-        else:
-            await seen.wait()
-            asking.cancel()
-        cancel = await cluster.scheduler.wait_for(Cancel)
-        await cluster.decoders[0].aborted.wait()
-    assert cancel.request == cluster.scheduler.of(Submit)[0].request
-    assert cluster.scheduler.of(DecodeFailed) == cluster.scheduler.of(DecodeDone) == []
-    assert 'chiasm_requests_total{outcome="client_left"} 1.0' in await cluster.metrics()
-
-
-async def test_a_client_that_leaves_takes_its_encodes_along(cluster: Cluster) -> None:
-    seen = asyncio.Event()
-    cluster.encoders[0].behaviours = [hangs(seen)]
-    async with asyncio.timeout(10):
-        asking = asyncio.create_task(cluster.chat(chat_body(IMAGE)))
-        await seen.wait()
-        asking.cancel()
-        await cluster.scheduler.wait_for(Cancel)
-        await cluster.encoders[0].aborted.wait()
-
-
 REJECTIONS = [
     (RejectReason.QUEUE_FULL, 429),
     (RejectReason.NO_WORKER, 503),
