@@ -44,7 +44,9 @@ class GatewayConfig(_Section):
         "tenant",
         description="tenant: only requests with one API key share the embeddings of equal media; shared: all do",
     )
-    max_body_bytes: PositiveInt = Field(64 << 20, description="largest request body accepted")
+    max_body_bytes: PositiveInt = Field(
+        64 << 20, description="largest request body accepted, and the most that is fetched for one request"
+    )
     max_items: PositiveInt = Field(16, description="most images in one request")
     max_item_bytes: PositiveInt = Field(20 << 20, description="largest encoded image file accepted")
     max_item_pixels: PositiveInt = Field(50_000_000, description="most pixels (width x height) of one image")

@@ -2,8 +2,8 @@
 
 import base64
 import io
-import math
 import zlib
+from collections.abc import Sequence
 from typing import Any
 
 from PIL import Image
@@ -76,17 +76,14 @@ def _claiming(side: int) -> bytes:
     return bytes(bomb)
 
 
-def _filling(context: int, images: int) -> str:
-    """An image that fills a context of so many tokens when it comes so often; a token is a cell of 28 x 28 pixels."""
-    side = 28 * math.ceil(math.sqrt(context / images))
-    return data_url(png(size=(side, side)))
-
-
 IMAGE = data_url(png())
 
 
-def bad_chats(context: int) -> dict[str, tuple[Any, str]]:
-    """By name, a body that must be refused with 400 where the model's context is so long, and what is said of it."""
+def bad_chats(context: int, overflowing: Sequence[str]) -> dict[str, tuple[Any, str]]:
+    """By name, a body that must be refused with 400, and what is said of it.
+
+    `context` is how many tokens the model's has, and `overflowing` are (URLs of) images with as many together.
+    """
     bad: dict[str, tuple[Any, str]] = {
         "no messages": ({}, "messages"),
         "empty messages": ({"messages": []}, "at least one"),
@@ -102,7 +99,7 @@ def bad_chats(context: int) -> dict[str, tuple[Any, str]]:
         "image from the system": (_message("system", [image_part(IMAGE)]), "those of the user"),
         "image from the assistant": (_message("assistant", [image_part(IMAGE)]), "those of the user"),
         "detail is a number": (_with_part({"type": "image_url", "image_url": {"url": IMAGE, "detail": 3}}), "detail"),
-        "images beyond the context": (_chat(*[_filling(context, 16)] * 16), f"{context} tokens"),
+        "images beyond the context": (_chat(*overflowing), f"{context} tokens"),
         "a list": ([1], "JSON object"),
         "part without type": (_with_part({"text": "hi"}), "type"),
         "part is a number": (_with_part(3), "type"),

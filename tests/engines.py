@@ -128,13 +128,33 @@ def metric(engine: Engine, name: str) -> float:
 
 def picture(seed: int, width: int = 112, height: int = 84) -> str:
     """A drawn picture as a data URL; another seed is another picture."""
+    return _data_url(_drawing(seed, width, height), "PNG")
+
+
+def odd_pictures() -> list[str]:
+    """As cameras and printers save them: inks for paper, see-through, turned by a note in the file, several frames."""
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    return [
+        _data_url(_drawing(7).convert("CMYK"), "JPEG"),
+        _data_url(_drawing(8).convert("RGBA").rotate(20), "PNG"),
+        _data_url(_drawing(9, 120, 60), "JPEG", exif=turned),
+        _data_url(_drawing(10), "GIF", save_all=True, append_images=[_drawing(11)]),
+    ]
+
+
+def _drawing(seed: int, width: int = 112, height: int = 84) -> Image.Image:
     image = Image.new("RGB", (width, height), (seed * 53 % 256, 120, 255 - seed * 31 % 256))
     draw = ImageDraw.Draw(image)
     draw.ellipse((5 + seed * 7 % 40, 8, 60, 70), fill=(250, seed * 91 % 256, 20))
     draw.rectangle((width // 2, 20, width - 8, height - 9), fill=(20, 200, seed * 17 % 256))
+    return image
+
+
+def _data_url(image: Image.Image, kind: str, **options: Any) -> str:
     buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    image.save(buffer, kind, **options)
+    return f"data:{Image.MIME[kind]};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def chat(pictures: Sequence[str], question: str = "What is it?", **options: Any) -> dict[str, Any]:
@@ -162,6 +182,7 @@ CASES = {
     "no picture": chat([], "Tell me something."),
     "one picture": chat([picture(1)]),
     "several of several sizes": chat([picture(2), picture(3, 224, 140), picture(4, 60, 200)]),
+    "odd pictures": chat(odd_pictures()),
     "one picture twice": chat([picture(5), picture(5)], "Are they the same?"),
     "processor options": chat([picture(6, 200, 200)], mm_processor_kwargs={"max_pixels": 128 * 128}),
 }

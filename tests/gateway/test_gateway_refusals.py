@@ -12,7 +12,7 @@ from gateway_fakes import FACTS, Cluster, chat_body, data_url, png
 from chiasm.messages import Submit, WorkerStatus
 from chiasm.nouns import Role
 
-CHAT_REFUSALS = bad_chats(FACTS.max_model_len)
+CHAT_REFUSALS = bad_chats(FACTS.max_model_len, [data_url(png(size=(448, 448)))] * 16)  # of 256 tokens each
 
 
 @pytest.mark.parametrize("case", CHAT_REFUSALS)
