@@ -67,7 +67,7 @@ def serve(
     port: int | None,
     verbose: bool,
 ) -> None:
-    """Serve MODEL (a hub id or a folder) until Ctrl-C. Without MODEL, a tiny built-in one is served.
+    """Serve MODEL (a hub id or a folder) until Ctrl-C. Without MODEL, the small built-in one is served.
 
     \b
     Two encoders and one decoder on this machine:
@@ -319,9 +319,9 @@ def check(model: str, revision: str | None) -> None:
 )
 @click.option("--verbose", is_flag=True, help="Show the engines' logs as they come.")
 def demo(exit_after: bool, port: int, verbose: bool) -> None:
-    """Send pictures through a split cluster and through one unsplit engine, and compare the answers token by token.
+    """Ask about pictures, of a split cluster and of one unsplit engine.
 
-    The exit code is 0 only if every answer matched.
+    The exit code is 0 only if every answer is true, and equal in both, token for token.
     """
     use_own_token()
     from chiasm.demo import run_demo
