@@ -131,30 +131,30 @@ async def test_nothing_is_fetched_unless_the_operator_allows_it(make: Making, or
     assert origin.looked_up == []
 
 
-@pytest.mark.parametrize(
-    "url",
-    [
-        "http://images.test/cat.png",  # allowed for another port
-        "https://images.test/cat.png",
-        "http://other.test:{port}/",
-        "http://cdn.test:{port}/",
-        "http://images.test.evil.test:{port}/",
-        "http://images.test:{port}@evil.test/",
-        "http://user@images.test:{port}/",
-        "http://user:secret@images.test:{port}/",
-        "http://:secret@images.test:{port}/",
-        "http://evil.test\\@images.test:{port}/",
-        "http://[::1",
-        "http://",
-        "http://127.0.0.1:{port}/",
-        "http://images.test:99999/",
-    ],
-)
-async def test_what_is_not_allowed_is_not_even_looked_up(make: Making, origin: Origin, url: str) -> None:
+NOT_ALLOWED = [
+    "http://images.test/cat.png",  # allowed for another port
+    "https://images.test/cat.png",
+    "http://other.test:{port}/",
+    "http://cdn.test:{port}/",
+    "http://images.test.evil.test:{port}/",
+    "http://images.test:{port}@evil.test/",
+    "http://user@images.test:{port}/",
+    "http://user:secret@images.test:{port}/",
+    "http://:secret@images.test:{port}/",
+    "http://evil.test\\@images.test:{port}/",
+    "http://[::1",
+    "http://",
+    "http://127.0.0.1:{port}/",
+    "http://images.test:99999/",
+]
+
+
+async def test_what_is_not_allowed_is_not_even_looked_up(make: Making, origin: Origin) -> None:
     cluster = await make()
-    status, code, message = await refused(cluster, url.format(port=origin.port))
-    assert (status, code) == (400, "media_url_not_allowed")
-    assert "secret" not in message
+    for url in NOT_ALLOWED:
+        status, code, message = await refused(cluster, url.format(port=origin.port))
+        assert (status, code) == (400, "media_url_not_allowed"), url
+        assert "secret" not in message
     assert (origin.looked_up, origin.asked) == ([], [])
 
 
@@ -245,31 +245,29 @@ async def hangs_up(request: web.Request) -> web.Response:
     return web.Response()
 
 
-@pytest.mark.parametrize(
-    ("answer", "status", "hint"),
-    [
-        (answering(404), 400, "answered 404"),
-        (answering(403), 400, "answered 403"),
-        (answering(302), 424, "answered 302"),
-        (answering(204), 424, "answered 204"),
-        (answering(429), 424, "answered 429"),
-        (answering(503), 424, "answered 503"),
-        (hangs_up, 424, "cannot be reached"),
-        (answering(body=b"<html>"), 400, "no readable image"),
-        (answering(), 400, "no readable image"),
-        (answering(body=PICTURE[:-9]), 400, "truncated"),
-        (answering(body=gzip.compress(PICTURE), **{"Content-Encoding": "gzip"}), 400, "no readable image"),
-        (answering(body=png(size=(101, 100))), 400, "pixels allowed"),
-        (answering(body=PICTURE + bytes(2000)), 400, "bytes allowed"),
-    ],
-)
-async def test_what_an_origin_does_wrong_is_named(
-    make: Making, origin: Origin, answer: Any, status: int, hint: str
-) -> None:
-    origin.answer = answer
+FAULTS = [
+    (answering(404), 400, "answered 404"),
+    (answering(403), 400, "answered 403"),
+    (answering(302), 424, "answered 302"),
+    (answering(204), 424, "answered 204"),
+    (answering(429), 424, "answered 429"),
+    (answering(503), 424, "answered 503"),
+    (hangs_up, 424, "cannot be reached"),
+    (answering(body=b"<html>"), 400, "no readable image"),
+    (answering(), 400, "no readable image"),
+    (answering(body=PICTURE[:-9]), 400, "truncated"),
+    (answering(body=gzip.compress(PICTURE), **{"Content-Encoding": "gzip"}), 400, "no readable image"),
+    (answering(body=png(size=(101, 100))), 400, "pixels allowed"),
+    (answering(body=PICTURE + bytes(2000)), 400, "bytes allowed"),
+]
+
+
+async def test_what_an_origin_does_wrong_is_named(make: Making, origin: Origin) -> None:
     cluster = await make(max_item_pixels=10_000, max_item_bytes=2000)
-    got, _, message = await refused(cluster, origin.url())
-    assert (got, hint in message) == (status, True), message
+    for answer, status, hint in FAULTS:
+        origin.answer = answer
+        got, _, message = await refused(cluster, origin.url())
+        assert (got, hint in message) == (status, True), (hint, message)
 
 
 async def test_a_name_that_is_not_known_is_named(make: Making, origin: Origin) -> None:
@@ -394,39 +392,38 @@ NOT_PUBLIC = [
 ]
 
 
-@pytest.mark.parametrize("address", [*PUBLIC, *NOT_PUBLIC])
-def test_an_address_is_public_only_if_it_is_nothing_else(address: str) -> None:
-    assert is_public(address) == (address in PUBLIC)
+def test_an_address_is_public_only_if_it_is_nothing_else() -> None:
+    assert [address for address in [*PUBLIC, *NOT_PUBLIC] if is_public(address)] == PUBLIC
 
 
-@pytest.mark.parametrize(
-    ("entry", "url", "allowed"),
-    [
-        ("a.test", "http://a.test/x", True),
-        ("a.test", "https://A.TEST./x", True),
-        ("A.test", "https://a.test/x", True),
-        ("a.test", "https://a.test:443/x", True),
-        ("a.test", "http://a.test:443/x", False),
-        ("a.test", "http://b.a.test/x", False),
-        ("a.test", "http://a.test.b.test/x", False),
-        ("a.test:81", "http://a.test:81/x", True),
-        ("a.test:81", "http://a.test/x", False),
-        ("*.a.test", "http://b.a.test/x", True),
-        ("*.a.test", "http://c.b.a.test/x", True),
-        ("*.a.test", "http://a.test/x", False),
-        ("*.a.test", "http://xa.test/x", False),
-        ("*", "http://anything.test/x", True),
-        ("*", "http://anything.test:8080/x", False),
-        ("*:8080", "http://anything.test:8080/x", True),
-        ("xn--bcher-kva.test", "http://b\u00fccher.test/x", True),
-        ("[2606:4700::1111]", "http://[2606:4700::1111]/x", True),
-        ("[2606:4700::1111]:81", "http://[2606:4700::1111]:81/x", True),
-        ("[2606:4700::1111]:81", "http://[2606:4700::1111]/x", False),
-    ],
-)
-def test_a_host_is_allowed_as_the_operator_wrote_it(entry: str, url: str, allowed: bool) -> None:
-    config = GatewayConfig(allowed_media_domains=[entry])
-    assert AllowedHosts(config.allowed_media_domains).allows(URL(url)) is allowed
+HOSTS = [
+    ("a.test", "http://a.test/x", True),
+    ("a.test", "https://A.TEST./x", True),
+    ("A.test", "https://a.test/x", True),
+    ("a.test", "https://a.test:443/x", True),
+    ("a.test", "http://a.test:443/x", False),
+    ("a.test", "http://b.a.test/x", False),
+    ("a.test", "http://a.test.b.test/x", False),
+    ("a.test:81", "http://a.test:81/x", True),
+    ("a.test:81", "http://a.test/x", False),
+    ("*.a.test", "http://b.a.test/x", True),
+    ("*.a.test", "http://c.b.a.test/x", True),
+    ("*.a.test", "http://a.test/x", False),
+    ("*.a.test", "http://xa.test/x", False),
+    ("*", "http://anything.test/x", True),
+    ("*", "http://anything.test:8080/x", False),
+    ("*:8080", "http://anything.test:8080/x", True),
+    ("xn--bcher-kva.test", "http://b\u00fccher.test/x", True),
+    ("[2606:4700::1111]", "http://[2606:4700::1111]/x", True),
+    ("[2606:4700::1111]:81", "http://[2606:4700::1111]:81/x", True),
+    ("[2606:4700::1111]:81", "http://[2606:4700::1111]/x", False),
+]
+
+
+def test_a_host_is_allowed_as_the_operator_wrote_it() -> None:
+    for entry, url, allowed in HOSTS:
+        config = GatewayConfig(allowed_media_domains=[entry])
+        assert AllowedHosts(config.allowed_media_domains).allows(URL(url)) is allowed, (entry, url)
 
 
 @pytest.mark.parametrize("entry", ["", "http://a.test", "a.test/x", "a test", "*a.test", "a.*", "a.test:", "u@a.test"])

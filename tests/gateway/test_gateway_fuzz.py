@@ -66,7 +66,7 @@ def test_arbitrary_bodies_cost_nothing_but_themselves(runner: asyncio.Runner) ->
         if answer.status != 200:
             assert set(msgspec.json.decode(content)["error"]) == {"message", "type", "param", "code"}
 
-    @settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+    @settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
     @given(path=st.sampled_from(["/v1/chat/completions", "/v1/completions"]), body=_BODIES)
     def run(path: str, body: Any) -> None:
         runner.run(post(path, body))
