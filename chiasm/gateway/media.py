@@ -19,6 +19,9 @@ FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 MAX_SCANS = 100
 """Of one JPEG. A progressive one has about ten; each costs a pass over all pixels, and hardly a byte."""
 
+_JPEG_SEGMENT = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")  # markers that begin one; the others stand in the data
+_START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
+
 _DATA_URL = re.compile(r"data:image/[\w.+-]{1,64};base64,")
 _FORMATS_NAMED = ", ".join(FORMATS)
 
@@ -77,7 +80,7 @@ def read_image(data: bytes, config: GatewayConfig, param: str) -> ImageFile:
             raise invalid(f"{param} has no pixels ({width} x {height}). Send another image.", param)
         if width * height > config.max_item_pixels:
             raise _too_many_pixels(config, param, f": {width} x {height}")
-        if image.format in ("JPEG", "MPO") and data.count(b"\xff\xda") > MAX_SCANS:
+        if image.format in ("JPEG", "MPO") and _scans(data) > MAX_SCANS:
             raise invalid(f"{param} has more than {MAX_SCANS} scans. Save it as an ordinary JPEG.", param)
         try:
             _decode(image, data)
@@ -94,6 +97,15 @@ def _decode(image: Image.Image, data: bytes) -> None:
     if image.format == "JPEG":
         image.draft(None, (max(1, image.width // 8), max(1, image.height // 8)))  # all of the file, few of the pixels
     image.load()
+
+
+def _scans(data: bytes) -> int:
+    """Scans of the first picture in a JPEG file: its markers are followed as in ITU-T T.81, annex B."""
+    scans, position = 0, 2
+    while (marker := _JPEG_SEGMENT.search(data, position)) is not None and (kind := marker[0][1]) != _END_OF_IMAGE:
+        scans += kind == _START_OF_SCAN
+        position = marker.end() + int.from_bytes(data[marker.end() : marker.end() + 2], "big")
+    return scans
 
 
 def _too_large(limit: int, param: str) -> ApiError:
