@@ -140,7 +140,7 @@ def inspect(arguments: list[str]) -> dict[str, Any]:
 def _pixel_bounds(info: Any) -> tuple[int, int] | None:
     """What Qwen's image processor keeps an image's pixels within, under `--mm-processor-kwargs`; None for others."""
     processor = info.get_image_processor() if hasattr(info, "get_image_processor") else None
-    if not type(processor).__name__.startswith("Qwen2VLImageProcessor"):
+    if processor is None or not type(processor).__name__.startswith("Qwen2VLImageProcessor"):
         return None
     return int(processor.size["shortest_edge"]), int(processor.size["longest_edge"])
 
