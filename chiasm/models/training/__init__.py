@@ -1,0 +1,1 @@
+"""How `pupil` was made: drawn pictures, questions about them, a trainer, and an examination. Nothing here serves."""

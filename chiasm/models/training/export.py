@@ -1,0 +1,117 @@
+"""Write a trained `pupil` as a model folder that transformers and vLLM load as any Qwen2.5-VL:
+`python -m chiasm.models.training.export CHECKPOINT FOLDER`.
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    GenerationConfig,
+    PreTrainedTokenizerFast,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen2_5_VLProcessor,
+    Qwen2VLImageProcessor,
+    Qwen2VLVideoProcessor,
+)
+
+from chiasm.models.training.lessons import MAX_PIXELS, MIN_PIXELS
+from chiasm.models.training.network import MERGE, PATCH, Pupil, Shape
+from chiasm.models.training.train import School
+from chiasm.models.training.vocabulary import CHAT_TEMPLATE, Words, train_tokenizer
+
+MAX_POSITIONS = 8192
+
+
+def export(pupil: Pupil, shape: Shape, folder: Path) -> None:
+    """Weights in float32, configuration, processor and chat template."""
+    folder.mkdir(parents=True, exist_ok=True)
+    words = Words(train_tokenizer())
+    model = Qwen2_5_VLForConditionalGeneration(_config(shape, words))
+    model.load_state_dict(pupil.checkpoint())
+    model.generation_config = GenerationConfig(
+        do_sample=False, bos_token_id=words.pad, pad_token_id=words.pad, eos_token_id=[words.end, words.pad]
+    )
+    model.save_pretrained(folder)
+    _processor().save_pretrained(folder)
+
+
+def _config(shape: Shape, words: Words) -> Any:
+    text = {
+        "vocab_size": shape.vocabulary,
+        "hidden_size": shape.width,
+        "intermediate_size": shape.mlp,
+        "num_hidden_layers": shape.text_layers,
+        "num_attention_heads": shape.heads,
+        "num_key_value_heads": shape.kv_heads,
+        "head_dim": shape.head,
+        "max_position_embeddings": MAX_POSITIONS,
+        "rope_parameters": {
+            "rope_type": "default",
+            "mrope_section": list(shape.mrope_section),
+            "rope_theta": shape.rope_theta,
+        },
+        "tie_word_embeddings": False,
+        "bos_token_id": words.pad,
+        "eos_token_id": words.end,
+        "pad_token_id": words.pad,
+    }
+    vision = {
+        "depth": shape.vision_layers,
+        "hidden_size": shape.vision_width,
+        "intermediate_size": shape.vision_mlp,
+        "num_heads": shape.heads,
+        "out_hidden_size": shape.width,
+        "patch_size": PATCH,
+        "spatial_merge_size": MERGE,
+        "temporal_patch_size": 2,
+        "fullatt_block_indexes": list(range(shape.vision_layers)),
+        "window_size": 4 * PATCH * MERGE,
+    }
+    return Qwen2_5_VLConfig(
+        text_config=text,
+        vision_config=vision,
+        image_token_id=words.image,
+        video_token_id=words.video,
+        vision_start_token_id=words.vision_start,
+        vision_end_token_id=words.vision_end,
+        tie_word_embeddings=False,
+        dtype="float32",
+    )
+
+
+def _processor() -> Any:
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=train_tokenizer(),
+        eos_token="<|im_end|>",
+        pad_token="<|endoftext|>",
+        clean_up_tokenization_spaces=False,
+        model_max_length=MAX_POSITIONS,
+    )
+    half = [0.5, 0.5, 0.5]
+    images = Qwen2VLImageProcessor(
+        patch_size=PATCH, min_pixels=MIN_PIXELS, max_pixels=MAX_PIXELS, image_mean=half, image_std=half
+    )
+    return Qwen2_5_VLProcessor(
+        image_processor=images,
+        tokenizer=tokenizer,
+        video_processor=Qwen2VLVideoProcessor(),
+        chat_template=CHAT_TEMPLATE,
+    )
+
+
+def main() -> None:
+    """Export one checkpoint of the trainer."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("folder", type=Path)
+    options = parser.parse_args()
+    school = School()
+    school.load_state_dict(torch.load(options.checkpoint, weights_only=True))
+    export(school.pupil, Shape(), options.folder)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,325 @@
+"""Train `pupil`: `python -m chiasm.models.training.train --out FOLDER`, or `make train-pupil`.
+
+First the tower learns to see, from crowded pictures of which every cell is known; then both halves learn to answer, at
+last with ever smaller steps. Two processes share the work; equal seeds and equal numbers of steps give an equal model.
+"""
+
+import argparse
+import os
+import random
+import socket
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from chiasm.models.training.examination import Marks, examination
+from chiasm.models.training.lessons import (
+    CHARACTERS,
+    IGNORE,
+    KINDS,
+    Conversation,
+    PictureBook,
+    Pictures,
+    Rows,
+    Scribe,
+    Sight,
+    Teacher,
+    pictures,
+)
+from chiasm.models.training.network import MERGE, Pupil, Shape
+from chiasm.models.training.optimizer import Optimizer
+from chiasm.models.training.scenes import COLOURS, MAX_CHARACTERS, SceneMaker
+from chiasm.models.training.talk import split_talk
+from chiasm.models.training.vocabulary import Words, train_tokenizer
+
+SEED = 1
+PROCESSES = 2
+WARM_UP = 60  # steps
+STAGES = {"seeing": 400, "answering": 800, "settling": 600}  # steps
+PATCHES_TELL_AFTER = (2, 4)  # blocks
+SEEING_PICTURES = 20  # in a step of one process
+CROWDS = 0.7  # share of the steps of the first stage
+TEXTS = 6  # in a crowded picture, at most
+ANSWERING_PICTURES, QUESTIONS = 14, 12
+PAIRS_EVERY = 4  # steps: then the lesson is about pairs of pictures
+TALKING_ROWS, TALKING_QUESTIONS = 2, 8
+SIGHT_SHARE = 0.25  # weight of the seeing losses while answering is learned
+REPORT_EVERY, SAVE_EVERY, EXAMINE_EVERY = 20, 100, 250  # steps
+EXAMINED = 4  # exercises of each kind, on the way
+
+
+class Eyes(nn.Module):
+    """What the embedding of a cell must tell by a single matrix; thrown away after training."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.parts = {
+            "kind": 1 + len(KINDS),
+            "colour": 1 + len(COLOURS),
+            "background": len(COLOURS),
+            "middle": len(KINDS) + len(COLOURS),
+            "where": 3,
+            "ninth": 9,
+            "letters": MAX_CHARACTERS * (1 + len(CHARACTERS)),
+        }
+        self.all = nn.Linear(width, sum(self.parts.values()))
+        self.patches = nn.ModuleList([nn.Linear(width, 2 + len(KINDS) + len(CHARACTERS)) for _ in PATCHES_TELL_AFTER])
+        for layer in (self.all, *self.patches):
+            nn.init.normal_(layer.weight, std=0.02)
+
+    def losses(self, embeddings: Tensor, patches: list[Tensor], sight: Sight) -> dict[str, Tensor]:
+        """One loss for each part, from embeddings [B, N, width], and one for the patches after some of the blocks."""
+        told = dict(zip(self.parts, self.all(embeddings).split(list(self.parts.values()), -1), strict=True))
+
+        def choice(name: str) -> Tensor:
+            return F.cross_entropy(told[name].flatten(0, 1), getattr(sight, name).flatten(), ignore_index=IGNORE)
+
+        covered = (sight.kind > 0)[..., None]
+        letters = told["letters"].unflatten(-1, (MAX_CHARACTERS, -1))
+        written = (sight.kind == 1 + KINDS.index("text"))[..., None].expand(sight.letters.shape)
+        spelling = F.cross_entropy(letters.flatten(0, 2), sight.letters.flatten(), reduction="none")
+        weight = torch.where(written.flatten(), 1.0, 0.05)
+        distance = F.smooth_l1_loss(told["where"], sight.where, reduction="none", beta=0.2)
+        return {
+            "patches": torch.stack(
+                [
+                    self._patch_loss(layer(F.rms_norm(patches[block], patches[block].shape[-1:])), sight)
+                    for layer, block in zip(self.patches, PATCHES_TELL_AFTER, strict=True)
+                ]
+            ).mean(),
+            "kind": choice("kind"),
+            "colour": choice("colour"),
+            "background": 0.3 * choice("background"),
+            "middle": 6 * F.binary_cross_entropy_with_logits(told["middle"], sight.middle),
+            "where": 2 * (distance * covered).sum() / (3 * covered.sum().clamp(min=1)),
+            "ninth": 0.3 * choice("ninth") if bool((sight.ninth != IGNORE).any()) else told["ninth"].sum() * 0,
+            "letters": 2 * (spelling * weight).sum() / weight.sum().clamp(min=1),
+        }
+
+    def _patch_loss(self, told: Tensor, sight: Sight) -> Tensor:
+        kinds, letters = told.flatten(0, 1).split([1 + len(KINDS), 1 + len(CHARACTERS)], -1)
+        reading = F.cross_entropy(letters, sight.patch_letter.flatten(), reduction="none")
+        weight = torch.where(sight.patch_letter.flatten() > 0, 1.0, 0.1)
+        return F.cross_entropy(kinds, sight.patch_kind.flatten()) + 2 * (reading * weight).sum() / weight.sum()
+
+
+class School(nn.Module):
+    """Everything that learns."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pupil = Pupil(Shape())
+        self.eyes = Eyes(Shape().width)
+
+
+def see(school: School, book: Pictures) -> tuple[Tensor, list[Tensor]]:
+    """Embeddings [B, N, width] of some pictures, and their patches [B, 4 N, vision width] after each block."""
+    found: tuple[Tensor, list[Tensor]] = school.pupil.visual(book.patches, MERGE * book.rows, MERGE * book.columns)
+    return found
+
+
+def answer_logits(school: School, rows: Rows, embeddings: Tensor | None, image_token: int) -> tuple[Tensor, Tensor]:
+    """Logits [answer tokens, vocabulary] where an answer's token is to be predicted, and which places [2, .] those are.
+
+    `embeddings` [all image tokens of all rows in order, width].
+    """
+    language = school.pupil.language_model
+    x = language.embed_tokens(rows.ids)
+    if embeddings is not None:
+        x = x.masked_scatter((rows.ids == image_token)[..., None], embeddings)
+    hidden = language(x, rows.positions, rows.mask)
+    places = rows.weights.nonzero(as_tuple=True)
+    return language.lm_head(hidden[places]), torch.stack(places)
+
+
+def rate_at(stage: str, step: int, steps: int) -> float:
+    """Factor on all learning rates: a short rise, then a plateau, but in the last stage a straight way down."""
+    return min(1.0, (step + 1) / WARM_UP, (steps - step) / steps if stage == "settling" else 1.0)
+
+
+class Log:
+    """Means of what is reported, and progress with the time that is left."""
+
+    def __init__(self, stage: str, steps: int, quiet: bool) -> None:
+        self._stage, self._steps, self._quiet = stage, steps, quiet
+        self._sums: dict[str, float] = defaultdict(float)
+        self._counts: dict[str, int] = defaultdict(int)
+        self._begun = time.monotonic()
+        self._first: int | None = None
+
+    def add(self, values: dict[str, float]) -> None:
+        """Values of one step."""
+        for name, value in values.items():
+            self._sums[name] += value
+            self._counts[name] += 1
+
+    def report(self, step: int) -> None:
+        """One line, every so often."""
+        if self._first is None:
+            self._first = step
+        if self._quiet or (step + 1) % REPORT_EVERY:
+            return
+        took = time.monotonic() - self._begun
+        left = took / (step + 1 - self._first) * (self._steps - step - 1)
+        told = " ".join(f"{name} {self._sums[name] / self._counts[name]:.3f}" for name in self._sums)
+        print(f"{self._stage} {step + 1}/{self._steps} {took:.0f} s, {left / 60:.0f} min left: {told}", flush=True)
+        self._sums.clear()
+        self._counts.clear()
+
+
+def learn_to_see(school: School, stage: str, steps: int, out: Path) -> None:
+    """A stage of the tower alone."""
+    rank = dist.get_rank()
+    book = PictureBook(SceneMaker(f"{stage} {SEED} {rank}"), CROWDS, TEXTS)
+    school.pupil.language_model.requires_grad_(False)
+    optimizer = Optimizer(
+        school,
+        adam={"merger": 6e-4, "eyes": 2e-3, "other": 2e-3},
+        muon={"pupil.visual": 0.03},
+    )
+    log = Log(stage, steps, quiet=rank > 0)
+    for step in range(steps):
+        page = book.next(SEEING_PICTURES)
+        losses = school.eyes.losses(*see(school, page), page.sight)
+        total = torch.stack(list(losses.values())).sum()
+        total.backward()
+        optimizer.step(rate_at(stage, step, steps))
+        log.add({name: float(loss.detach()) for name, loss in losses.items()})
+        log.report(step)
+        if (step + 1) % SAVE_EVERY == 0 and rank == 0:
+            save(school, out / f"{stage}.pt")
+    school.pupil.language_model.requires_grad_(True)
+
+
+def learn_to_answer(school: School, stage: str, steps: int, out: Path) -> None:
+    """A stage of both halves."""
+    rank = dist.get_rank()
+    tokenizer = train_tokenizer()
+    image_token = Words(tokenizer).image
+    scribe = Scribe(tokenizer)
+    book = PictureBook(SceneMaker(f"{stage} {SEED} {rank}"))
+    teacher = Teacher(random.Random(f"{stage} {SEED} {rank}"), split_talk()[0])
+    optimizer = Optimizer(
+        school,
+        adam={"merger": 4e-4, "eyes": 1e-3, "embed_tokens": 2e-3, "lm_head": 2e-3, "other": 2e-3},
+        muon={"pupil.visual": 0.01, "pupil.language_model": 0.02},
+    )
+    log = Log(stage, steps, quiet=rank > 0)
+    for step in range(steps):
+        pages = (
+            [book.next(ANSWERING_PICTURES)]
+            if step % PAIRS_EVERY
+            else [book.next(ANSWERING_PICTURES // 2) for _ in range(2)]
+        )
+        if len(pages) == 1:
+            conversations = teacher.about(pages[0], QUESTIONS)
+        else:
+            conversations = teacher.comparing(pages[0], pages[1], QUESTIONS)
+        rows = scribe.rows(conversations + teacher.talking(TALKING_ROWS, TALKING_QUESTIONS))
+        seen = [see(school, page) for page in pages]
+        logits, places = answer_logits(school, rows, torch.cat([e for e, _ in seen], dim=1).flatten(0, 1), image_token)
+        targets = rows.targets[places[0], places[1]]
+        weights = rows.weights[places[0], places[1]]
+        answering = (F.cross_entropy(logits, targets, reduction="none") * weights).sum() / weights.sum()
+        sights = [school.eyes.losses(*told, page.sight) for told, page in zip(seen, pages, strict=True)]
+        seeing = torch.stack([loss for losses in sights for loss in losses.values()]).sum() / len(pages)
+        (answering + SIGHT_SHARE * seeing).backward()
+        optimizer.step(rate_at(stage, step, steps))
+        right = (logits.argmax(-1) == targets).float()
+        log.add(
+            {"loss": float(answering.detach()), "seeing": float(seeing.detach()), "tokens right": float(right.mean())}
+        )
+        log.report(step)
+        if rank == 0 and (step + 1) % SAVE_EVERY == 0:
+            save(school, out / f"{stage}.pt")
+        if rank == 0 and ((step + 1) % EXAMINE_EVERY == 0 or step + 1 == steps):
+            print(examine(school, scribe, image_token), flush=True)
+
+
+def examine(school: School, scribe: Scribe, image_token: int) -> Marks:
+    """A quick examination with the trainer's own forward.
+
+    An answer counts as right if each of its tokens is the likeliest after those before it, as greedy decoding has it.
+    """
+    marks = Marks()
+    with torch.no_grad():
+        for exercise in examination("on the way", EXAMINED):
+            pages = [pictures([scene]) for scene in exercise.scenes]
+            grids = tuple((page.rows, page.columns) for page in pages)
+            rows = scribe.rows([Conversation(grids, [exercise.question])])
+            seen = torch.cat([see(school, page)[0][0] for page in pages]) if pages else None
+            logits, places = answer_logits(school, rows, seen, image_token)
+            right = bool((logits.argmax(-1) == rows.targets[places[0], places[1]]).all())
+            marks.add(exercise.kind, right)
+    return marks
+
+
+def save(school: School, path: Path) -> None:
+    """Everything that has been learned so far; complete or not there at all."""
+    unfinished = path.with_suffix(".part")
+    torch.save(school.state_dict(), unfinished)
+    unfinished.rename(path)
+
+
+def run(out: Path, stages: dict[str, int], start: Path | None) -> None:
+    """One of the processes: these stages, each for so many steps."""
+    torch.set_num_threads(1)
+    torch.manual_seed(SEED)
+    dist.init_process_group("gloo")
+    school = School()
+    if start is not None:
+        school.load_state_dict(torch.load(start, weights_only=True))
+    out.mkdir(parents=True, exist_ok=True)
+    for stage, steps in stages.items():
+        begun = time.monotonic()
+        learn = learn_to_see if stage == "seeing" else learn_to_answer
+        learn(school, stage, steps, out)
+        if dist.get_rank() == 0:
+            save(school, out / f"{stage}.pt")
+            print(f"{stage}: {steps} steps in {(time.monotonic() - begun) / 60:.0f} min", flush=True)
+    dist.destroy_process_group()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def main() -> None:
+    """Start the processes and wait for them."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints")
+    parser.add_argument("--stage", choices=STAGES, help="this stage only")
+    parser.add_argument("--steps", type=int, help="steps of that stage, instead of its own number")
+    parser.add_argument("--start", type=Path, help="checkpoint to start from, of the stage before")
+    options = parser.parse_args()
+    if "RANK" in os.environ:
+        stages = STAGES if options.stage is None else {options.stage: options.steps or STAGES[options.stage]}
+        run(options.out, stages, options.start)
+        return
+    # Large tensors come and go in every step: memory handed back to the system each time costs a third of the speed.
+    environment = os.environ | {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(_free_port()),
+        "WORLD_SIZE": str(PROCESSES),
+        "OMP_NUM_THREADS": "1",
+        "MALLOC_MMAP_THRESHOLD_": str(8 << 30),
+        "MALLOC_TRIM_THRESHOLD_": str(16 << 30),
+        "MALLOC_TOP_PAD_": str(256 << 20),
+    }
+    command = [sys.executable, "-m", "chiasm.models.training.train", *sys.argv[1:]]
+    processes = [subprocess.Popen(command, env=environment | {"RANK": str(rank)}) for rank in range(PROCESSES)]
+    sys.exit(max(process.wait() for process in processes))
+
+
+if __name__ == "__main__":
+    main()
