@@ -187,6 +187,11 @@ class _Fetches:
         if need is None:
             return False
         if not need.pinned:
+            for key, held in self._landing.otherwise(need.sizes).items():
+                detail = f"{need.sizes[key]} bytes are announced of an embedding that has {held} here"
+                self._fail(request.request_id, Failure(key=key, code="wrong_size", detail=detail))
+            if request.request_id in self._failed:
+                return False
             need.pinned = self._landing.reserve(request.request_id, need.sizes)
             if not need.pinned:
                 return False  # others hold the room; they finish, and this request is asked again

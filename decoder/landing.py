@@ -63,6 +63,11 @@ class Landing:
         """Whether these items (bytes by key) could ever be held at once."""
         return sum(sizes.values()) <= self._capacity
 
+    def otherwise(self, sizes: dict[str, int]) -> dict[str, int]:
+        """Those of these items (bytes by key) that are held in another size, and in which."""
+        held = {key: self._items[key].nbytes for key in sizes if key in self._items}
+        return {key: nbytes for key, nbytes in held.items() if nbytes != sizes[key]}
+
     def reserve(self, request: str, sizes: dict[str, int]) -> bool:
         """Pin all of these items for a request, making room for those not here yet; all of them or none.
 

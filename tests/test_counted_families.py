@@ -92,15 +92,22 @@ def test_metadata_that_cannot_be_is_refused(trio: Trio, lie: dict[str, Any]) -> 
     assert_parity(trio, body)
 
 
-@pytest.mark.parametrize(("announced", "code"), [(0, "wrong_size"), (1, "protocol")])
-def test_an_embedding_that_does_not_fill_its_room_is_named(trio: Trio, announced: int, code: str) -> None:
-    """The prompt has room for one token too many, and the shape that is announced lacks it, or has it too."""
-    body = chat([picture(15)])
+@pytest.mark.parametrize(
+    ("announced", "landed", "code"),
+    [(0, False, "wrong_size"), (1, False, "protocol"), (1, True, "wrong_size")],
+    ids=["announced in its own size", "announced to fill it", "announced to fill it, and here"],
+)
+def test_an_embedding_that_does_not_fill_its_room_is_named(trio: Trio, announced: int, landed: bool, code: str) -> None:
+    """The prompt has room for one token more than the embedding has."""
+    body = chat([picture(15 + announced + 2 * landed)])
+    if landed:
+        assert_parity(trio, body)
     honest = embedded(trio, body)
     count, width = honest.shape
     room = {IMAGE_NUM_TOKENS: [count + 1]}
     forged = msgspec.structs.replace(honest, metadata=room, shape=(count + announced, width))
-    assert "500" in refused(trio, forged, body, code)
-    [failure] = json.loads(trio.decoder.get(f"/v1/chiasm/transfers/{code}"))["failed"]
+    request = f"room-{announced}-{landed}"
+    assert "500" in refused(trio, forged, body, request)
+    [failure] = json.loads(trio.decoder.get(f"/v1/chiasm/transfers/{request}"))["failed"]
     assert failure["code"] == code
     assert_parity(trio, body)

@@ -28,6 +28,11 @@ def test_a_landed_item_is_a_file_with_its_bytes(landing: Landing) -> None:
     assert landing.item("a").path.read_bytes() == b"abcd"
 
 
+def test_an_item_held_in_another_size_is_told(landing: Landing) -> None:
+    landing.reserve("r1", {"a": 4, "b": 8})
+    assert landing.otherwise({"a": 4, "b": 12, "c": 1}) == {"b": 8}
+
+
 def test_a_pinned_item_is_not_evicted(landing: Landing) -> None:
     landing.reserve("r1", {"a": 60})
     land(landing, "a", bytes(60))
