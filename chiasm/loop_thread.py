@@ -2,6 +2,7 @@
 
 import asyncio
 import concurrent.futures
+import contextlib
 import logging
 import os
 import threading
@@ -72,5 +73,6 @@ class LoopThread:
     def stop(self, timeout_s: float) -> None:
         """Cancel the program, and wait until it has cleaned up after itself."""
         if self._loop is not None and self._task is not None and self.running:
-            self._loop.call_soon_threadsafe(self._task.cancel)
+            with contextlib.suppress(RuntimeError):  # it may end by itself at this very moment
+                self._loop.call_soon_threadsafe(self._task.cancel)
         self._thread.join(timeout_s)
