@@ -141,14 +141,11 @@ class Fetcher:
             raise _not_allowed(param, "is no valid web address")
         if url.raw_user is not None or url.raw_password is not None:
             raise _not_allowed(param, "carries a user name or a password, which this server does not pass on")
+        if not self._config.allowed_media_domains:
+            raise _not_allowed(param, "is a web address, which this server does not fetch")
         if not self._hosts.allows(url):
             port = "" if url.is_default_port() else f":{url.port}"
-            what = (
-                f"is at {host}{port}, from where this server does not fetch"
-                if self._config.allowed_media_domains
-                else ""
-            )
-            raise _not_allowed(param, what or "is a web address, which this server does not fetch")
+            raise _not_allowed(param, f"is at {host}{port}, from where this server does not fetch")
         if _is_number(host) and not self._reach.permits(host):
             raise _not_public(param)  # numbers do not pass the resolver
         return url
