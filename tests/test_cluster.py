@@ -1,6 +1,7 @@
 """A whole cluster as a user starts it: `chiasm serve` with Ray, the gateway, the scheduler, and real engines."""
 
 import base64
+import http.client
 import json
 import os
 import re
@@ -12,13 +13,14 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import openai
 import psutil
 import pytest
+from chat_inputs import bad_chats, data_url, png
 from engines import ANSWER_TIMEOUT_S, CASES, chat, picture, tokens
 
 from chiasm.client import EndpointError, get_json, post_json
@@ -34,7 +36,7 @@ START_TIMEOUT_S = 400.0
 STOP_TIMEOUT_S = 60.0
 CONFIG = """
 served_model_name: model
-gateway: {port: 0, allow_processor_options: true}
+gateway: {port: 0, allow_processor_options: true, max_items: 100}
 """
 
 
@@ -85,6 +87,26 @@ class Serving:
                 if any(marker in argument for argument in command):
                     return process
         raise AssertionError(f"no {role} engine runs")
+
+    def metrics(self, role: str) -> str:
+        """The engine's own metrics."""
+        [worker] = [worker for worker in self.status()["workers"] if worker["role"] == role]
+        request = urllib.request.Request(worker["url"] + "/metrics")
+        request.add_header("Authorization", "Bearer " + self.front_end(role).environ()["VLLM_API_KEY"])
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return str(answer.read().decode())
+
+    def metric(self, role: str, name: str) -> float:
+        """One number of the engine's metrics, over all its labels."""
+        return sum(map(float, re.findall(rf"^{name}(?:{{.*}})? (\S+)$", self.metrics(role), re.MULTILINE)))
+
+    def engine_log(self, role: str) -> str:
+        """What the engine of a role has said so far: its worker prints it, and Ray keeps that in a file."""
+        worker = self.front_end(role).parent()
+        while worker is not None and "ray::" not in " ".join(worker.cmdline()):
+            worker = worker.parent()
+        assert worker is not None
+        return Path(f"/proc/{worker.pid}/fd/1").resolve().read_text(errors="replace")
 
     def report(self, role: str) -> dict[str, dict[str, int]]:
         """What the engine itself says it holds and has done."""
@@ -254,3 +276,63 @@ def test_a_bad_picture_is_refused_and_costs_nothing_else(serving: Serving) -> No
     with pytest.raises(EndpointError, match="400"):
         serving.ask(chat([broken]))
     assert tokens(serving.ask(chat([picture(1)])))
+
+
+def _traces_of_requests(serving: Serving) -> list[object]:
+    """Whatever an engine that was asked anything would show differently."""
+    counted = re.compile(
+        r"^(?:http_requests_total\{.*completions|vllm:(?:prompt_tokens|request_success)_total).*$", re.M
+    )
+    troubled = re.compile(r"^.*(?:ERROR|Traceback|Exception).*$", re.MULTILINE)
+    return [
+        found
+        for role in ("encoder", "decoder")
+        for found in (counted.findall(serving.metrics(role)), troubled.findall(serving.engine_log(role)))
+    ]
+
+
+def test_no_bad_request_reaches_an_engine(serving: Serving) -> None:
+    context = get_json(serving.url, "/v1/models")["data"][0]["max_model_len"]
+    assert tokens(serving.ask(chat([picture(71)])))  # so that there is something to count
+    before = _traces_of_requests(serving)
+    assert all(before[0::2])
+    largest = data_url(png(size=(196, 196)))  # 49 tokens: larger ones are made as small
+    bad = {name: body for name, (body, _) in bad_chats(context, [largest] * (context // 49 + 1)).items()}
+    bad |= {"another model": chat([]) | {"model": "gpt"}, "an oversize body": chat([], "x" * (65 << 20))}
+    for name, body in bad.items():
+        status, answer = _post(serving, json.dumps(body).encode())
+        assert 400 <= status < 500, name
+        assert len(json.loads(answer)["error"]["message"]) > 10, name
+    for raw in (b"{", b'{"a": NaN}', b'{"a": "\\ud800"}', b"[" * 100_000):
+        assert _post(serving, raw)[0] == 400, raw[:20]
+    assert _traces_of_requests(serving) == before
+    assert tokens(serving.ask(chat([picture(72)]))) == tokens(serving.ask_whole(chat([picture(72)])))
+    assert _traces_of_requests(serving) != before
+
+
+def _post(serving: Serving, raw: bytes) -> tuple[int, bytes]:
+    connection = http.client.HTTPConnection(serving.url.removeprefix("http://"), timeout=ANSWER_TIMEOUT_S)
+    with closing(connection):
+        connection.request("POST", "/v1/chat/completions", raw, {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_client_that_leaves_ends_its_generation(serving: Serving, stream: bool) -> None:
+    def running() -> float:
+        return serving.metric("decoder", "vllm:num_requests_running")
+
+    def generated() -> float:
+        return serving.metric("decoder", "vllm:generation_tokens_total")
+
+    _wait_until(lambda: running() == 0, 30)
+    before, asked = generated(), 3500
+    connection = http.client.HTTPConnection(serving.url.removeprefix("http://"), timeout=ANSWER_TIMEOUT_S)
+    with closing(connection):
+        body = chat([picture(73)], max_tokens=asked, stream=stream)
+        connection.request("POST", "/v1/chat/completions", json.dumps(body), {"Content-Type": "application/json"})
+        _wait_until(lambda: running() == 1, 60)
+    _wait_until(lambda: running() == 0, 30)
+    assert generated() - before < asked
+    assert serving.status()["decoding"] == 0
