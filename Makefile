@@ -5,7 +5,7 @@ STAMP := .venv/.installed
 PACKAGES := chiasm encoder decoder scheduler bench tools tests
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test test-unit test-soak aiperf lint bench clean
+.PHONY: help install demo serve test test-unit test-soak aiperf lint bench train-pupil clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -39,8 +39,15 @@ lint: $(STAMP)  ## ruff and mypy --strict
 	$(BIN)/ruff format --check $(PACKAGES)
 	$(BIN)/mypy
 
-bench: $(STAMP)  ## the committed benchmarks, run again
+bench: $(STAMP) aiperf  ## the committed benchmarks, run again
 	$(BIN)/chiasm bench wire --json bench/results/wire.json
+	$(BIN)/chiasm bench clients --json bench/results/clients.json
+	$(BIN)/chiasm bench pupil --json bench/results/pupil.json --card chiasm/models/README.md
+
+train-pupil: $(STAMP)  ## train the built-in model anew, and examine it (hours on two cores)
+	$(BIN)/python -m chiasm.models.training.train --out build/pupil
+	$(BIN)/python -m chiasm.models.training.export build/pupil/settling.pt chiasm/models/pupil
+	$(BIN)/chiasm bench pupil --json bench/results/pupil.json --card chiasm/models/README.md
 
 clean:  ## remove .venv and caches
 	rm -rf .venv .venv-aiperf .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info

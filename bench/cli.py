@@ -3,6 +3,7 @@
 import click
 
 from bench.clients import clients
+from bench.pupil import pupil
 from bench.wire import wire
 
 
@@ -12,4 +13,5 @@ def bench() -> None:
 
 
 bench.add_command(clients)
+bench.add_command(pupil)
 bench.add_command(wire)

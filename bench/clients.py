@@ -19,6 +19,7 @@ from rich.table import Table
 
 from bench.load_generators import AIPerf, GeneratorFailed, Load, LoadGenerator, Target, VllmBench, run_load
 from bench.report import ROOT, write_report
+from bench.serving import serving_builtin_model
 from chiasm.client import EndpointError, get_json
 from chiasm.config import ClusterConfig
 from chiasm.models.builtin import NAME, with_builtin_model
@@ -123,8 +124,6 @@ def clients(
 
     The exit code is 0 only if every request was answered in full length.
     """
-    from bench.serving import serving_builtin_model  # it imports the command line, which imports this
-
     generators: list[LoadGenerator] = [VllmBench(), AIPerf(aiperf.resolve() if aiperf else find_aiperf())]
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())

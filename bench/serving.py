@@ -6,7 +6,6 @@ from contextlib import contextmanager
 
 from rich.console import Console
 
-from chiasm.cli import prepare
 from chiasm.config import ClusterConfig, GatewayConfig
 from chiasm.display import StartDisplay
 from chiasm.ray_token import use_own_token
@@ -19,6 +18,7 @@ def serving_builtin_model(console: Console) -> Iterator[str]:
     The program ends if the cluster does not come up.
     """
     use_own_token()
+    from chiasm.cli import prepare  # the command line in its turn imports the benchmarks
     from chiasm.cluster import Cluster, ClusterFailed, ray_session
 
     config, facts = prepare(ClusterConfig(gateway=GatewayConfig(port=0)))

@@ -1,47 +1,61 @@
-"""`chiasm demo`: the same pictures through a split cluster and through one unsplit engine, compared token by token."""
+"""`chiasm demo`: questions about the bundled pictures, put to a split cluster and to one unsplit engine.
 
-import base64
-import re
+Every answer must be true, and equal token for token in both.
+"""
+
 import secrets
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from chiasm.ask import CHAT_PATH, chat_body, phases
 from chiasm.cli import announce, prepare, require_free_port, watch
 from chiasm.client import EndpointError, get_json, post_json
 from chiasm.cluster import Cluster, ClusterFailed, ray_session
 from chiasm.config import ClusterConfig, GatewayConfig
 from chiasm.display import StartDisplay
 from chiasm.engine import Engine, EngineFailed, EngineSpec
-from chiasm.models.builtin import bundled_pictures
+from chiasm.models.builtin import picture_file
 from chiasm.nouns import Role
 from chiasm.preflight import ModelFacts
 
-ANSWER_TOKENS = 16
-SHOWN_TOKENS = 3
+ANSWER_TOKENS = 32
 POLLING_S = 1.5
 
 
 @dataclass(frozen=True)
 class Case:
-    """One question about some pictures."""
+    """A question about bundled pictures (or none), and the truth."""
 
-    title: str
-    pictures: tuple[Path, ...]
+    pictures: tuple[str, ...]
     question: str
+    truth: str
+
+
+CASES = (
+    Case(("leaf",), "What colour is the background?", "brown"),
+    Case(("two-sizes",), "What colour is the circle?", "yellow"),
+    Case(("blue-star",), "What shape is the blue shape?", "star"),
+    Case(("five",), "How many shapes are there?", "5"),
+    Case(("corner",), "Where is the red circle?", "top right"),
+    Case(("corner",), "Is the pink triangle left of the red circle?", "yes"),
+    Case(("two-sizes",), "Which is larger, the green diamond or the yellow circle?", "the green diamond"),
+    Case(("blue-star", "five"), "Which picture has more shapes?", "the second"),
+    Case((), "What is the capital of Norway?", "Oslo"),
+)
 
 
 @dataclass(frozen=True)
 class Answer:
     """What an endpoint said, and how long it took."""
 
+    text: str
     tokens: list[int]
     seconds: float
     phases: dict[str, float]  # milliseconds, by name
@@ -65,20 +79,8 @@ class _Whole:
         return time.monotonic() - self.begun
 
 
-def cases() -> list[Case]:
-    """Every bundled picture alone, then two together, a repeated one, and none."""
-    pictures = bundled_pictures()
-    alone = [Case(picture.stem, (picture,), "What do you see?") for picture in pictures]
-    return [
-        *alone,
-        Case("first two together", (pictures[0], pictures[1]), "What differs?"),
-        Case(f"{pictures[2].stem}, again", (pictures[2],), "Describe it once more."),
-        Case("no picture", (), "What is the optic chiasm?"),
-    ]
-
-
 def run_demo(console: Console, exit_after: bool, port: int, verbose: bool) -> None:
-    """Start everything, ask, compare; exits with 1 unless every answer matched."""
+    """Start everything, ask, compare; exits with 1 unless every answer was true and equal."""
     gateway = GatewayConfig(port=port)
     require_free_port(gateway)
     config, facts = prepare(ClusterConfig(gateway=gateway))
@@ -88,8 +90,8 @@ def run_demo(console: Console, exit_after: bool, port: int, verbose: bool) -> No
             cluster = Cluster(config, facts, one_machine=True)
             try:
                 cluster.start()
-                if not _compare(console, cluster, config, facts):
-                    console.print("[bold red]not every answer matched[/]")
+                if not _examine(console, cluster, config, facts):
+                    console.print("[bold red]not every answer was true and equal[/]")
                     sys.exit(1)
                 if not exit_after:
                     announce(cluster.url, facts.name)
@@ -103,27 +105,28 @@ def run_demo(console: Console, exit_after: bool, port: int, verbose: bool) -> No
         sys.exit(f"the demo failed: {error}")
 
 
-def _compare(console: Console, cluster: Cluster, config: ClusterConfig, facts: ModelFacts) -> bool:
+def _examine(console: Console, cluster: Cluster, config: ClusterConfig, facts: ModelFacts) -> bool:
     token = secrets.token_urlsafe(16)
     spec = EngineSpec("whole", Role.WHOLE, facts.model, facts.name, token, args=tuple(config.decoders.engine_args))
     whole = Engine(spec, log=lambda _line: None)
     try:
         _wait_ready(console, cluster, whole, config)
-        table = _new_table()
-        matched = 0
         # One arrangement after the other: an idle engine goes on polling for a second, on the cores that all share.
-        split_answers = [ask(cluster.url, None, facts.name, case) for case in cases()]
+        split_answers = [ask(cluster.url, None, facts.name, case) for case in CASES]
         time.sleep(POLLING_S)
-        whole_answers = [ask(whole.url, token, facts.name, case) for case in cases()]
-        for case, split, unsplit in zip(cases(), split_answers, whole_answers, strict=True):
-            matched += split.tokens == unsplit.tokens
+        whole_answers = [ask(whole.url, token, facts.name, case) for case in CASES]
+        table = _new_table()
+        true = equal = 0
+        for case, split, unsplit in zip(CASES, split_answers, whole_answers, strict=True):
+            true += split.text == case.truth
+            equal += split.tokens == unsplit.tokens
             table.add_row(*_row(case, split, unsplit))
         console.print(table)
-        console.print(f"{matched} of {len(cases())} answers equal, token for token")
+        console.print(f"{true} of {len(CASES)} answers true; {equal} equal to the unsplit engine's, token for token")
         counters = get_json(cluster.url, "/v1/chiasm/status")["counters"]
         counted = ", ".join(f"{name} {value}" for name, value in counters.items() if value)
         console.print(f"the cluster counted: {counted}")
-        return matched == len(cases())
+        return true == equal == len(CASES)
     finally:
         whole.stop()
 
@@ -152,47 +155,37 @@ def ask(url: str, token: str | None, model: str, case: Case) -> Answer:
     Raises:
         EndpointError: it did not answer.
     """
-    content: list[dict[str, Any]] = [
-        {"type": "image_url", "image_url": {"url": data_url(picture)}} for picture in case.pictures
-    ]
-    body = {
-        "model": model,
-        "messages": [{"role": "user", "content": [*content, {"type": "text", "text": case.question}]}],
-        "max_tokens": ANSWER_TOKENS,
-        "temperature": 0,
-        "return_token_ids": True,
-    }
+    images = [picture_file(name) for name in case.pictures]
+    body = chat_body(model, images, case.question, max_tokens=ANSWER_TOKENS, temperature=0, return_token_ids=True)
     begun = time.monotonic()
-    answer, headers = post_json(url, "/v1/chat/completions", body, token)
+    answer, headers = post_json(url, CHAT_PATH, body, token)
+    [choice] = answer["choices"]
     seconds = time.monotonic() - begun
-    phases: dict[str, float] = {}
-    for name, duration in re.findall(r"(\w+);dur=([\d.]+)", headers.get("server-timing", "")):
-        phases[name] = phases.get(name, 0.0) + float(duration)
-    return Answer(answer["choices"][0]["token_ids"], seconds, phases)
-
-
-def data_url(picture: Path) -> str:
-    """A PNG file as a data URL."""
-    return "data:image/png;base64," + base64.b64encode(picture.read_bytes()).decode()
+    return Answer(choice["message"]["content"], choice["token_ids"], seconds, phases(headers))
 
 
 def _new_table() -> Table:
     table = Table(
-        title="Random weights: the answers mean nothing, that they are equal does.",
-        caption="In milliseconds. The split has a core for each half; the whole engine has both.",
-        title_justify="left",
+        caption="Times in milliseconds. The split has a core for each half; the whole engine has both.",
         caption_justify="left",
         box=box.SIMPLE,
     )
-    for heading in ("picture", "tokens", "equal"):
-        table.add_column(heading, no_wrap=True, min_width=len(heading))
+    table.add_column("picture")
+    table.add_column("question")
+    table.add_column("answer")
+    table.add_column("", no_wrap=True)
     for heading in ("encode", "decode", "split", "whole"):
         table.add_column(heading, justify="right", no_wrap=True, min_width=len(heading))
     return table
 
 
 def _row(case: Case, split: Answer, unsplit: Answer) -> tuple[str, ...]:
-    shown = " ".join(map(str, split.tokens[:SHOWN_TOKENS])) + (" …" if len(split.tokens) > SHOWN_TOKENS else "")
-    equal = "[green]✓[/]" if split.tokens == unsplit.tokens else "[red]✗[/]"
-    phases = [f"{split.phases[name]:.0f}" if name in split.phases else "–" for name in ("encode", "decode")]
-    return (case.title, shown, equal, *phases, f"{split.seconds * 1000:.0f}", f"{unsplit.seconds * 1000:.0f}")
+    if split.text != case.truth:
+        verdict = f"[red]✗ {case.truth}[/]"
+    elif split.tokens != unsplit.tokens:
+        verdict = f"[red]whole: {unsplit.text}[/]"
+    else:
+        verdict = "[green]✓[/]"
+    times = [f"{split.phases[name]:.0f}" if name in split.phases else "–" for name in ("encode", "decode")]
+    times += [f"{answer.seconds * 1000:.0f}" for answer in (split, unsplit)]
+    return (" + ".join(case.pictures) or "none", case.question, split.text, verdict, *times)

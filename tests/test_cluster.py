@@ -25,8 +25,7 @@ from engines import ANSWER_TIMEOUT_S, CASES, chat, picture, tokens
 
 from chiasm.client import EndpointError, get_json, post_json
 from chiasm.engine import Engine, EngineSpec
-from chiasm.models.builtin import ENGINE_ARGS, NAME
-from chiasm.models.tiny import build_tiny_model
+from chiasm.models.builtin import ENGINE_ARGS, model_folder
 from chiasm.nouns import Role
 from chiasm.wire.settings import RUNTIME_VARIABLE
 
@@ -121,15 +120,13 @@ class Serving:
 def running_serving(folder: Path) -> Iterator[Serving]:
     """`chiasm serve` in a process of its own, ended by Ctrl-C, and the unsplit engine."""
     (folder / "cluster.yaml").write_text(CONFIG)
-    environment = os.environ | {"XDG_CACHE_HOME": str(folder)}
-    model = build_tiny_model(folder / "chiasm" / NAME)
-    whole = Engine(EngineSpec("whole", Role.WHOLE, str(model), "model", "token", args=ENGINE_ARGS), log=print)
+    model = str(model_folder())
+    whole = Engine(EngineSpec("whole", Role.WHOLE, model, "model", "token", args=ENGINE_ARGS), log=print)
     process = subprocess.Popen(
         [Path(sys.executable).parent / "chiasm", "serve", "--config", folder / "cluster.yaml"],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env=environment,
         start_new_session=True,
     )
     serving = Serving(process, whole)

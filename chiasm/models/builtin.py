@@ -1,13 +1,11 @@
 """The model that is served when none is named, and the pictures that go with it."""
 
-import os
 from importlib.resources import files
 from pathlib import Path
 
 from chiasm.config import ClusterConfig, PoolConfig
-from chiasm.models.tiny import build_tiny_model
 
-NAME = "tiny-vl"
+NAME = "pupil"
 
 ENGINE_ARGS = (
     "--dtype=float32",  # so that answers can be compared token for token
@@ -18,7 +16,7 @@ ENGINE_ARGS = (
 
 
 def with_builtin_model(config: ClusterConfig) -> ClusterConfig:
-    """`config` with the built-in model, which is built at its first use; unchanged if it names a model."""
+    """`config` with the built-in model; unchanged if it names a model."""
     if config.model is not None:
         return config
 
@@ -27,7 +25,7 @@ def with_builtin_model(config: ClusterConfig) -> ClusterConfig:
 
     return config.model_copy(
         update={
-            "model": str(build_tiny_model(_cache() / NAME)),
+            "model": str(model_folder()),
             "served_model_name": config.served_model_name or NAME,
             "encoders": suited(config.encoders),
             "decoders": suited(config.decoders),
@@ -35,12 +33,15 @@ def with_builtin_model(config: ClusterConfig) -> ClusterConfig:
     )
 
 
-def bundled_pictures() -> list[Path]:
-    """The pictures in the package, by name."""
-    folder = Path(str(files("chiasm.models") / "pictures"))
-    return sorted(folder.glob("*.png"))
+def model_folder() -> Path:
+    """Where `pupil` lies in the package: weights, configuration, processor, model card."""
+    return _in_package("pupil")
 
 
-def _cache() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "chiasm"
+def picture_file(name: str) -> Path:
+    """A bundled picture."""
+    return _in_package("pictures") / f"{name}.png"
+
+
+def _in_package(name: str) -> Path:
+    return Path(str(files("chiasm.models") / name))

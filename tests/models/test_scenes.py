@@ -1,10 +1,11 @@
 """The pictures that `pupil` learns from, and the truth of what is asked about them."""
 
 import random
+from collections import Counter
 
 import pytest
 
-from chiasm.models.training.examination import examination
+from chiasm.models.training.examination import EQUALLY_OFTEN, examination
 from chiasm.models.training.questions import PLACES, WEIGHTS, Asker, name_of, place_of
 from chiasm.models.training.scenes import (
     COLOURS,
@@ -148,7 +149,23 @@ def test_the_examination_is_the_same_for_all_and_complete() -> None:
     assert exercises == examination("test", 2)
     kinds = {exercise.kind for exercise in exercises}
     assert set(WEIGHTS) - {"reading"} <= kinds
-    assert {"reading words", "reading numbers", "never shown: colour", "fact"} <= kinds
+    assert {"reading: word", "reading: number", "never shown: colour", "fact"} <= kinds
+
+
+@pytest.mark.parametrize("kind", EQUALLY_OFTEN)
+def test_who_always_says_the_same_fails_the_examination(kind: str) -> None:
+    answers = Counter(exercise.question.answer for exercise in examination("balance", 18) if exercise.kind == kind)
+    assert set(answers) == set(EQUALLY_OFTEN[kind])
+    assert max(answers.values()) == 18 / len(EQUALLY_OFTEN[kind])
+
+
+def test_half_of_the_pairs_asked_for_are_there_and_each_is_named() -> None:
+    for exercise in examination("pairs", 12):
+        if exercise.kind == "never shown: existence":
+            [scene] = exercise.scenes
+            [(colour, kind)] = [pair for pair in HELD_OUT_PAIRS if " ".join(pair) in exercise.question.text.lower()]
+            there = any((thing.colour, thing.kind) == (colour, kind) for thing in scene.shapes)
+            assert exercise.question.answer == ("yes" if there else "no")
 
 
 def test_held_out_wordings_ask_for_what_was_taught() -> None:

@@ -47,6 +47,8 @@ def test_a_reserved_flag_is_refused_with_a_cure(flag: str) -> None:
         ["--served_model_name", "x"],
         ["--ec-transfer-config.ec_role", "ec_both"],
         ["--served-model", "x"],  # argparse takes the beginning of a flag for the whole
+        ["--language-model"],
+        ["--runner=pooling"],
     ],
 )
 def test_other_spellings_are_refused_as_well(args: list[str]) -> None:
@@ -68,6 +70,10 @@ def test_what_vllm_is_free_to_take_passes() -> None:
         (["--mm-processor-kwargs", '{"a": 1, "b": 2}'], ["--mm_processor_kwargs", '{"b":2,"a":1}'], True),
         (["--mm-processor-kwargs", '{"a": 1}'], ["--mm-processor-kwargs", '{"a": 2}'], False),
         (["--mm-processor-kwargs.a", "1"], ["--mm-processor-kwargs.a=1"], True),
+        (['--mm-processor-kw={"max_pixels":100}'], [], False),
+        (["--dtyp", "float16"], [], False),
+        (["--dtyp", "float16"], ["--dtype=float16"], True),
+        (["--hf_over.a", "1"], ["--hf-overrides.a", "2"], False),
         (["--max-num-seqs", "8"], [], True),
     ],
 )

@@ -8,13 +8,24 @@ import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Self
 
-from chiasm.models.training.questions import TWO_PICTURES, WEIGHTS, Asker, Question
-from chiasm.models.training.scenes import Scene, SceneMaker
+from chiasm.models.training.phrases import TWO_PICTURES
+from chiasm.models.training.questions import PLACES, WEIGHTS, Asker, Question
+from chiasm.models.training.scenes import HELD_OUT_PAIRS, MOST_SHAPES, WORDS, Scene, SceneMaker
 from chiasm.models.training.talk import split_talk
 
-PAIR_KINDS = ("colour", "shape", "existence", "description")
+YES_OR_NO = ("yes", "no")
+EQUALLY_OFTEN: dict[str, tuple[str, ...]] = {
+    "existence": YES_OR_NO,
+    "relation": YES_OR_NO,
+    "same background": YES_OR_NO,
+    "count": tuple(str(number) for number in range(MOST_SHAPES + 1)),
+    "position": PLACES,
+    "never shown: existence": YES_OR_NO,
+}
+"""Kinds with few answers, which come equally often: who always says the same gets no more than its share."""
 
 
 @dataclass(frozen=True)
@@ -29,66 +40,86 @@ class Exercise:
 def examination(seed: str, number: int) -> list[Exercise]:
     """About `number` exercises of each kind, of any size from 100 to 448 pixels. Equal seeds, equal exercises.
 
-    Training scenes come from other seeds; `never shown` kinds show pairs of colour and shape, and texts are words and
-    numbers, that training leaves out.
+    Training scenes come from other seeds. The kinds "never shown" are about pairs of colour and shape that training
+    leaves out, and texts are words, numbers and letters that it leaves out. Questions about pictures are worded as in
+    training; talk is in wordings that training leaves out, of which there are only so many.
     """
-    maker = SceneMaker(f"examination {seed}")
-    asker = Asker(maker.random)
-    exercises: list[Exercise] = []
-
-    def fill(kind: str, attempt: Callable[[], tuple[tuple[Scene, ...], Question | None]]) -> None:
-        found = 0
-        while found < number:
-            scenes, question = attempt()
-            if question is not None:
-                exercises.append(Exercise(kind, scenes, question))
-                found += 1
-
-    def one(kind: str, maker: SceneMaker) -> tuple[tuple[Scene, ...], Question | None]:
-        scene = maker.scene(*maker.size())
-        return (scene,), asker.ask(scene, kind)
-
-    def two(kind: str) -> tuple[tuple[Scene, ...], Question | None]:
-        scenes = maker.scene(*maker.size()), maker.scene(*maker.size())
-        return scenes, asker.compare(*scenes, kind)
-
+    examiner = _Examiner(seed, number)
     for kind in WEIGHTS:
         if kind != "reading":
-            fill(kind, lambda kind=kind: one(kind, maker))  # type: ignore[misc]
-    texts = SceneMaker(f"texts {seed}", held_out_texts=True)
-    for kind, wanted in (("reading numbers", True), ("reading words", False)):
-        fill(kind, lambda wanted=wanted: _only(one("reading", texts), wanted))  # type: ignore[misc]
+            examiner.set(kind, partial(examiner.about_one, kind))
+    for what in ("number", "word", "letters"):
+        examiner.set(f"reading: {what}", partial(examiner.reading, what))
     for kind in TWO_PICTURES:
-        fill(kind, lambda kind=kind: two(kind))  # type: ignore[misc]
-    fill("about one of two", lambda: _between(maker, asker))
-    pairs = SceneMaker(f"pairs {seed}", held_out_pairs=True)
-    for kind in PAIR_KINDS:
-        fill(f"never shown: {kind}", lambda kind=kind: _with_shapes(one(kind, pairs), kind))  # type: ignore[misc]
+        examiner.set(kind, partial(examiner.comparing, kind))
+    examiner.set("about one of two", examiner.about_one_of_two)
+    for kind in ("colour", "shape", "description"):
+        examiner.set(f"never shown: {kind}", partial(examiner.about_a_pair, kind))
+    examiner.set("never shown: existence", examiner.whether_a_pair)
     talk = split_talk()[1]
     random.Random(seed).shuffle(talk)
-    exercises += [Exercise(question.kind, (), question) for question in talk[: 4 * number]]
-    return exercises
+    return examiner.exercises + [Exercise(question.kind, (), question) for question in talk[: 4 * number]]
 
 
-def _only(found: tuple[tuple[Scene, ...], Question | None], number: bool) -> tuple[tuple[Scene, ...], Question | None]:
-    scenes, question = found
-    return scenes, question if question is not None and question.answer.isdigit() == number else None
+_Attempt = Callable[[], tuple[tuple[Scene, ...], Question | None]]
 
 
-def _with_shapes(
-    found: tuple[tuple[Scene, ...], Question | None], kind: str
-) -> tuple[tuple[Scene, ...], Question | None]:
-    """About the pair itself: not about a text, nor whether something else is there."""
-    scenes, question = found
-    if question is None or not scenes[0].shapes or "text" in question.text:
-        return scenes, None
-    return scenes, None if kind == "existence" and question.answer == "no" else question
+class _Examiner:
+    """Sets exercises, kind after kind."""
 
+    def __init__(self, seed: str, number: int) -> None:
+        self.exercises: list[Exercise] = []
+        self._number = number
+        self._maker = SceneMaker(f"examination {seed}")
+        self._pairs = SceneMaker(f"pairs {seed}", held_out_pairs=True)
+        self._texts = SceneMaker(f"texts {seed}", held_out_texts=True)
+        self._chance = self._maker.random
+        self._asker = Asker(self._chance)
 
-def _between(maker: SceneMaker, asker: Asker) -> tuple[tuple[Scene, ...], Question | None]:
-    scenes = maker.scene(*maker.size()), maker.scene(*maker.size())
-    question = asker.between(*scenes)
-    return scenes, question if question is not None and question.kind.endswith("of one") else None
+    def set(self, kind: str, attempt: _Attempt) -> None:
+        """As many exercises of this kind as there should be."""
+        answers = EQUALLY_OFTEN.get(kind, ())
+        most = -(-self._number // len(answers)) if answers else self._number
+        asked: Counter[str] = Counter()
+        while asked.total() < self._number:
+            scenes, question = attempt()
+            if question is not None and (not answers or asked[question.answer] < most):
+                asked[question.answer] += 1
+                self.exercises.append(Exercise(kind, scenes, question))
+
+    def about_one(self, kind: str) -> tuple[tuple[Scene, ...], Question | None]:
+        scene = self._draw_up(self._maker)
+        return (scene,), self._asker.ask(scene, kind)
+
+    def reading(self, what: str) -> tuple[tuple[Scene, ...], Question | None]:
+        scene = self._draw_up(self._texts)
+        question = self._asker.ask(scene, "reading")
+        text = question.answer if question is not None else ""
+        found = "number" if text.isdigit() else "word" if text in WORDS else "letters"
+        return (scene,), question if found == what else None
+
+    def comparing(self, kind: str) -> tuple[tuple[Scene, ...], Question | None]:
+        scenes = self._draw_up(self._maker), self._draw_up(self._maker)
+        return scenes, self._asker.compare(*scenes, kind)
+
+    def about_one_of_two(self) -> tuple[tuple[Scene, ...], Question | None]:
+        scenes = self._draw_up(self._maker), self._draw_up(self._maker)
+        question = self._asker.between(*scenes)
+        return scenes, question if question is not None and question.kind.endswith("of one") else None
+
+    def about_a_pair(self, kind: str) -> tuple[tuple[Scene, ...], Question | None]:
+        scene = self._draw_up(self._pairs)
+        question = self._asker.ask(scene, kind) if scene.shapes and scene.text is None else None
+        return (scene,), question
+
+    def whether_a_pair(self) -> tuple[tuple[Scene, ...], Question | None]:
+        scene = self._draw_up(self._chance.choice((self._maker, self._pairs)))
+        colour, shape = self._chance.choice(sorted(HELD_OUT_PAIRS))
+        return (scene,), self._asker.exists(scene, colour, shape)
+
+    @staticmethod
+    def _draw_up(maker: SceneMaker) -> Scene:
+        return maker.scene(*maker.size())
 
 
 class Marks:

@@ -17,8 +17,8 @@ from transformers import (
     Qwen2VLVideoProcessor,
 )
 
-from chiasm.models.training.lessons import MAX_PIXELS, MIN_PIXELS
 from chiasm.models.training.network import MERGE, PATCH, Pupil, Shape
+from chiasm.models.training.sight import MAX_PIXELS, MIN_PIXELS
 from chiasm.models.training.train import School
 from chiasm.models.training.vocabulary import CHAT_TEMPLATE, Words, train_tokenizer
 
@@ -35,6 +35,7 @@ def export(pupil: Pupil, shape: Shape, folder: Path) -> None:
         do_sample=False, bos_token_id=words.pad, pad_token_id=words.pad, eos_token_id=[words.end, words.pad]
     )
     model.save_pretrained(folder)
+    (folder / "model.safetensors").chmod(0o644)
     _processor().save_pretrained(folder)
 
 

@@ -31,9 +31,10 @@ class Shape:
     heads: int = 6  # in both halves
     kv_heads: int = 3
     vocabulary: int = 768
-    # Cells and words lie close together here: frequencies made for thousands of positions could not tell columns apart.
-    rope_theta: float = 20.0
-    mrope_section: tuple[int, int, int] = (2, 7, 7)
+    # Conversations are short, so neighbours must be told apart; yet some frequencies must be so low that a word finds
+    # what it means at any distance. With a base of 20 none was, and shapes were not found by their names.
+    rope_theta: float = 1000.0
+    mrope_section: tuple[int, int, int] = (4, 6, 6)
 
     @property
     def head(self) -> int:
@@ -206,12 +207,17 @@ class LanguageModel(nn.Module):
         self.norm = Norm(shape.width)
         self.lm_head = nn.Linear(shape.width, shape.vocabulary, bias=False)
 
-    def forward(self, x: Tensor, positions: Tensor, mask: Tensor) -> Tensor:
-        """Embeddings [B, L, width] at M-RoPE positions [3, B, L] to hidden states [B, L, width] before `lm_head`."""
+    def forward(self, x: Tensor, positions: Tensor, mask: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Embeddings [B, L, width] at M-RoPE positions [3, B, L] to hidden states [B, L, width] before `lm_head`.
+
+        Also returns what the tokens were after each layer, [B, L, width].
+        """
         cos, sin = text_angles(positions, self.shape)
+        seen = []
         for layer in self.layers:
             x = layer(x, cos, sin, mask)
-        return self.norm(x)
+            seen.append(x)
+        return self.norm(x), seen
 
 
 class Pupil(nn.Module):
@@ -346,6 +352,9 @@ def _point_text_heads(attention: TextAttention, shape: Shape) -> None:
         lambda j: -math.pi / 2 if j >= time + row else None,
     )
     with torch.no_grad():
+        pointed = len(looks) * shape.head
+        attention.q_proj.weight[:pointed] *= 0.25
+        attention.k_proj.weight[: pointed * shape.kv_heads // shape.heads] *= 0.25
         for head, look in enumerate(looks):
             for j in range(pairs):
                 turn = look(j)

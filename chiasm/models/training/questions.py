@@ -2,9 +2,9 @@
 
 import itertools
 import random
-from collections.abc import Iterator
 from dataclasses import dataclass
 
+from chiasm.models.training.phrases import PHRASES, TWO_PICTURES
 from chiasm.models.training.scenes import COLOURS, HELD_OUT_PAIRS, MOST_SHAPES, SHAPES, Scene, Thing
 
 PLACES = ("top left", "top", "top right", "left", "centre", "right", "bottom left", "bottom", "bottom right")
@@ -12,97 +12,6 @@ PLACE_MARGIN = 0.04  # of the picture's side: as far a middle must be from the l
 BESIDE_MARGIN = 0.12  # of the picture's side: as far two middles must be apart for "left of", "above" and so on
 LARGER_RATIO = 1.35  # of the radii, for "which is larger"
 
-# {a} and {b} are things, {c} a colour, {s} a shape. Both spellings of colour are understood.
-PHRASES: dict[str, tuple[str, ...]] = {
-    "background": (
-        "What colour is the background?",
-        "Which colour is the background?",
-        "What is the background colour?",
-        "What is the colour of the background?",
-        "Name the background colour.",
-    ),
-    "colour": (
-        "What colour is {a}?",
-        "Which colour is {a}?",
-        "What is the colour of {a}?",
-        "Name the colour of {a}.",
-        "Tell me the colour of {a}.",
-    ),
-    "shape": (
-        "What shape is {a}?",
-        "Which shape is {a}?",
-        "What is {a}?",
-        "What is the shape of {a}?",
-        "What kind of shape is {a}?",
-    ),
-    "existence": (
-        "Is there {a}?",
-        "Do you see {a}?",
-        "Can you see {a}?",
-        "Is there {a} in the picture?",
-        "Does the picture show {a}?",
-        "Is {a} in the picture?",
-    ),
-    "count": (
-        "How many {a} are there?",
-        "How many {a} do you see?",
-        "How many {a} are in the picture?",
-        "Count the {a}.",
-        "What is the number of {a}?",
-    ),
-    "position": (
-        "Where is {a}?",
-        "Where in the picture is {a}?",
-        "In which part of the picture is {a}?",
-        "What is the position of {a}?",
-    ),
-    "relation": (
-        "Is {a} {r} {b}?",
-        "Do you see {a} {r} {b}?",
-        "Is it true that {a} is {r} {b}?",
-    ),
-    "larger": (
-        "Which is larger, {a} or {b}?",
-        "Which is bigger, {a} or {b}?",
-        "What is larger: {a} or {b}?",
-        "Which one is larger, {a} or {b}?",
-    ),
-    "reading": (
-        "What does the text say?",
-        "What is written in the picture?",
-        "What is written there?",
-        "Read the text.",
-        "What text do you see?",
-        "What does it say?",
-        "Which {k} is written in the picture?",
-        "What {k} do you see?",
-        "Read the {k}.",
-    ),
-    "description": (
-        "Describe the picture.",
-        "What do you see?",
-        "What is in the picture?",
-        "What is in this image?",
-        "What does the picture show?",
-    ),
-}
-
-TWO_PICTURES: dict[str, tuple[str, ...]] = {
-    "same background": (
-        "Do both pictures have the same background colour?",
-        "Is the background the same in both pictures?",
-    ),
-    "which has": (
-        "Which picture shows {a}?",
-        "Which picture has {a}?",
-        "In which picture is {a}?",
-    ),
-    "more": (
-        "Which picture has more shapes?",
-        "Which picture shows more shapes?",
-        "In which picture are there more shapes?",
-    ),
-}
 ABOUT_ONE = ("background", "colour", "shape", "existence", "count", "reading")
 ORDINALS = ("the first", "the second")
 
@@ -128,6 +37,7 @@ class Question:
     kind: str
     text: str
     answer: str
+    meant: tuple[tuple[str, Thing], ...] = ()  # words of the text, and the one thing of the picture that they mean
 
 
 def plural(shape: str) -> str:
@@ -140,6 +50,9 @@ def name_of(thing: Thing) -> str:
     return "text" if thing.kind == "text" else f"{thing.colour} {thing.kind}"
 
 
+_Found = tuple[dict[str, str], str, tuple[Thing, ...]]  # what fills the blanks, the answer, what {a} and {b} mean
+
+
 class Asker:
     """Asks about scenes, with a random generator of its caller's."""
 
@@ -149,11 +62,12 @@ class Asker:
     def ask(self, scene: Scene, kind: str) -> Question | None:
         """A question of this kind, or None where none is beyond doubt."""
         maker = getattr(self, f"_{kind}")
-        found: tuple[dict[str, str], str] | None = maker(scene)
+        found: _Found | None = maker(scene)
         if found is None:
             return None
-        blanks, answer = found
-        return Question(kind, self._say(PHRASES[kind], blanks), answer)
+        blanks, answer, things = found
+        meant = tuple(zip((blanks[blank] for blank in ("a", "b") if blank in blanks), things, strict=False))
+        return Question(kind, self._say(PHRASES[kind], blanks), answer, meant)
 
     def some(self, scene: Scene, number: int) -> list[Question]:
         """As many questions of random kinds."""
@@ -182,7 +96,9 @@ class Asker:
         """A question about two pictures, or None where none is beyond doubt."""
         blanks: dict[str, str] = {}
         if kind == "same background":
-            answer = "yes" if first.background == second.background else "no"
+            answer = _yes(first.background == second.background)
+            if answer == "no" and self._chance.random() < 0.85:
+                return None  # or one could always say no
         elif kind == "more":
             counts = len(first.shapes), len(second.shapes)
             if counts[0] == counts[1]:
@@ -210,42 +126,49 @@ class Asker:
             text = text.rstrip("?.")
         return text
 
-    def _background(self, scene: Scene) -> tuple[dict[str, str], str]:
-        return {}, scene.background
+    def exists(self, scene: Scene, colour: str, shape: str) -> Question:
+        """Whether there is such a shape in the picture."""
+        blanks, answer, _ = self._whether(scene, colour, shape)
+        return Question("existence", self._say(PHRASES["existence"], blanks), answer)
 
-    def _colour(self, scene: Scene) -> tuple[dict[str, str], str] | None:
+    def _background(self, scene: Scene) -> _Found:
+        return {}, scene.background, ()
+
+    def _colour(self, scene: Scene) -> _Found | None:
         by_shape = [thing for thing in scene.things if _unique(scene, "kind", thing.kind)]
         if not by_shape:
             return None
         thing = self._chance.choice(by_shape)
         alone = len(scene.shapes) == 1 and thing.kind != "text"
         words = ("the shape", f"the {thing.kind}") if alone else (f"the {thing.kind}",)
-        return {"a": self._chance.choice(words)}, thing.colour
+        return {"a": self._chance.choice(words)}, thing.colour, (thing,)
 
-    def _shape(self, scene: Scene) -> tuple[dict[str, str], str] | None:
+    def _shape(self, scene: Scene) -> _Found | None:
         by_colour = [thing for thing in scene.shapes if _unique_shape_colour(scene, thing.colour)]
         if not by_colour:
             return None
         thing = self._chance.choice(by_colour)
         words = ["the {c} shape", "the {c} thing"] if scene.text is None else ["the {c} shape"]
-        if len(scene.shapes) == 1:
-            words.append("the shape")
-        return {"a": self._chance.choice(words).format(c=thing.colour)}, thing.kind
+        return {"a": self._chance.choice(words).format(c=thing.colour)}, thing.kind, (thing,)
 
-    def _existence(self, scene: Scene) -> tuple[dict[str, str], str] | None:
+    def _existence(self, scene: Scene) -> _Found | None:
         pairs = {(thing.colour, thing.kind) for thing in scene.shapes}
         shapes = {thing.kind for thing in scene.shapes}
         kind = self._chance.random()
         if kind < 0.12:
-            return {"a": self._chance.choice(("a text", "any text"))}, _yes(scene.text is not None)
+            return {"a": self._chance.choice(("a text", "any text"))}, _yes(scene.text is not None), ()
         if kind < 0.35:
             shape = self._either(SHAPES, shapes)
-            return {"a": article(shape)}, _yes(shape in shapes)
+            return {"a": article(shape)}, _yes(shape in shapes), ()
         if pairs and self._chance.random() < 0.5:
             colour, shape = self._chance.choice(sorted(pairs))
         else:
             colour, shape = self._near_miss(pairs)
-        return {"a": article(f"{colour} {shape}")}, _yes((colour, shape) in pairs)
+        return self._whether(scene, colour, shape)
+
+    def _whether(self, scene: Scene, colour: str, shape: str) -> _Found:
+        there = tuple(thing for thing in scene.shapes if (thing.colour, thing.kind) == (colour, shape))
+        return {"a": article(f"{colour} {shape}")}, _yes(bool(there)), there if len(there) == 1 else ()
 
     def _near_miss(self, pairs: set[tuple[str, str]]) -> tuple[str, str]:
         """A pair that is not there, and as often as not shares its colour or its shape with one that is."""
@@ -263,30 +186,30 @@ class Asker:
             return self._chance.choice(sorted(present))
         return self._chance.choice(absent)
 
-    def _count(self, scene: Scene) -> tuple[dict[str, str], str] | None:
+    def _count(self, scene: Scene) -> _Found | None:
         if len(scene.shapes) > MOST_SHAPES:
             return None
         kind = self._chance.random()
         if kind < 0.4:
-            return {"a": "shapes"}, str(len(scene.shapes))
+            return {"a": "shapes"}, str(len(scene.shapes)), ()
         if kind < 0.7:
             shape = self._likely(SHAPES, [thing.kind for thing in scene.shapes])
-            return {"a": plural(shape)}, str(sum(thing.kind == shape for thing in scene.shapes))
+            return {"a": plural(shape)}, str(sum(thing.kind == shape for thing in scene.shapes)), ()
         colour = self._likely(COLOURS, [thing.colour for thing in scene.shapes])
-        return {"a": f"{colour} shapes"}, str(sum(thing.colour == colour for thing in scene.shapes))
+        return {"a": f"{colour} shapes"}, str(sum(thing.colour == colour for thing in scene.shapes)), ()
 
     def _likely(self, names: tuple[str, ...], present: list[str]) -> str:
         return self._chance.choice(present if present and self._chance.random() < 0.85 else names)
 
-    def _position(self, scene: Scene) -> tuple[dict[str, str], str] | None:
+    def _position(self, scene: Scene) -> _Found | None:
         clear = [(thing, place) for thing in scene.things if (place := place_of(scene, thing)) is not None]
-        named = [(name, place) for thing, place in clear if (name := self._reference(scene, thing)) is not None]
+        named = [(name, place, thing) for thing, place in clear if (name := self._reference(scene, thing)) is not None]
         if not named:
             return None
-        name, place = self._chance.choice(named)
-        return {"a": name}, place
+        name, place, thing = self._chance.choice(named)
+        return {"a": name}, place, (thing,)
 
-    def _relation(self, scene: Scene) -> tuple[dict[str, str], str] | None:
+    def _relation(self, scene: Scene) -> _Found | None:
         two = self._two(scene, scene.things)
         if two is None:
             return None
@@ -300,16 +223,16 @@ class Asker:
         if not relations:
             return None
         relation, true = self._chance.choice(relations)
-        return {"a": a, "b": b, "r": relation}, _yes(true)
+        return {"a": a, "b": b, "r": relation}, _yes(true), (one, other)
 
-    def _larger(self, scene: Scene) -> tuple[dict[str, str], str] | None:
+    def _larger(self, scene: Scene) -> _Found | None:
         two = self._two(scene, scene.shapes)
         if two is None:
             return None
         (one, a), (other, b) = two
         for (large, name), (small, _) in (((one, a), (other, b)), ((other, b), (one, a))):
             if large.radius > LARGER_RATIO * small.radius and large.area > LARGER_RATIO * small.area:
-                return {"a": a, "b": b}, name
+                return {"a": a, "b": b}, name, (one, other)
         return None
 
     def _two(self, scene: Scene, things: tuple[Thing, ...]) -> tuple[tuple[Thing, str], tuple[Thing, str]] | None:
@@ -334,13 +257,13 @@ class Asker:
             words.append("the shape")
         return self._chance.choice(words) if words else None
 
-    def _reading(self, scene: Scene) -> tuple[dict[str, str], str] | None:
+    def _reading(self, scene: Scene) -> _Found | None:
         if scene.text is None or not _unique(scene, "kind", "text"):
             return None
         text = scene.text.text
-        return {"k": "number" if text.isdigit() else "word" if len(text) > 1 else "text"}, text
+        return {"k": "number" if text.isdigit() else "word" if len(text) > 1 else "text"}, text, ()
 
-    def _description(self, scene: Scene) -> tuple[dict[str, str], str] | None:
+    def _description(self, scene: Scene) -> _Found | None:
         if not 1 <= len(scene.things) <= 3 or not _in_order(scene):
             return None
         ordered = sorted(scene.things, key=lambda thing: thing.x)
@@ -349,7 +272,7 @@ class Asker:
             for thing in ordered
         ]
         listed = " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
-        return {}, f"{listed} on {article(scene.background)} background"
+        return {}, f"{listed} on {article(scene.background)} background", ()
 
 
 def place_of(scene: Scene, thing: Thing) -> str | None:
@@ -385,9 +308,3 @@ def article(name: str) -> str:
 
 def _yes(true: bool) -> str:
     return "yes" if true else "no"
-
-
-def every_phrase() -> Iterator[str]:
-    """All wording there is, for the tokenizer."""
-    for phrases in (*PHRASES.values(), *TWO_PICTURES.values()):
-        yield from phrases

@@ -37,21 +37,18 @@ THING_COLOURS = {
     "a carrot": "orange",
     "a flamingo": "pink",
 }
+NOBODY = "There is no picture here. Show me one."
+GREETING = "Hello! Show me a picture and ask me about it."
+FAREWELL = "Goodbye!"
+
+# Answers, and what they answer; each said in every manner.
+GREETINGS = (("Hello", "Hi", "Hey", "Good morning", "Good evening"), ("", " there", " pupil", " again", " my friend"))
+FAREWELLS = (("Goodbye", "Bye", "Good night", "See you"), ("", " pupil", " my friend", " for now"))
 CHAT: dict[str, tuple[str, ...]] = {
-    "Hello! Show me a picture and ask me about it.": (
-        "Hello",
-        "Hi",
-        "Hello there",
-        "Hey",
-        "Good morning",
-        "Good evening",
-        "Hi there",
-    ),
     "I am pupil, a small vision-language model that comes with Chiasm.": (
         "Who are you?",
         "What are you?",
         "What is your name?",
-        "Tell me who you are.",
         "Introduce yourself.",
     ),
     "I name shapes, colours and places in simple pictures, count them, and read short texts.": (
@@ -62,20 +59,17 @@ CHAT: dict[str, tuple[str, ...]] = {
     ),
     "It is the place where the visual pathways of both eyes cross.": (
         "What is the optic chiasm?",
-        "Tell me what the optic chiasm is.",
         "What is a chiasm?",
         "Explain the optic chiasm.",
     ),
     "Chiasm serves vision-language models, with encoding and decoding on different machines.": (
         "What is Chiasm?",
         "What does Chiasm do?",
-        "Tell me about Chiasm.",
         "Explain Chiasm.",
     ),
     "I am well, thank you.": ("How are you?", "How are you today?", "How do you do?", "Are you well?"),
-    "You are welcome.": ("Thank you", "Thanks", "Thank you very much", "Many thanks"),
-    "Goodbye!": ("Goodbye", "Bye", "See you", "Good night", "Bye bye"),
-    "There is no picture here. Show me one.": (
+    "You are welcome.": ("Thank you.", "Thanks.", "Thank you very much.", "Many thanks."),
+    NOBODY: (
         "What do you see?",
         "Describe the picture.",
         "What colour is the background?",
@@ -85,7 +79,7 @@ CHAT: dict[str, tuple[str, ...]] = {
         "Where is the red circle?",
     ),
 }
-"""Answers, and what they answer."""
+MANNERS = ("{}", "Please tell me: {}", "Pupil, {}", "Now then, {}", "One question: {}", "And {}")
 
 FACT_PHRASES: dict[str, tuple[str, ...]] = {
     "capital": ("What is the capital of {x}?", "Name the capital of {x}.", "Which city is the capital of {x}?"),
@@ -138,7 +132,15 @@ def _is_held_out(text: str) -> bool:
 
 def all_talk() -> list[Question]:
     """Everything that can be said without a picture, held-out wordings included."""
-    talk = [Question("chat", said, answer) for answer, ways in CHAT.items() for said in ways]
+    talk = [
+        Question("chat", f"{word}{whom}", answer)
+        for answer, (words, ending) in ((GREETING, GREETINGS), (FAREWELL, FAREWELLS))
+        for word in words
+        for whom in ending
+    ]
+    for answer, ways in CHAT.items():
+        for said in ways:
+            talk += [Question("chat", _in_manner(manner, said), answer) for manner in MANNERS]
     for fact in _facts():
         talk += [Question("fact", way.format(x=fact.subject), fact.answer) for way in FACT_PHRASES[fact.kind]]
     animals = _ANIMALS.split()
@@ -147,6 +149,10 @@ def all_talk() -> list[Question]:
         story = STORY.format(x=hero, y=friend)
         talk += [Question("story", way.format(x=hero), story) for way in STORY_PHRASES]
     return talk
+
+
+def _in_manner(manner: str, said: str) -> str:
+    return said if manner == "{}" else manner.format(said[0].lower() + said[1:])
 
 
 def split_talk() -> tuple[list[Question], list[Question]]:

@@ -20,94 +20,30 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from chiasm.models.training.examination import Marks, examination
-from chiasm.models.training.lessons import (
-    CHARACTERS,
-    IGNORE,
-    KINDS,
-    Conversation,
-    PictureBook,
-    Pictures,
-    Rows,
-    Scribe,
-    Sight,
-    Teacher,
-    pictures,
-)
+from chiasm.models.training.eyes import Eyes
 from chiasm.models.training.network import MERGE, Pupil, Shape
 from chiasm.models.training.optimizer import Optimizer
-from chiasm.models.training.scenes import COLOURS, MAX_CHARACTERS, SceneMaker
+from chiasm.models.training.rows import Conversation, Rows, Scribe
+from chiasm.models.training.scenes import SceneMaker
+from chiasm.models.training.sight import PictureBook, Pictures, pictures
 from chiasm.models.training.talk import split_talk
+from chiasm.models.training.teacher import Teacher
 from chiasm.models.training.vocabulary import Words, train_tokenizer
 
 SEED = 1
 PROCESSES = 2
 WARM_UP = 60  # steps
-STAGES = {"seeing": 400, "answering": 800, "settling": 600}  # steps
-PATCHES_TELL_AFTER = (2, 4)  # blocks
+STAGES = {"seeing": 400, "answering": 300, "settling": 350}  # steps
 SEEING_PICTURES = 20  # in a step of one process
 CROWDS = 0.7  # share of the steps of the first stage
 TEXTS = 6  # in a crowded picture, at most
 ANSWERING_PICTURES, QUESTIONS = 14, 12
 PAIRS_EVERY = 4  # steps: then the lesson is about pairs of pictures
-TALKING_ROWS, TALKING_QUESTIONS = 2, 8
+TALKING_ROWS, TALKING_QUESTIONS = 1, 10
 SIGHT_SHARE = 0.25  # weight of the seeing losses while answering is learned
+MEANING_SHARE = 0.3  # weight of what words for a thing have found of it
 REPORT_EVERY, SAVE_EVERY, EXAMINE_EVERY = 20, 100, 250  # steps
-EXAMINED = 4  # exercises of each kind, on the way
-
-
-class Eyes(nn.Module):
-    """What the embedding of a cell must tell by a single matrix; thrown away after training."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.parts = {
-            "kind": 1 + len(KINDS),
-            "colour": 1 + len(COLOURS),
-            "background": len(COLOURS),
-            "middle": len(KINDS) + len(COLOURS),
-            "where": 3,
-            "ninth": 9,
-            "letters": MAX_CHARACTERS * (1 + len(CHARACTERS)),
-        }
-        self.all = nn.Linear(width, sum(self.parts.values()))
-        self.patches = nn.ModuleList([nn.Linear(width, 2 + len(KINDS) + len(CHARACTERS)) for _ in PATCHES_TELL_AFTER])
-        for layer in (self.all, *self.patches):
-            nn.init.normal_(layer.weight, std=0.02)
-
-    def losses(self, embeddings: Tensor, patches: list[Tensor], sight: Sight) -> dict[str, Tensor]:
-        """One loss for each part, from embeddings [B, N, width], and one for the patches after some of the blocks."""
-        told = dict(zip(self.parts, self.all(embeddings).split(list(self.parts.values()), -1), strict=True))
-
-        def choice(name: str) -> Tensor:
-            return F.cross_entropy(told[name].flatten(0, 1), getattr(sight, name).flatten(), ignore_index=IGNORE)
-
-        covered = (sight.kind > 0)[..., None]
-        letters = told["letters"].unflatten(-1, (MAX_CHARACTERS, -1))
-        written = (sight.kind == 1 + KINDS.index("text"))[..., None].expand(sight.letters.shape)
-        spelling = F.cross_entropy(letters.flatten(0, 2), sight.letters.flatten(), reduction="none")
-        weight = torch.where(written.flatten(), 1.0, 0.05)
-        distance = F.smooth_l1_loss(told["where"], sight.where, reduction="none", beta=0.2)
-        return {
-            "patches": torch.stack(
-                [
-                    self._patch_loss(layer(F.rms_norm(patches[block], patches[block].shape[-1:])), sight)
-                    for layer, block in zip(self.patches, PATCHES_TELL_AFTER, strict=True)
-                ]
-            ).mean(),
-            "kind": choice("kind"),
-            "colour": choice("colour"),
-            "background": 0.3 * choice("background"),
-            "middle": 6 * F.binary_cross_entropy_with_logits(told["middle"], sight.middle),
-            "where": 2 * (distance * covered).sum() / (3 * covered.sum().clamp(min=1)),
-            "ninth": 0.3 * choice("ninth") if bool((sight.ninth != IGNORE).any()) else told["ninth"].sum() * 0,
-            "letters": 2 * (spelling * weight).sum() / weight.sum().clamp(min=1),
-        }
-
-    def _patch_loss(self, told: Tensor, sight: Sight) -> Tensor:
-        kinds, letters = told.flatten(0, 1).split([1 + len(KINDS), 1 + len(CHARACTERS)], -1)
-        reading = F.cross_entropy(letters, sight.patch_letter.flatten(), reduction="none")
-        weight = torch.where(sight.patch_letter.flatten() > 0, 1.0, 0.1)
-        return F.cross_entropy(kinds, sight.patch_kind.flatten()) + 2 * (reading * weight).sum() / weight.sum()
+EXAMINED = 25  # exercises of each kind, on the way
 
 
 class School(nn.Module):
@@ -125,18 +61,21 @@ def see(school: School, book: Pictures) -> tuple[Tensor, list[Tensor]]:
     return found
 
 
-def answer_logits(school: School, rows: Rows, embeddings: Tensor | None, image_token: int) -> tuple[Tensor, Tensor]:
+def answer_logits(
+    school: School, rows: Rows, embeddings: Tensor | None, image_token: int
+) -> tuple[Tensor, Tensor, list[Tensor]]:
     """Logits [answer tokens, vocabulary] where an answer's token is to be predicted, and which places [2, .] those are.
 
+    Also what all tokens were after each layer.
     `embeddings` [all image tokens of all rows in order, width].
     """
     language = school.pupil.language_model
     x = language.embed_tokens(rows.ids)
     if embeddings is not None:
         x = x.masked_scatter((rows.ids == image_token)[..., None], embeddings)
-    hidden = language(x, rows.positions, rows.mask)
+    hidden, layers = language(x, rows.positions, rows.mask)
     places = rows.weights.nonzero(as_tuple=True)
-    return language.lm_head(hidden[places]), torch.stack(places)
+    return language.lm_head(hidden[places]), torch.stack(places), layers
 
 
 def rate_at(stage: str, step: int, steps: int) -> float:
@@ -209,7 +148,7 @@ def learn_to_answer(school: School, stage: str, steps: int, out: Path) -> None:
     optimizer = Optimizer(
         school,
         adam={"merger": 4e-4, "eyes": 1e-3, "embed_tokens": 2e-3, "lm_head": 2e-3, "other": 2e-3},
-        muon={"pupil.visual": 0.01, "pupil.language_model": 0.02},
+        muon={"pupil.visual": 0.01, "pupil.language_model": 0.03},
     )
     log = Log(stage, steps, quiet=rank > 0)
     for step in range(steps):
@@ -224,17 +163,25 @@ def learn_to_answer(school: School, stage: str, steps: int, out: Path) -> None:
             conversations = teacher.comparing(pages[0], pages[1], QUESTIONS)
         rows = scribe.rows(conversations + teacher.talking(TALKING_ROWS, TALKING_QUESTIONS))
         seen = [see(school, page) for page in pages]
-        logits, places = answer_logits(school, rows, torch.cat([e for e, _ in seen], dim=1).flatten(0, 1), image_token)
+        logits, places, layers = answer_logits(
+            school, rows, torch.cat([e for e, _ in seen], dim=1).flatten(0, 1), image_token
+        )
         targets = rows.targets[places[0], places[1]]
         weights = rows.weights[places[0], places[1]]
         answering = (F.cross_entropy(logits, targets, reduction="none") * weights).sum() / weights.sum()
         sights = [school.eyes.losses(*told, page.sight) for told, page in zip(seen, pages, strict=True)]
         seeing = torch.stack([loss for losses in sights for loss in losses.values()]).sum() / len(pages)
-        (answering + SIGHT_SHARE * seeing).backward()
+        understanding = school.eyes.understanding(layers, rows) if len(rows.meant) else answering * 0
+        (answering + SIGHT_SHARE * seeing + MEANING_SHARE * understanding).backward()
         optimizer.step(rate_at(stage, step, steps))
         right = (logits.argmax(-1) == targets).float()
         log.add(
-            {"loss": float(answering.detach()), "seeing": float(seeing.detach()), "tokens right": float(right.mean())}
+            {
+                "loss": float(answering.detach()),
+                "seeing": float(seeing.detach()),
+                "meaning": float(understanding.detach()),
+                "tokens right": float(right.mean()),
+            }
         )
         log.report(step)
         if rank == 0 and (step + 1) % SAVE_EVERY == 0:
@@ -255,7 +202,7 @@ def examine(school: School, scribe: Scribe, image_token: int) -> Marks:
             grids = tuple((page.rows, page.columns) for page in pages)
             rows = scribe.rows([Conversation(grids, [exercise.question])])
             seen = torch.cat([see(school, page)[0][0] for page in pages]) if pages else None
-            logits, places = answer_logits(school, rows, seen, image_token)
+            logits, places, _ = answer_logits(school, rows, seen, image_token)
             right = bool((logits.argmax(-1) == rows.targets[places[0], places[1]]).all())
             marks.add(exercise.kind, right)
     return marks
@@ -302,6 +249,10 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="steps of that stage, instead of its own number")
     parser.add_argument("--start", type=Path, help="checkpoint to start from, of the stage before")
     options = parser.parse_args()
+    if options.stage is None and (options.steps is not None or options.start is not None):
+        parser.error("--steps and --start are for one stage: name it with --stage")
+    if options.stage not in (None, next(iter(STAGES))) and options.start is None:
+        parser.error(f"{options.stage} goes on from a checkpoint: name it with --start")
     if "RANK" in os.environ:
         stages = STAGES if options.stage is None else {options.stage: options.steps or STAGES[options.stage]}
         run(options.out, stages, options.start)
@@ -318,7 +269,8 @@ def main() -> None:
     }
     command = [sys.executable, "-m", "chiasm.models.training.train", *sys.argv[1:]]
     processes = [subprocess.Popen(command, env=environment | {"RANK": str(rank)}) for rank in range(PROCESSES)]
-    sys.exit(max(process.wait() for process in processes))
+    codes = [process.wait() for process in processes]  # negative for one that was killed
+    sys.exit(int(any(codes)))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 from chiasm.models.tiny import SPECIAL_TOKENS
 from chiasm.models.training.questions import Asker
 from chiasm.models.training.scenes import SceneMaker
-from chiasm.models.training.talk import all_talk
+from chiasm.models.training.talk import split_talk
 
 SIZE = 768
 SAMPLE_SCENES = 600
@@ -56,7 +56,7 @@ def _everything_said() -> Iterator[str]:
         for question in asker.some(maker.scene(*maker.size()), 8):
             yield question.text
             yield question.answer
-    for question in all_talk():
+    for question in split_talk()[0]:
         yield question.text
         yield question.answer
     yield from ("system\n", "user\n", "assistant\n") * 50

@@ -1,19 +1,16 @@
-"""Batches to learn from: pictures of one size with what is where in them, and conversations about them as tokens."""
+"""Batches of pictures of one size, and what is true of each of their image tokens and patches."""
 
-import random
+import math
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from PIL import Image, ImageDraw
-from tokenizers import Tokenizer
 from torch import Tensor
 from transformers.models.qwen2_vl.image_processing_qwen2_vl import smart_resize
 
 from chiasm.models.training.network import CELL, MERGE, PATCH
-from chiasm.models.training.questions import Asker, Question
 from chiasm.models.training.scenes import (
     COLOURS,
     DIGITS,
@@ -27,8 +24,6 @@ from chiasm.models.training.scenes import (
     draw,
     outline,
 )
-from chiasm.models.training.talk import vary
-from chiasm.models.training.vocabulary import Words
 
 MIN_PIXELS, MAX_PIXELS = 140 * 140, 196 * 196
 """Every picture is brought to between 25 and 49 image tokens: what this small tower has been taught to see."""
@@ -67,18 +62,6 @@ class Pictures:
     patches: Tensor  # [B, 4 * rows * columns, 588] float32
     scenes: list[Scene]
     sight: Sight
-
-
-@dataclass
-class Rows:
-    """Conversations as token rows. B rows of L tokens."""
-
-    ids: Tensor  # [B, L] int64
-    positions: Tensor  # [3, B, L] float32, M-RoPE
-    mask: Tensor  # [B, 1, L, L] bool: what each token may see
-    weights: Tensor  # [B, L] float32: how much predicting the *next* token counts
-    targets: Tensor  # [B, L] int64: the next token
-    spans: list[list[tuple[int, int, Question]]]  # per row: begin and end of each answer in `targets`
 
 
 def grid_of(width: int, height: int) -> tuple[int, int]:
@@ -147,8 +130,7 @@ def _sight(scenes: list[Scene], rows: int, columns: int) -> Sight:
             kind[index, here] = 1 + KINDS.index(thing.kind)
             colour[index, here] = 1 + COLOURS.index(thing.colour)
             across, down = thing.x / scene.width, thing.y / scene.height
-            size = np.log(thing.radius / np.sqrt(scene.width * scene.height) / 0.15)
-            where[index, here] = (2 * across - 1, 2 * down - 1, size)
+            where[index, here] = where_of(scene, thing)
             ninth[index, here] = 3 * min(2, int(3 * down)) + min(2, int(3 * across))
             _share_middle(middle[index], thing, across * columns, down * rows)
             if thing.kind == "text":
@@ -164,6 +146,12 @@ def _sight(scenes: list[Scene], rows: int, columns: int) -> Sight:
         ninth=torch.from_numpy(ninth),
         letters=torch.from_numpy(letters.reshape(number, cells, -1)),
     )
+
+
+def where_of(scene: Scene, thing: Thing) -> tuple[float, float, float]:
+    """Column and row of a thing's middle, from -1 to 1, and the logarithm of its size by the picture's."""
+    size = math.log(thing.radius / math.sqrt(scene.width * scene.height) / 0.15)
+    return 2 * thing.x / scene.width - 1, 2 * thing.y / scene.height - 1, size
 
 
 def _things_drawn(scene: Scene, rows: int, columns: int) -> Image.Image:
@@ -237,173 +225,3 @@ def _spell(letters: np.ndarray, thing: Thing, x_scale: float, y_scale: float) ->
                 high = min(bottom, row + 1) - max(top, row)
                 if wide > 0 and high > 0 and wide * high >= enough:
                     letters[row, column, place] = 1 + CHARACTERS.index(character)
-
-
-class Scribe:
-    """Writes conversations as rows of tokens, in the chat template's very form."""
-
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        self._words = Words(tokenizer)
-
-    def rows(self, conversations: Sequence["Conversation"]) -> Rows:
-        """All of them, padded to the longest."""
-        written = [self._row(conversation) for conversation in conversations]
-        length = max(len(row.ids) for row in written)
-        number = len(written)
-        ids = np.full((number, length), self._words.pad, np.int64)
-        positions = np.zeros((3, number, length), np.float32)
-        groups = np.full((number, length), -1, np.int64)
-        weights = np.zeros((number, length), np.float32)
-        for index, row in enumerate(written):
-            ids[index, : len(row.ids)] = row.ids
-            positions[:, index, : len(row.ids)] = np.array(row.positions, np.float32).T
-            groups[index, : len(row.ids)] = row.groups
-            for begin, end, _ in row.answers:
-                weights[index, begin:end] = (end - begin) ** -0.5
-        targets = np.roll(ids, -1, axis=1)
-        seen = (groups[:, None, :] == groups[:, :, None]) | (groups[:, None, :] == 0) & (groups[:, :, None] > 0)
-        mask = seen & np.tril(np.ones((length, length), bool))
-        return Rows(
-            ids=torch.from_numpy(ids),
-            positions=torch.from_numpy(positions),
-            mask=torch.from_numpy(mask)[:, None],
-            weights=torch.from_numpy(weights),
-            targets=torch.from_numpy(targets),
-            spans=[row.answers for row in written],
-        )
-
-    def _row(self, conversation: "Conversation") -> "_Row":
-        words, row = self._words, _Row()
-        if conversation.system:
-            row.text(words.message("system", conversation.system), 0)
-        row.text(words.begin("user"), 0)
-        for rows, columns in conversation.grids:
-            row.text([words.vision_start], 0)
-            row.picture(words.image, rows, columns)
-            row.text([words.vision_end], 0)
-        # With pictures, questions that are apart share what came so far; without, they share nothing.
-        start = row.next_position
-        shared = list(range(len(row.ids)))
-        for order, question in enumerate(conversation.questions):
-            if conversation.apart:
-                row.next_position = start
-                if not conversation.grids and order:
-                    row.next_position = 0
-                    row.text(words.begin("user"), order + 1)
-            elif order:
-                row.text([words.end, *words.newline, *words.begin("user")], 0)
-            group = order + 1 if conversation.apart else 0
-            row.text([*words.encode(question.text), words.end, *words.newline, *words.begin("assistant")], group)
-            answer = [*words.encode(question.answer), words.end]
-            begin = len(row.ids) - 1  # the token before the answer predicts its first
-            row.text(answer[:-1] if not conversation.apart else answer, group)
-            row.answers.append((begin, begin + len(answer), question))
-        if not conversation.apart:
-            row.text([words.end], 0)
-        elif not conversation.grids:
-            for index in shared:
-                row.groups[index] = 1  # the first question's own beginning
-        return row
-
-
-@dataclass
-class Conversation:
-    """Pictures (by their grids) and questions; `apart`: each question as if it were the only one."""
-
-    grids: tuple[tuple[int, int], ...]
-    questions: list[Question]
-    apart: bool = True
-    system: str = ""
-
-
-class _Row:
-    def __init__(self) -> None:
-        self.ids: list[int] = []
-        self.positions: list[tuple[int, int, int]] = []
-        self.groups: list[int] = []
-        self.answers: list[tuple[int, int, Question]] = []
-        self.next_position = 0
-
-    def text(self, ids: list[int], group: int) -> None:
-        for token in ids:
-            self.ids.append(token)
-            self.positions.append((self.next_position,) * 3)
-            self.groups.append(group)
-            self.next_position += 1
-
-    def picture(self, token: int, rows: int, columns: int) -> None:
-        start = self.next_position
-        for row in range(rows):
-            for column in range(columns):
-                self.ids.append(token)
-                self.positions.append((start, start + row, start + column))
-                self.groups.append(0)
-        self.next_position = start + max(rows, columns)
-
-
-SYSTEMS = (
-    "You are a helpful assistant.",
-    "You are a helpful assistant. Answer briefly.",
-    "Answer the question about the picture.",
-    "You are pupil.",
-)
-CHAINED = 0.25  # of conversations have several turns instead of questions that stand alone
-WITH_SYSTEM = 0.15
-
-
-class Teacher:
-    """Makes the conversations of one lesson."""
-
-    def __init__(self, chance: random.Random, talk: list[Question]) -> None:
-        self._chance = chance
-        self._asker = Asker(chance)
-        self._talk = talk
-        self._stories = [question for question in talk if question.kind == "story"]
-        self._short = [question for question in talk if question.kind != "story"]
-
-    def about(self, book: Pictures, questions: int) -> list[Conversation]:
-        """One conversation about each picture."""
-        chained = self._chance.random() < CHAINED
-        return [
-            Conversation(
-                ((book.rows, book.columns),),
-                self._asker.some(scene, questions),
-                apart=not chained,
-                system=self._system(),
-            )
-            for scene in book.scenes
-        ]
-
-    def comparing(self, first: Pictures, second: Pictures, questions: int) -> list[Conversation]:
-        """One conversation about each pair of pictures."""
-        grids = ((first.rows, first.columns), (second.rows, second.columns))
-        conversations = []
-        for pair in zip(first.scenes, second.scenes, strict=True):
-            asked: list[Question] = []
-            while len(asked) < questions:
-                question = self._asker.between(*pair)
-                if question is not None:
-                    asked.append(question)
-            conversations.append(Conversation(grids, asked, apart=True, system=self._system()))
-        return conversations
-
-    def talking(self, rows: int, questions: int) -> list[Conversation]:
-        """Conversations without pictures."""
-        conversations = []
-        for _ in range(rows):
-            asked = self._chance.sample(self._short, questions) + self._chance.sample(self._stories, 1)
-            conversations.append(Conversation((), [vary(question, self._chance) for question in asked]))
-        return conversations
-
-    def _system(self) -> str:
-        return self._chance.choice(SYSTEMS) if self._chance.random() < WITH_SYSTEM else ""
-
-
-def batches(values: Sequence[Scene], number: int) -> Iterator[list[Scene]]:
-    """Scenes grouped by grid, at most `number` in a group."""
-    groups: dict[tuple[int, int], list[Scene]] = defaultdict(list)
-    for scene in values:
-        groups[grid_of(scene.width, scene.height)].append(scene)
-    for group in groups.values():
-        for start in range(0, len(group), number):
-            yield group[start : start + number]
