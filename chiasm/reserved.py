@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 _SPLIT = "the split depends on it. Leave it out"
 _ADDRESS = "the cluster picks the engines' addresses. Leave it out; clients speak to gateway.host and gateway.port"
+_GENERATES = "the gateway asks engines for chat completions, which a pooling engine does not give. Leave it out"
 _TLS = "the gateway speaks plain HTTP to its engines. Leave it out, and end TLS before the gateway"
 
 FLAGS: Mapping[str, str] = {
@@ -30,6 +31,10 @@ FLAGS: Mapping[str, str] = {
     "--worker-extension-cls": "the cluster asks its engines through it. Leave it out",
     "--ec-transfer-config": _SPLIT + "; the transport's settings are in wire",
     "--limit-mm-per-prompt": _SPLIT + "; gateway.max_items limits the images of a request",
+    "--language-model-only": _SPLIT,  # it would take an encoder's vision tower away
+    "--mm-encoder-only": _SPLIT,  # and this a decoder's language model
+    "--runner": _GENERATES,
+    "--convert": _GENERATES,  # which implies a pooling runner
     "--trust-request-mm-kwargs": "the gateway decides. Set gateway.allow_processor_options",
     "--no-trust-request-mm-kwargs": "the gateway decides. Set gateway.allow_processor_options",
     "--config": "flags in a file of vLLM's are not checked. Write them here",
@@ -51,12 +56,7 @@ ALIKE = ("--mm-processor-kwargs", "--media-io-kwargs", "--dtype", "--hf-override
 
 def refused_flags(args: Sequence[str]) -> list[str]:
     """What is wrong with these arguments, one message for each that Chiasm sets itself."""
-    messages = []
-    for flag, _ in _flags(args):
-        whole = next((name for name in FLAGS if name == flag or (len(flag) > 3 and name.startswith(flag))), None)
-        if whole is not None:
-            messages.append(f"{whole} is set by Chiasm: {FLAGS[whole]}.")
-    return messages
+    return [f"{flag} is set by Chiasm: {FLAGS[flag]}." for flag, _ in _flags(args) if flag in FLAGS]
 
 
 def refused_variables(env: Mapping[str, str]) -> list[str]:
@@ -76,7 +76,7 @@ def unlike(encoder_args: Sequence[str], decoder_args: Sequence[str]) -> list[str
 
 
 def _flags(args: Sequence[str]) -> Iterator[tuple[str, object]]:
-    """Each flag and its value, the latter as JSON reads it, if it does."""
+    """Each flag, by its whole name, and its value, the latter as JSON reads it, if it does."""
     for position, argument in enumerate(args):
         if not argument.startswith("--"):
             continue
@@ -84,7 +84,15 @@ def _flags(args: Sequence[str]) -> Iterator[tuple[str, object]]:
         flag, _, key = named.partition(".")
         if not equals:
             text = next(iter(args[position + 1 : position + 2]), "")
-        yield flag.replace("_", "-"), (key, _parsed(text))
+        yield _whole(flag.replace("_", "-")), (key, _parsed(text))
+
+
+def _whole(flag: str) -> str:
+    """The flag of `FLAGS` or `ALIKE` that `flag` is or begins; any other is nobody's concern here, and stays."""
+    known = (*FLAGS, *ALIKE)
+    if flag in known or len(flag) <= len("--x"):  # so short a beginning is ambiguous, and vLLM refuses it
+        return flag
+    return next((name for name in known if name.startswith(flag)), flag)
 
 
 def _parsed(text: str) -> object:
