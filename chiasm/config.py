@@ -26,6 +26,9 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
+MAX_IMAGE_PIXELS = 178_956_970
+"""Beyond it Pillow refuses an image, and so does vLLM (VLLM_MAX_IMAGE_PIXELS), whatever is configured here."""
+
 _HOST = re.compile(r"(\*|(\*\.)?[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
 
 PositiveInt = Annotated[int, Field(gt=0)]
@@ -49,7 +52,9 @@ class GatewayConfig(_Section):
     )
     max_items: PositiveInt = Field(16, description="most images in one request")
     max_item_bytes: PositiveInt = Field(20 << 20, description="largest encoded image file accepted")
-    max_item_pixels: PositiveInt = Field(50_000_000, description="most pixels (width x height) of one image")
+    max_item_pixels: int = Field(
+        50_000_000, gt=0, le=MAX_IMAGE_PIXELS, description="most pixels (width x height) of one image"
+    )
     allowed_media_domains: list[str] = Field(
         default_factory=list,
         description='hosts that images may be fetched from by http(s), e.g. ["images.example.com", "*.example.org", '

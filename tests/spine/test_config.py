@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from chiasm.config import ClusterConfig, GatewayConfig, PoolConfig
 from chiasm.config_file import ConfigError, load_config
@@ -168,3 +169,10 @@ def test_secrets_are_shown_nowhere(tmp_path: Path) -> None:
     assert "hush" not in error
     config = ClusterConfig(gateway=GatewayConfig(api_keys=["hush"]), encoders=PoolConfig(env={"HF_TOKEN": "hush"}))
     assert "hush" not in repr(config)
+
+
+def test_no_more_pixels_are_allowed_than_an_image_can_be_read_with(tmp_path: Path) -> None:
+    most = 2 * Image.MAX_IMAGE_PIXELS  # from where on Pillow raises an error instead of a warning
+    assert load_config(write(tmp_path, f"gateway: {{max_item_pixels: {most}}}")).gateway.max_item_pixels == most
+    [error] = errors(tmp_path, f"gateway: {{max_item_pixels: {most + 1}}}")
+    assert f"gateway.max_item_pixels: takes a whole number from 1 to {most}" in error
