@@ -1,5 +1,6 @@
 """A whole cluster as a user starts it: `chiasm serve` with Ray, the gateway, the scheduler, and real engines."""
 
+import asyncio
 import base64
 import http.client
 import json
@@ -17,12 +18,15 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import click
 import openai
 import psutil
 import pytest
 from chat_inputs import bad_chats, data_url, png
 from engines import ANSWER_TIMEOUT_S, CASES, chat, picture, tokens
 
+from bench.clients import find_aiperf
+from bench.load_generators import AIPerf, Load, Target, VllmBench, run_load
 from chiasm.client import EndpointError, get_json, post_json
 from chiasm.engine import Engine, EngineSpec
 from chiasm.models.builtin import ENGINE_ARGS, model_folder
@@ -182,24 +186,6 @@ def test_one_encode_and_one_transfer_for_each_distinct_picture(serving: Serving)
     assert decoder["loads"] > before_decoder["loads"]
 
 
-def test_the_openai_client_streams(serving: Serving) -> None:
-    body = chat([picture(1)])
-    expected = serving.ask(body)["choices"][0]["message"]["content"]
-    client = openai.OpenAI(base_url=f"{serving.url}/v1", api_key="unused", timeout=ANSWER_TIMEOUT_S)
-    with client:
-        stream = client.chat.completions.create(
-            model="model",
-            messages=body["messages"],
-            max_tokens=body["max_tokens"],
-            temperature=0,
-            extra_body={"ignore_eos": True},
-            stream=True,
-        )
-        pieces = [chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices]
-        assert [model.id for model in client.models.list()] == ["model"]
-    assert "".join(pieces) == expected
-
-
 def test_completions_take_text(serving: Serving) -> None:
     body = {"model": "model", "prompt": "once upon", "max_tokens": 8, "temperature": 0, "return_token_ids": True}
     split, _ = post_json(serving.url, "/v1/completions", body)
@@ -333,3 +319,122 @@ def test_a_client_that_leaves_ends_its_generation(serving: Serving, stream: bool
     _wait_until(lambda: running() == 0, 30)
     assert generated() - before < asked
     assert serving.status()["decoding"] == 0
+
+
+# What users of OpenAI's client write, and the load generators that benchmarks are made with.
+
+
+@pytest.fixture
+def client(serving: Serving) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(
+        base_url=f"{serving.url}/v1", api_key="unused", timeout=ANSWER_TIMEOUT_S, max_retries=0
+    ) as client:
+        yield client
+
+
+def part(url: str, **more: str) -> Any:
+    return {"type": "image_url", "image_url": {"url": url, **more}}
+
+
+TEXT: Any = {"type": "text", "text": "What is in this image?"}
+VISION: dict[str, list[Any]] = {
+    "text before the image": [TEXT, part(picture(61))],
+    "image before the text": [part(picture(61)), TEXT],
+    "several images": [TEXT, part(picture(62)), part(picture(63, 200, 60))],
+    "detail": [TEXT, part(picture(64), detail="low"), part(picture(64), detail="high")],
+}
+
+
+@pytest.mark.parametrize("content", VISION)
+def test_openais_vision_examples(client: openai.OpenAI, content: str) -> None:
+    messages: Any = [
+        {"role": "system", "content": "You are a helpful assistant."},
+        {"role": "user", "content": VISION[content]},
+    ]
+    answer = client.chat.completions.create(model="model", messages=messages, max_tokens=8)
+    assert (answer.object, answer.model, len(answer.choices)) == ("chat.completion", "model", 1)
+    assert answer.choices[0].message.role == "assistant"
+    assert answer.choices[0].finish_reason in ("stop", "length")
+    images = sum(part["type"] == "image_url" for part in VISION[content])
+    text_only = client.chat.completions.create(
+        model="model", messages=[messages[0], {"role": "user", "content": [TEXT]}], max_tokens=1
+    )
+    assert answer.usage is not None
+    assert text_only.usage is not None
+    assert answer.usage.prompt_tokens >= text_only.usage.prompt_tokens + 4 * images  # image tokens are counted
+
+
+def test_openais_stream_options(client: openai.OpenAI) -> None:
+    asked: Any = {"model": "model", "messages": [{"role": "user", "content": VISION["several images"]}]}
+    asked |= {"max_tokens": 8, "temperature": 0, "extra_body": {"ignore_eos": True}}
+    whole = client.chat.completions.create(**asked)
+    chunks = list(client.chat.completions.create(**asked, stream=True, stream_options={"include_usage": True}))
+    assert "".join(c.choices[0].delta.content or "" for c in chunks[:-1]) == whole.choices[0].message.content
+    assert [c.choices[0].finish_reason for c in chunks[:-1]] == [None] * (len(chunks) - 2) + ["length"]
+    assert (chunks[-1].choices, chunks[-1].usage) == ([], whole.usage)
+    assert all(c.usage is None for c in chunks[:-1])
+
+
+def test_a_streams_framing(client: openai.OpenAI) -> None:
+    """The role with the first token, a token an event, the reason on the last token's event, no usage unless asked."""
+    extra = {"ignore_eos": True, "return_token_ids": True}
+    messages: Any = [{"role": "user", "content": VISION["text before the image"]}]
+    with client.chat.completions.with_streaming_response.create(
+        model="model", messages=messages, max_tokens=8, stream=True, extra_body=extra
+    ) as response:
+        assert response.headers["content-type"].startswith("text/event-stream")
+        assert response.headers["x-accel-buffering"] == "no"
+        events = response.read().decode().split("\n\n")
+    assert events[-2:] == ["data: [DONE]", ""]
+    opening, *tokens = [json.loads(event.removeprefix("data: ")) for event in events[:-2]]
+    assert opening["choices"][0]["delta"] == {"role": "assistant", "content": ""}
+    choices = [event["choices"][0] for event in tokens]
+    assert all(choice["token_ids"] for choice in choices)  # no event without a token ...
+    assert sum(len(choice["token_ids"]) for choice in choices) == 8
+    assert len(choices) > 4  # ... and seldom two in one, where the engine's server falls behind its engine
+    assert [choice.get("finish_reason") for choice in choices] == [None] * (len(choices) - 1) + ["length"]
+    assert not any("usage" in event for event in (opening, *tokens))
+
+
+async def test_openais_async_client(serving: Serving) -> None:
+    async with openai.AsyncOpenAI(base_url=f"{serving.url}/v1", api_key="unused", timeout=ANSWER_TIMEOUT_S) as client:
+
+        async def ask(seed: int) -> str | None:
+            messages: Any = [{"role": "user", "content": [TEXT, part(picture(seed))]}]
+            answer = await client.chat.completions.create(
+                model="model", messages=messages, max_tokens=8, temperature=0, extra_body={"ignore_eos": True}
+            )
+            return answer.choices[0].message.content
+
+        together = await asyncio.gather(*map(ask, range(65, 69)))
+        assert together == [await ask(seed) for seed in range(65, 69)]
+
+
+def test_openais_errors_and_request_ids(client: openai.OpenAI) -> None:
+    hello: Any = [{"role": "user", "content": "Hello"}]
+    assert [model.id for model in client.models.list()] == ["model"]
+    assert client.models.retrieve("model").id == "model"
+    with pytest.raises(openai.NotFoundError) as unknown:
+        client.models.retrieve("other")
+    assert (unknown.value.code, unknown.value.param) == ("model_not_found", "model")
+    with pytest.raises(openai.NotFoundError, match="'model'"):
+        client.chat.completions.create(model="other", messages=hello)
+    with pytest.raises(openai.BadRequestError) as bad:
+        client.chat.completions.create(model="model", messages=[])
+    assert bad.value.type == "invalid_request_error"
+    assert bad.value.request_id
+    with pytest.raises(openai.BadRequestError, match="4096"):
+        client.chat.completions.create(model="model", messages=[{"role": "user", "content": "long " * 5000}])
+    raw = client.chat.completions.with_raw_response.create(model="model", messages=hello, max_tokens=2)
+    assert raw.request_id == raw.headers["X-Request-Id"] == raw.parse()._request_id
+
+
+@pytest.mark.parametrize("name", ["vllm", "aiperf"])
+def test_load_generators_get_an_answer_to_every_request(serving: Serving, name: str, tmp_path: Path) -> None:
+    try:
+        generator = VllmBench() if name == "vllm" else AIPerf(find_aiperf())
+    except click.UsageError as missing:
+        pytest.skip(missing.message)
+    target = Target(serving.url, "model", serving.whole.spec.model)
+    point = run_load(generator, target, Load(concurrency=8, requests=16), tmp_path, 300)
+    assert (point["completed"], point["failed"]) == (16, 0)
