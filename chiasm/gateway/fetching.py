@@ -24,6 +24,13 @@ from chiasm.gateway.errors import ApiError, invalid
 FETCHES_AT_ONCE = 16
 """In one gateway; each holds up to `max_item_bytes`. More wait for their turn."""
 
+FETCHES_OF_ONE_REQUEST = 4
+"""At once: the images of one request may all lie at a slow host, and other requests must not wait for that host."""
+
+LOOK_UPS_AT_ONCE = 4 * FETCHES_AT_ONCE
+"""A look-up cannot be stopped: one that outlasts its fetch keeps its thread until the system gives up, after about half
+a minute. So there are threads for a few rounds of fetches that have reached their deadline."""
+
 REDIRECTS = 3
 _REDIRECTING = (301, 302, 303, 307, 308)
 _INSTEAD = "Send the image itself as a data URL: data:image/png;base64,..."
@@ -44,7 +51,7 @@ class _CheckedResolver(AbstractResolver):
     def __init__(self, reach: Reach) -> None:
         self._reach = reach
         # Not asyncio's own threads: slow name servers would keep bodies from being read.
-        self._threads = ThreadPoolExecutor(FETCHES_AT_ONCE, thread_name_prefix="look-up")
+        self._threads = ThreadPoolExecutor(LOOK_UPS_AT_ONCE, thread_name_prefix="look-up")
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
@@ -66,14 +73,16 @@ class _CheckedResolver(AbstractResolver):
         ]
 
     async def close(self) -> None:
+        """Let the threads end, each with the look-up that it is at."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 
 class _Allowance:
-    """How many bytes one request may still fetch, with all its images together."""
+    """What one request may fetch: so many bytes, all its images together, and a few images at once."""
 
     def __init__(self, size: int) -> None:
         self.left = size
+        self.turn = asyncio.Semaphore(FETCHES_OF_ONE_REQUEST)
 
 
 class Fetcher:
@@ -84,8 +93,9 @@ class Fetcher:
         self._hosts = AllowedHosts(config.allowed_media_domains)
         self._reach = reach
         self._turn = asyncio.Semaphore(FETCHES_AT_ONCE)
+        self._resolver = _CheckedResolver(reach)
         self._session = ClientSession(
-            connector=TCPConnector(limit=0, resolver=_CheckedResolver(reach), use_dns_cache=False, force_close=True),
+            connector=TCPConnector(limit=0, resolver=self._resolver, use_dns_cache=False, force_close=True),
             timeout=ClientTimeout(total=None),
             headers={"User-Agent": f"chiasm/{__version__}", "Accept": "image/*", "Accept-Encoding": "identity"},
             cookie_jar=DummyCookieJar(),
@@ -100,6 +110,7 @@ class Fetcher:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._session.close()
+        await self._resolver.close()  # a session closes only a resolver that it made itself
 
     async def fetch(self, wanted: Mapping[str, str]) -> dict[str, bytes]:
         """What lies at each of these addresses; their values are their places in the request, for the errors.
@@ -118,7 +129,7 @@ class Fetcher:
 
     async def _fetch(self, address: str, param: str, allowance: _Allowance) -> bytes:
         url = self._checked(address, param)
-        async with self._turn:
+        async with allowance.turn, self._turn:
             try:
                 async with asyncio.timeout(self._config.fetch_timeout_s):
                     return await self._follow(url, param, allowance)

@@ -6,13 +6,14 @@ address counts as public; everything else is as in service.
 
 import asyncio
 import gzip
+import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 from aiohttp import web
-from gateway_fakes import Cluster, chat_body, data_url, image_part, png
+from gateway_fakes import Cluster, a_cluster, chat_body, data_url, image_part, png
 from yarl import URL
 
 from chiasm.config import GatewayConfig
@@ -345,6 +346,63 @@ async def test_only_so_many_are_fetched_at_once(make: Making, origin: Origin, mo
     async with asyncio.timeout(10):
         status, _, _ = await cluster.chat(chat_body(*(origin.url(f"/{index}") for index in range(6))))
     assert (status, most, len(origin.asked)) == (200, 2, 6)
+
+
+async def test_a_request_for_many_images_of_a_slow_host_leaves_room_for_others(make: Making, origin: Origin) -> None:
+    waiting, full = 0, asyncio.Event()
+
+    async def slow(request: web.Request) -> web.Response:
+        nonlocal waiting
+        if request.path == "/quick":
+            return web.Response(body=PICTURE)
+        waiting += 1
+        if waiting == fetching.FETCHES_OF_ONE_REQUEST:
+            full.set()
+        return await asyncio.Event().wait()  # type: ignore[return-value]
+
+    origin.answer = slow
+    cluster = await make(max_items=fetching.FETCHES_AT_ONCE)
+    urls = [origin.url(f"/slow/{index}") for index in range(fetching.FETCHES_AT_ONCE)]
+    async with asyncio.timeout(10):
+        greedy = asyncio.create_task(cluster.chat(chat_body(*urls)))
+        await full.wait()
+        assert (await cluster.chat(chat_body(origin.url("/quick"))))[0] == 200
+    assert waiting == fetching.FETCHES_OF_ONE_REQUEST
+    greedy.cancel()
+    await asyncio.wait([greedy])
+
+
+async def test_names_that_are_never_found_do_not_keep_others_from_being_looked_up(
+    origin: Origin,
+) -> None:
+    end = threading.Event()
+    reach = origin.reach()
+
+    def look_up(host: str, port: int) -> Sequence[str]:
+        if host.startswith("slow"):
+            end.wait(10)
+        return reach.look_up(host, port)
+
+    domains = [f"*.cdn.test:{origin.port}"]
+    async with a_cluster(Reach(look_up, reach.permits), fetch_timeout_s=0.5, allowed_media_domains=domains) as cluster:
+        try:
+            slow = [origin.url(host=f"slow-{index}.cdn.test") for index in range(fetching.FETCHES_AT_ONCE)]
+            given_up = await asyncio.gather(*(cluster.chat(chat_body(url)) for url in slow))
+            assert {status for status, *_ in given_up} == {424}
+            assert (await cluster.chat(chat_body(origin.url(host="a.cdn.test"))))[0] == 200
+        finally:
+            end.set()
+
+
+async def test_the_threads_that_look_names_up_end_with_the_gateway(origin: Origin) -> None:
+    before = set(threading.enumerate())
+    async with a_cluster(origin.reach(), allowed_media_domains=[f"images.test:{origin.port}"]) as cluster:
+        assert (await cluster.chat(chat_body(origin.url())))[0] == 200
+        looking = [thread for thread in set(threading.enumerate()) - before if thread.name.startswith("look-up")]
+        assert looking
+    for thread in looking:
+        await asyncio.to_thread(thread.join, 10)
+        assert not thread.is_alive()
 
 
 PUBLIC = ["8.8.8.8", "1.1.1.1", "2606:4700::1111", "2a00:1450:4001::1"]
