@@ -50,6 +50,11 @@ class GatewayConfig(_Section):
     max_body_bytes: PositiveInt = Field(
         64 << 20, description="largest request body accepted, and the most that is fetched for one request"
     )
+    max_held_bytes: PositiveInt = Field(
+        2 << 30,
+        description="bytes of all requests together, fetched images included, each held from its first byte to the end "
+        "of its answer; one API key may have half of it, several less each; beyond it 429 with Retry-After",
+    )
     max_items: PositiveInt = Field(16, description="most images in one request")
     max_item_bytes: PositiveInt = Field(20 << 20, description="largest encoded image file accepted")
     max_item_pixels: int = Field(
@@ -74,6 +79,16 @@ class GatewayConfig(_Section):
         if wrong := [entry for entry in self.allowed_media_domains if not _HOST.fullmatch(entry)]:
             message = f'"{wrong[0]}" is no host. Write "images.example.com", "*.example.com" or "*", without http://.'
             raise Contradiction([("allowed_media_domains", message)])
+        return self
+
+    @model_validator(mode="after")
+    def _room_for_one(self) -> Self:
+        if self.max_held_bytes < (least := 4 * self.max_body_bytes):  # body and fetched images, in half of it
+            message = (
+                f"a request of max_body_bytes = {self.max_body_bytes} that names images of as many would never find "
+                f"room. Make it {least} or more, or lower max_body_bytes."
+            )
+            raise Contradiction([("max_held_bytes", message)])
         return self
 
 

@@ -20,7 +20,7 @@ from PIL import Image, ImageDraw
 from chiasm.config import GatewayConfig, WireConfig
 from chiasm.engine import Engine, EngineSpec
 from chiasm.gateway.bodies import decode_body, encode_body, read_embedding
-from chiasm.gateway.items import identify
+from chiasm.gateway.items import identify, open_images
 from chiasm.gateway.parsing import MediaPart, ParsedRequest, ServingFacts, parse_chat
 from chiasm.nouns import Embedding, RequestId, Role, WorkerId
 from chiasm.wire.settings import ConnectorSettings
@@ -103,7 +103,8 @@ def parse(body: dict[str, Any]) -> ParsedRequest:
     """The body as the gateway reads it."""
     facts = ServingFacts("model", "test", pixels_per_token=784, image_tokens=(1, 2048), max_model_len=2048, created=0)
     config = GatewayConfig(allow_processor_options=True)
-    return identify(parse_chat(json.dumps(body).encode(), facts, config), {}, facts, config, tenant="")
+    draft = parse_chat(json.dumps(body).encode(), facts, config)
+    return identify(draft, open_images(draft, {}, config), facts, config, tenant="")
 
 
 def encode(encoder: Engine, part: MediaPart, options: Mapping[str, Any]) -> Embedding:

@@ -5,11 +5,8 @@
 import asyncio
 import hmac
 import logging
-import os
-import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import msgspec
@@ -19,21 +16,19 @@ from blake3 import blake3
 from chiasm.config import GatewayConfig
 from chiasm.gateway.addresses import Reach
 from chiasm.gateway.delivery import ClientLeft, Delivery
-from chiasm.gateway.errors import ApiError, deadline_exceeded, internal_error, invalid
+from chiasm.gateway.errors import GATEWAY_FULL, ApiError, internal_error
 from chiasm.gateway.fetching import Fetcher
 from chiasm.gateway.flow import Flow, Services
-from chiasm.gateway.items import identify, web_addresses
 from chiasm.gateway.link import SchedulerLink
 from chiasm.gateway.parsing import (
     CHAT_PATH,
     COMPLETIONS_PATH,
-    Draft,
-    ParsedRequest,
     ServingFacts,
     parse_chat,
     parse_completion,
     unknown_model,
 )
+from chiasm.gateway.reading import Parse, Reader
 from chiasm.gateway.timing import Timing
 from chiasm.gateway.upstream import Upstream
 from chiasm.messages import Status
@@ -47,13 +42,9 @@ logger = logging.getLogger(__name__)
 STATUS_TIMEOUT_S = 5.0
 SHUTDOWN_TIMEOUT_S = 5.0
 
-IMAGE_THREADS = min(8, os.cpu_count() or 1)
-"""Threads that decode images: each may hold `max_item_pixels` pixels of 4 bytes, and more would not be faster."""
-
 _REQUEST_ID = web.RequestKey("chiasm_request_id", str)
 _TENANT = web.RequestKey("chiasm_tenant", str)  # whoever sent this API key; all are one where none is asked for
 
-Parse = Callable[[bytes, ServingFacts, GatewayConfig], Draft]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -62,7 +53,7 @@ def make_app(
 ) -> web.Application:
     """The gateway as an aiohttp application. While it runs, it also runs `link`. `reach` is for tests."""
     gateway = _Gateway(facts, config, link, cluster_token, reach or Reach())
-    app = web.Application(client_max_size=config.max_body_bytes, middlewares=[_errors(config), _authentication(config)])
+    app = web.Application(middlewares=[_errors, _authentication(config)])
     app.add_routes(
         [
             web.post(CHAT_PATH, gateway.chat),
@@ -113,13 +104,12 @@ class _Gateway:
     async def lifetime(self, app: web.Application) -> AsyncIterator[None]:
         async with Upstream(self._cluster_token) as upstream, Fetcher(self._config, self._reach) as fetcher:
             self._services = Services(self._link, upstream, self._metrics)
-            self._fetcher = fetcher
-            self._image_threads = ThreadPoolExecutor(IMAGE_THREADS, thread_name_prefix="images")
+            self._reader = Reader(self._facts, self._config, fetcher)
             self._routing = asyncio.create_task(self._route())
             yield
             self._routing.cancel()
             await asyncio.wait([self._routing])
-            self._image_threads.shutdown(wait=False, cancel_futures=True)
+            self._reader.close()
 
     async def _route(self) -> None:
         try:
@@ -137,9 +127,10 @@ class _Gateway:
         timing = Timing(self._metrics)
         delivery = Delivery(request, timing)
         deadline = asyncio.get_running_loop().time() + self._config.request_timeout_s
-        with self._metrics.in_flight.track_inprogress():
+        tenant = request[_TENANT]
+        with self._metrics.in_flight.track_inprogress(), self._reader.room(tenant) as take:
             try:
-                parsed = await self._read(request, parse, timing, deadline)
+                parsed = await self._reader.read(request, parse, tenant, take, timing, deadline)
                 request_id = RequestId(request[_REQUEST_ID])
                 return await Flow(request_id, parsed, self._services, delivery, timing).run(deadline)
             except asyncio.CancelledError:
@@ -147,40 +138,12 @@ class _Gateway:
                 raise
             except ClientLeft:
                 return delivery.abandon()
+            except ApiError as error:
+                if error.code == GATEWAY_FULL:
+                    delivery.outcome = GATEWAY_FULL
+                raise
             finally:
                 self._metrics.requests.labels(delivery.outcome).inc()
-
-    async def _read(self, request: web.Request, parse: Parse, timing: Timing, deadline: float) -> ParsedRequest:
-        try:
-            async with asyncio.timeout_at(deadline):
-                raw = await request.read()
-        except TimeoutError as error:
-            raise ApiError(408, "The body did not arrive in time. Send it again.", code="body_too_slow") from error
-        except web.RequestPayloadError as error:
-            raise invalid("The body is not in the encoding that its headers name. Send it plain.") from error
-        try:
-            async with asyncio.timeout_at(deadline):
-                return await self._understand(raw, parse, timing, request[_TENANT])
-        except TimeoutError as error:
-            raise deadline_exceeded("The request's images could not be read in time") from error
-
-    async def _understand(self, raw: bytes, parse: Parse, timing: Timing, tenant: str) -> ParsedRequest:
-        """The request in a body, with its images fetched, if need be, and read."""
-        began = time.monotonic()
-        draft = await asyncio.to_thread(parse, raw, self._facts, self._config)
-        fetched: dict[str, bytes] = {}
-        if addresses := web_addresses(draft.images):
-            fetching = time.monotonic()
-            fetched = await self._fetcher.fetch(addresses)
-            began += timing.end("fetch", fetching)  # which leaves the time of the rest
-        parsed = draft.request
-        if draft.images:
-            loop = asyncio.get_running_loop()
-            parsed = await loop.run_in_executor(
-                self._image_threads, identify, draft, fetched, self._facts, self._config, tenant
-            )
-        timing.end("parse", began)
-        return parsed
 
     async def models(self, _request: web.Request) -> web.Response:
         return _json({"object": "list", "data": [self._model_card()]})
@@ -248,33 +211,27 @@ async def _name_request(request: web.Request, response: web.StreamResponse) -> N
     response.headers["X-Request-Id"] = request[_REQUEST_ID]
 
 
-def _errors(config: GatewayConfig) -> Any:
-    @web.middleware
-    async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-        request[_REQUEST_ID] = uuid.uuid4().hex
-        try:
-            return await handler(request)
-        except ApiError as error:
-            return _error_response(error)
-        except web.HTTPException as error:
-            return _error_response(_of_http(error, request, config))
-        except Exception:
-            logger.exception("request %s failed inside the gateway", request[_REQUEST_ID])
-            return _error_response(internal_error())
-
-    return errors
+@web.middleware
+async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    request[_REQUEST_ID] = uuid.uuid4().hex
+    try:
+        return await handler(request)
+    except ApiError as error:
+        return _error_response(error)
+    except web.HTTPException as error:
+        return _error_response(_of_http(error, request))
+    except Exception:
+        logger.exception("request %s failed inside the gateway", request[_REQUEST_ID])
+        return _error_response(internal_error())
 
 
-def _of_http(error: web.HTTPException, request: web.Request, config: GatewayConfig) -> ApiError:
+def _of_http(error: web.HTTPException, request: web.Request) -> ApiError:
     if isinstance(error, web.HTTPNotFound):
         return ApiError(404, f"There is no {request.path} here. GET /v1/models shows what is served.", code="not_found")
     if isinstance(error, web.HTTPMethodNotAllowed):
         allowed = ", ".join(sorted(error.allowed_methods))
         message = f"{request.method} is not allowed on {request.path}. Use {allowed}."
         return ApiError(405, message, code="method_not_allowed", headers={"Allow": allowed})
-    if isinstance(error, web.HTTPRequestEntityTooLarge):
-        message = f"The body is larger than the {config.max_body_bytes} bytes allowed. Send less in one request."
-        return ApiError(413, message, code="body_too_large")
     return ApiError(error.status, error.reason)
 
 

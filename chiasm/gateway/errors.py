@@ -11,6 +11,10 @@ import msgspec
 from chiasm.gateway.sse import ERROR_EVENT
 from chiasm.messages import Reject, RejectReason
 
+GATEWAY_FULL = "gateway_full"
+FULL_RETRY_AFTER_S = 5
+"""Nobody can tell when there is room again; most requests are read, and many answered, in less."""
+
 
 class ApiError(Exception):
     """A request ends with this error.
@@ -79,6 +83,18 @@ def decode_failed(detail: str) -> ApiError:
 def internal_error() -> ApiError:
     """A fault of the gateway's own; the log has it."""
     return ApiError(500, "The gateway failed. Its log says why.", kind="server_error", code="internal_error")
+
+
+def gateway_full(what: str) -> ApiError:
+    """There is no room in the gateway for this request now."""
+    return ApiError(
+        429,
+        f"{what}, for all clients or for yours. Try again in {FULL_RETRY_AFTER_S} s, with fewer requests at once or "
+        "smaller ones.",
+        kind="rate_limit_error",
+        code=GATEWAY_FULL,
+        headers={"Retry-After": str(FULL_RETRY_AFTER_S)},
+    )
 
 
 def rejected(reject: Reject) -> ApiError:

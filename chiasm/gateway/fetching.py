@@ -20,6 +20,7 @@ from chiasm import __version__
 from chiasm.config import GatewayConfig
 from chiasm.gateway.addresses import AllowedHosts, Reach
 from chiasm.gateway.errors import ApiError, invalid
+from chiasm.gateway.shares import Take
 
 FETCHES_AT_ONCE = 16
 """In one gateway; each holds up to `max_item_bytes`. More wait for their turn."""
@@ -80,8 +81,9 @@ class _CheckedResolver(AbstractResolver):
 class _Allowance:
     """What one request may fetch: so many bytes, all its images together, and a few images at once."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, take: Take) -> None:
         self.left = size
+        self.take = take
         self.turn = asyncio.Semaphore(FETCHES_OF_ONE_REQUEST)
 
 
@@ -112,13 +114,15 @@ class Fetcher:
         await self._session.close()
         await self._resolver.close()  # a session closes only a resolver that it made itself
 
-    async def fetch(self, wanted: Mapping[str, str]) -> dict[str, bytes]:
-        """What lies at each of these addresses; their values are their places in the request, for the errors.
+    async def fetch(self, wanted: Mapping[str, str], take: Take) -> dict[str, bytes]:
+        """What lies at each of these addresses; their values are their places in the request, for the errors. The
+        bytes are taken from the request's room as they arrive.
 
         Raises:
-            ApiError: 400 where the address is at fault or not allowed, 424 where its host does not deliver.
+            ApiError: 400 where the address is at fault or not allowed, 424 where its host does not deliver, 429 where
+                there is no room for it now.
         """
-        allowance = _Allowance(self._config.max_body_bytes)
+        allowance = _Allowance(self._config.max_body_bytes, take)
         tasks = [asyncio.create_task(self._fetch(url, param, allowance)) for url, param in wanted.items()]
         try:
             return dict(zip(wanted, await asyncio.gather(*tasks), strict=True))
@@ -177,6 +181,7 @@ class Fetcher:
         announced = answer.content_length or 0
         if announced <= limit:
             async for chunk in answer.content.iter_any():
+                allowance.take(len(chunk))
                 content += chunk
                 allowance.left -= len(chunk)
                 if len(content) > limit or allowance.left < 0:

@@ -1,5 +1,5 @@
 """One image of a request: taken out of its data URL and judged, header first. What is well here is well for an engine,
-which decodes the same bytes with the same library. Runs in a thread.
+which decodes the same bytes with the same library. Runs in threads.
 """
 
 import base64
@@ -28,12 +28,13 @@ _FORMATS_NAMED = ", ".join(FORMATS)
 
 @dataclass(frozen=True)
 class ImageFile:
-    """An encoded image that can be decoded. `width` and `height` are those before any rotation that EXIF asks for."""
+    """An encoded image. `width` and `height` are those before any rotation that EXIF asks for."""
 
     data: bytes
     format: str  # Pillow's name for it
     width: int
     height: int
+    param: str  # its place in the request, for errors
 
 
 def read_data_url(url: str, config: GatewayConfig, param: str) -> bytes:
@@ -60,11 +61,11 @@ def read_data_url(url: str, config: GatewayConfig, param: str) -> bytes:
     return data
 
 
-def read_image(data: bytes, config: GatewayConfig, param: str) -> ImageFile:
-    """The image in a file.
+def open_image(data: bytes, config: GatewayConfig, param: str) -> ImageFile:
+    """The image in a file, as its header has it; what follows has yet to be judged by `decode`.
 
     Raises:
-        ApiError: 400; not an image of a format served here, beyond a limit, or not complete.
+        ApiError: 400; not an image of a format served here, or beyond a limit.
     """
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
@@ -82,21 +83,26 @@ def read_image(data: bytes, config: GatewayConfig, param: str) -> ImageFile:
             raise _too_many_pixels(config, param, f": {width} x {height}")
         if image.format in ("JPEG", "MPO") and _scans(data) > MAX_SCANS:
             raise invalid(f"{param} has more than {MAX_SCANS} scans. Save it as an ordinary JPEG.", param)
-        try:
-            _decode(image, data)
-        except Exception as error:
-            raise invalid(f"{param} is truncated or damaged. Send the complete file.", param) from error
-    return ImageFile(data, image.format or FORMATS[0], width, height)
+        return ImageFile(data, image.format or FORMATS[0], width, height, param)
 
 
-def _decode(image: Image.Image, data: bytes) -> None:
-    """Read the first frame, all that an engine sees, to its end. Nothing cheaper tells a whole file from a part."""
-    if image.format == "PNG":
-        with Image.open(io.BytesIO(data), formats=["PNG"]) as again:
-            again.verify()  # the chunks to the last, and their checksums; leaves an image that cannot be read any more
-    if image.format == "JPEG":
-        image.draft(None, (max(1, image.width // 8), max(1, image.height // 8)))  # all of the file, few of the pixels
-    image.load()
+def decode(file: ImageFile) -> None:
+    """Read the first frame, all that an engine sees, to its end. Nothing cheaper tells a whole file from a part.
+
+    Raises:
+        ApiError: 400; the file is not complete, or damaged.
+    """
+    try:
+        with Image.open(io.BytesIO(file.data), formats=FORMATS) as image:
+            if file.format == "PNG":
+                image.verify()  # the chunks to the last, and their checksums; leaves an image that cannot be read
+        with Image.open(io.BytesIO(file.data), formats=FORMATS) as image:
+            if file.format == "JPEG":
+                eighth = (max(1, file.width // 8), max(1, file.height // 8))
+                image.draft(None, eighth)  # all of the file, few of the pixels
+            image.load()
+    except Exception as error:
+        raise invalid(f"{file.param} is truncated or damaged. Send the complete file.", file.param) from error
 
 
 def _scans(data: bytes) -> int:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from gateway_fakes import Cluster, a_cluster, chat_body, data_url, image_part, png
+from gateway_fakes import Cluster, a_cluster, chat_body, data_url, hangs, image_part, png
 from yarl import URL
 
 from chiasm.config import GatewayConfig
@@ -299,6 +299,22 @@ async def test_the_images_of_a_request_have_a_limit_together(make: Making, origi
     assert status == 200, answer
     status, answer, _ = await cluster.chat({"messages": [{"role": "user", "content": [image_part(u) for u in urls]}]})
     assert (status, "together" in answer["error"]["message"]) == (400, True)
+
+
+async def test_what_is_fetched_takes_room_in_the_gateway(make: Making, origin: Origin) -> None:
+    origin.answer = answering(body=PICTURE + bytes(9000))
+    cluster = await make(max_body_bytes=10_000, max_held_bytes=40_000)
+    async with asyncio.timeout(10):
+        asking = []
+        for _ in range(2):
+            seen = asyncio.Event()
+            cluster.decoders[0].behaviours.append(hangs(seen))
+            asking.append(asyncio.create_task(cluster.chat(chat_body(origin.url()))))
+            await seen.wait()
+        assert (await cluster.chat(chat_body(origin.url())))[0] == 429
+    for each in asking:
+        each.cancel()
+    await asyncio.wait(asking)
 
 
 async def test_a_slow_origin_costs_the_deadline_and_no_more(make: Making, origin: Origin) -> None:

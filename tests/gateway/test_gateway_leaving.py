@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from gateway_fakes import OPENING, Cluster, chat_body, chunk, data_url, events, hangs, png, replies_stream
 
-from chiasm.gateway import app
-from chiasm.gateway.items import identify
+from chiasm.gateway import reading
+from chiasm.gateway.media import decode
 from chiasm.messages import Cancel, DecodeDone, DecodeFailed, EncodeDone, Submit
 
 IMAGE = data_url(png())
@@ -66,18 +66,18 @@ async def test_a_client_that_leaves_the_queue_is_forgotten(cluster: Cluster, kno
 async def test_a_client_that_leaves_while_its_images_are_read_is_never_heard_of(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reading, left = asyncio.Event(), threading.Event()
+    begun, left = asyncio.Event(), threading.Event()
     loop = asyncio.get_running_loop()
 
     def slow(*arguments: Any) -> Any:
-        loop.call_soon_threadsafe(reading.set)
+        loop.call_soon_threadsafe(begun.set)
         assert left.wait(10)
-        return identify(*arguments)
+        return decode(*arguments)
 
-    monkeypatch.setattr(app, "identify", slow)
+    monkeypatch.setattr(reading, "decode", slow)
     async with asyncio.timeout(10):
         asking = asyncio.create_task(cluster.chat(chat_body(IMAGE)))
-        await reading.wait()
+        await begun.wait()
         asking.cancel()
         while 'outcome="client_left"} 1.0' not in await cluster.metrics():
             pass

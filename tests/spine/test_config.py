@@ -148,6 +148,7 @@ def test_an_alias_that_holds_itself_is_refused_and_not_followed(tmp_path: Path) 
     [
         ("gateway: {port: 7555}", "scheduler.port: gateway.port is 7555 too"),
         ("scheduler: {heartbeat_s: 10}", "scheduler.heartbeat_timeout_s: 10.0 s are over before"),
+        ("gateway: {max_held_bytes: 1000}", "gateway.max_held_bytes: a request of max_body_bytes = 67108864"),
         ("wire: {store_bytes: 1000}", "wire.store_bytes: 1000 bytes have no room"),
         ("wire: {landing_bytes: 1000}", "wire.landing_bytes: 1000 bytes have no room"),
         ('decoders: {cpus: ["0"], count: 2}', "decoders.cpus: there are cores for 1 of 2 workers"),

@@ -1,0 +1,110 @@
+"""From a client's bytes to a request that may be submitted: received, parsed, its images fetched and decoded. All that
+happens before the scheduler's queue has a bound of its own here, beyond which a request is sent away with 429.
+"""
+
+import asyncio
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+
+from aiohttp import web
+
+from chiasm.config import GatewayConfig
+from chiasm.gateway.errors import ApiError, deadline_exceeded, invalid
+from chiasm.gateway.fetching import Fetcher
+from chiasm.gateway.items import identify, open_images, web_addresses
+from chiasm.gateway.media import ImageFile, decode
+from chiasm.gateway.parsing import Draft, ParsedRequest, ServingFacts
+from chiasm.gateway.shares import Shares, Take, Turns
+from chiasm.gateway.timing import Timing
+
+IMAGE_THREADS = min(8, os.cpu_count() or 1)
+"""Threads that decode images: each may hold `max_item_pixels` pixels of 4 bytes, and more would not be faster."""
+
+PIXELS_AT_ONCE = 4_000_000_000
+"""Of images that wait to be decoded, or are. A core decodes 20 to 40 million pixels of a PNG in a second: the half of
+these that one API key may have waiting take two cores about a minute, and are 2,000 images of a million pixels."""
+
+Parse = Callable[[bytes, ServingFacts, GatewayConfig], Draft]
+
+
+class Reader:
+    """Reads the requests of one gateway. To be closed."""
+
+    def __init__(self, facts: ServingFacts, config: GatewayConfig, fetcher: Fetcher) -> None:
+        self._facts = facts
+        self._config = config
+        self._fetcher = fetcher
+        self._bytes = Shares(config.max_held_bytes, "This server holds as many bytes of requests as it may")
+        # However much is allowed in one request, two of them must fit, so that one tenant's half is one.
+        pixels = max(PIXELS_AT_ONCE, 2 * config.max_items * config.max_item_pixels)
+        self._pixels = Shares(pixels, "As many images wait to be read as may wait here")
+        self._turns = Turns(IMAGE_THREADS)
+        self._threads = ThreadPoolExecutor(IMAGE_THREADS, thread_name_prefix="images")
+
+    def close(self) -> None:
+        """End the threads, each with the image that it is at."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def room(self, tenant: str) -> AbstractContextManager[Take]:
+        """Room for the bytes of one request, which it holds until it has ended."""
+        return self._bytes.share(tenant)
+
+    async def read(
+        self, request: web.Request, parse: Parse, tenant: str, take: Take, timing: Timing, deadline: float
+    ) -> ParsedRequest:
+        """The request, by `deadline` (of the event loop's clock); its bytes are taken from its room as they arrive.
+
+        Raises:
+            ApiError: it is not to be served, or not now (429).
+        """
+        body = await self._receive(request, take, deadline)
+        began = time.monotonic()
+        try:
+            async with asyncio.timeout_at(deadline):
+                draft = await asyncio.to_thread(parse, body, self._facts, self._config)
+                del body  # all of it is in the draft now, and its images may have to wait
+                fetched: dict[str, bytes] = {}
+                if addresses := web_addresses(draft.images):
+                    fetching = time.monotonic()
+                    fetched = await self._fetcher.fetch(addresses, take)
+                    began += timing.end("fetch", fetching)  # which leaves the time of the rest
+                parsed = await self._with_images(draft, fetched, tenant) if draft.images else draft.request
+        except TimeoutError as error:
+            raise deadline_exceeded("The request's images could not be read in time") from error
+        timing.end("parse", began)
+        return parsed
+
+    async def _receive(self, request: web.Request, take: Take, deadline: float) -> bytes:
+        limit = self._config.max_body_bytes
+        chunks: list[bytes] = []
+        received = 0
+        try:
+            async with asyncio.timeout_at(deadline):
+                async for chunk in request.content.iter_any():  # unpacked, if it was packed
+                    take(len(chunk))
+                    chunks.append(chunk)
+                    received += len(chunk)
+                    if received > limit:
+                        message = f"The body is larger than the {limit} bytes allowed. Send less in one request."
+                        raise ApiError(413, message, code="body_too_large")
+        except TimeoutError as error:
+            raise ApiError(408, "The body did not arrive in time. Send it again.", code="body_too_slow") from error
+        except web.RequestPayloadError as error:
+            raise invalid("The body is not in the encoding that its headers name. Send it plain.") from error
+        return b"".join(chunks)
+
+    async def _with_images(self, draft: Draft, fetched: dict[str, bytes], tenant: str) -> ParsedRequest:
+        files = await asyncio.to_thread(open_images, draft, fetched, self._config)
+        parsed = await asyncio.to_thread(identify, draft, files, self._facts, self._config, tenant)
+        with self._pixels.share(tenant) as take:
+            take(sum(file.width * file.height for file in files.values()))
+            for file in files.values():
+                await self._decode(file, tenant)
+        return parsed
+
+    async def _decode(self, file: ImageFile, tenant: str) -> None:
+        async with self._turns.turn(tenant):
+            await asyncio.get_running_loop().run_in_executor(self._threads, decode, file)
