@@ -27,6 +27,9 @@ PIXELS_AT_ONCE = 4_000_000_000
 """Of images that wait to be decoded, or are. A core decodes 20 to 40 million pixels of a PNG in a second: the half of
 these that one API key may have waiting take two cores about a minute, and are 2,000 images of a million pixels."""
 
+LEAST_BYTES = 64 << 10
+"""That a request counts for, however small: each has a connection and its buffers, so their number is bounded too."""
+
 Parse = Callable[[bytes, ServingFacts, GatewayConfig], Draft]
 
 
@@ -80,13 +83,16 @@ class Reader:
     async def _receive(self, request: web.Request, take: Take, deadline: float) -> bytes:
         limit = self._config.max_body_bytes
         chunks: list[bytes] = []
-        received = 0
+        received, taken = 0, LEAST_BYTES
+        take(taken)
         try:
             async with asyncio.timeout_at(deadline):
                 async for chunk in request.content.iter_any():  # unpacked, if it was packed
-                    take(len(chunk))
-                    chunks.append(chunk)
                     received += len(chunk)
+                    if received > taken:
+                        take(received - taken)
+                        taken = received
+                    chunks.append(chunk)
                     if received > limit:
                         message = f"The body is larger than the {limit} bytes allowed. Send less in one request."
                         raise ApiError(413, message, code="body_too_large")

@@ -302,8 +302,8 @@ async def test_the_images_of_a_request_have_a_limit_together(make: Making, origi
 
 
 async def test_what_is_fetched_takes_room_in_the_gateway(make: Making, origin: Origin) -> None:
-    origin.answer = answering(body=PICTURE + bytes(9000))
-    cluster = await make(max_body_bytes=10_000, max_held_bytes=40_000)
+    origin.answer = answering(body=PICTURE + bytes(700_000))
+    cluster = await make(max_body_bytes=1 << 20, max_held_bytes=4 << 20)
     async with asyncio.timeout(10):
         asking = []
         for _ in range(2):

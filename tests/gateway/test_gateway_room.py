@@ -79,26 +79,29 @@ async def ask(cluster: Cluster, who: str, body: dict[str, Any]) -> tuple[int, An
         return answer.status, await answer.json(), answer.headers
 
 
-async def test_beyond_its_room_a_key_is_sent_away_until_there_is_some(make_cluster: Callable[..., Any]) -> None:
-    cluster = await make_cluster(max_body_bytes=10_000, max_held_bytes=40_000, api_keys=["a", "b"])
-    large = chat_body(text="x" * 9000)
+@pytest.mark.parametrize(("limit", "size"), [(1 << 20, 900_000), (reading.LEAST_BYTES, 1)], ids=["large", "many"])
+async def test_beyond_its_room_a_key_is_sent_away_until_there_is_some(
+    make_cluster: Callable[..., Any], limit: int, size: int
+) -> None:
+    cluster = await make_cluster(max_body_bytes=limit, max_held_bytes=4 * limit, api_keys=["a", "b"])
+    body = chat_body(text="x" * size)
     async with asyncio.timeout(10):
         asking = []
         for _ in range(2):
             seen = asyncio.Event()
             cluster.decoders[0].behaviours.append(hangs(seen))
-            asking.append(asyncio.create_task(ask(cluster, "a", large)))
+            asking.append(asyncio.create_task(ask(cluster, "a", body)))
             await seen.wait()
-        status, answer, headers = await ask(cluster, "a", large)
+        status, answer, headers = await ask(cluster, "a", body)
         assert (status, answer["error"]["code"], headers["Retry-After"]) == (429, "gateway_full", "5")
         assert "bytes of requests" in answer["error"]["message"]
         assert len(cluster.scheduler.of(Submit)) == 2
         assert 'chiasm_requests_total{outcome="gateway_full"} 1.0' in await cluster.metrics()
-        assert (await ask(cluster, "b", large))[0] == 200
+        assert (await ask(cluster, "b", body))[0] == 200
         for each in asking:
             each.cancel()
         await cluster.decoders[0].aborted.wait()
-        while (await ask(cluster, "a", large))[0] != 200:
+        while (await ask(cluster, "a", body))[0] != 200:
             pass
 
 
@@ -161,15 +164,17 @@ async def test_the_images_of_one_key_do_not_keep_anothers_waiting(
     monkeypatch.setattr(reading, "IMAGE_THREADS", 1)
     cluster = await make_cluster(api_keys=["a", "b"])
     async with asyncio.timeout(10):
-        many = asyncio.create_task(ask(cluster, "a", chat_body(*(IMAGES[color] for color in COLORS))))
-        await asked.get()
+        many = []
+        for color in COLORS:
+            many.append(asyncio.create_task(ask(cluster, "a", chat_body(IMAGES[color]))))
+            await asked.get()
         one = asyncio.create_task(ask(cluster, "b", chat_body(IMAGES["red"])))
         await asked.get()
-        held_back.release(2)
+        held_back.release(3)  # the one that is at it, the next of the same key, and then it is the other's turn
         assert (await one)[0] == 200
-        assert not many.done()
-        held_back.release(3)
-        assert (await many)[0] == 200
+        assert not many[-1].done()
+        held_back.release(2)
+        assert [(await each)[0] for each in many] == [200] * 4
 
 
 async def test_load_generators_find_room(cluster: Cluster) -> None:
