@@ -169,10 +169,12 @@ def _new_table() -> Table:
         caption="Times in milliseconds. The split has a core for each half; the whole engine has both.",
         caption_justify="left",
         box=box.SIMPLE,
+        padding=(0, 1, 0, 0),  # or the questions have little room in a terminal of 80 columns
+        pad_edge=False,
     )
-    table.add_column("picture")
-    table.add_column("question")
-    table.add_column("answer")
+    table.add_column("picture", max_width=11)
+    table.add_column("question", max_width=27)
+    table.add_column("answer", max_width=11)
     table.add_column("", no_wrap=True)
     for heading in ("encode", "decode", "split", "whole"):
         table.add_column(heading, justify="right", no_wrap=True, min_width=len(heading))
