@@ -70,6 +70,8 @@ def ray_session(address: str | None, verbose: bool) -> Iterator[None]:
     alone: dict[str, Any] = {}
     if address is None:
         alone = {"_node_ip_address": "127.0.0.1"}
+        # Ray gives its workers, and so our engines, the lowest priority but four; whatever runs beside them would win.
+        os.environ.setdefault("RAY_worker_niceness", "0")
     try:
         ray.init(
             address=address or "local",

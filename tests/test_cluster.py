@@ -172,6 +172,11 @@ def test_each_engine_holds_its_half_only(serving: Serving) -> None:
     assert "visual" not in decoder
 
 
+@pytest.mark.parametrize("role", ["encoder", "decoder"])
+def test_engines_have_the_priority_of_who_serves(serving: Serving, role: str) -> None:
+    assert serving.front_end(role).nice() == psutil.Process(serving.process.pid).nice()
+
+
 def test_one_encode_and_one_transfer_for_each_distinct_picture(serving: Serving) -> None:
     """Also for two requests at once, and for a picture that was seen before."""
     before_encoder, before_decoder = serving.report("encoder")["connector"], serving.report("decoder")["connector"]
