@@ -4,17 +4,14 @@ import asyncio
 import base64
 import http.client
 import json
-import os
 import re
-import signal
 import subprocess
 import sys
-import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -24,130 +21,18 @@ import psutil
 import pytest
 from chat_inputs import bad_chats, data_url, png
 from engines import ANSWER_TIMEOUT_S, CASES, chat, picture, tokens
+from serving import Serving, running_serving
 
 from bench.clients import find_aiperf
 from bench.load_generators import AIPerf, Load, Target, VllmBench, run_load
+from chiasm.ask import chat_body
 from chiasm.client import EndpointError, get_json, post_json
-from chiasm.engine import Engine, EngineSpec
-from chiasm.models.builtin import ENGINE_ARGS, model_folder
-from chiasm.nouns import Role
+from chiasm.demo import CASES as DEMO
+from chiasm.demo import Case as DemoCase
+from chiasm.models.builtin import picture_file
 from chiasm.wire.settings import RUNTIME_VARIABLE
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
-
-START_TIMEOUT_S = 400.0
-STOP_TIMEOUT_S = 60.0
-CONFIG = """
-served_model_name: model
-gateway: {port: 0, allow_processor_options: true, max_items: 100}
-"""
-
-
-class Serving:
-    """A running `chiasm serve`, and the unsplit engine to compare it with."""
-
-    def __init__(self, process: subprocess.Popen[str], whole: Engine) -> None:
-        self.process = process
-        self.whole = whole
-        self.url = ""
-        self.lines: list[str] = []
-        self._ready = threading.Event()
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def _read(self) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.lines.append(line)
-            if found := re.search(r"ready: (http://\S+)/v1", line):
-                self.url = found.group(1)
-                self._ready.set()
-        self._ready.set()
-
-    def wait_ready(self) -> None:
-        self._ready.wait(START_TIMEOUT_S)
-        assert self.url, "".join(self.lines)
-
-    def ask(self, body: dict[str, Any]) -> dict[str, Any]:
-        answer: dict[str, Any] = post_json(self.url, "/v1/chat/completions", body)[0]
-        return answer
-
-    def ask_whole(self, body: dict[str, Any]) -> dict[str, Any]:
-        token = self.whole.spec.token
-        answer: dict[str, Any] = post_json(self.whole.url, "/v1/chat/completions", body, token)[0]
-        return answer
-
-    def status(self) -> dict[str, Any]:
-        status: dict[str, Any] = get_json(self.url, "/v1/chiasm/status")
-        return status
-
-    def front_end(self, role: str) -> psutil.Process:
-        """The API server process of the only engine of a role."""
-        for process in psutil.Process(self.process.pid).children(recursive=True):
-            command = process.cmdline()
-            if "vllm.entrypoints.openai.api_server" in command and "engine_guard" not in " ".join(command):
-                marker = {"encoder": "ec_producer", "decoder": "ec_consumer"}[role]
-                if any(marker in argument for argument in command):
-                    return process
-        raise AssertionError(f"no {role} engine runs")
-
-    def metrics(self, role: str) -> str:
-        """The engine's own metrics."""
-        [worker] = [worker for worker in self.status()["workers"] if worker["role"] == role]
-        request = urllib.request.Request(worker["url"] + "/metrics")
-        request.add_header("Authorization", "Bearer " + self.front_end(role).environ()["VLLM_API_KEY"])
-        with urllib.request.urlopen(request, timeout=10) as answer:
-            return str(answer.read().decode())
-
-    def metric(self, role: str, name: str) -> float:
-        """One number of the engine's metrics, over all its labels."""
-        return sum(map(float, re.findall(rf"^{name}(?:{{.*}})? (\S+)$", self.metrics(role), re.MULTILINE)))
-
-    def engine_log(self, role: str) -> str:
-        """What the engine of a role has said so far: its worker prints it, and Ray keeps that in a file."""
-        worker = self.front_end(role).parent()
-        while worker is not None and "ray::" not in " ".join(worker.cmdline()):
-            worker = worker.parent()
-        assert worker is not None
-        return Path(f"/proc/{worker.pid}/fd/1").resolve().read_text(errors="replace")
-
-    def report(self, role: str) -> dict[str, dict[str, int]]:
-        """What the engine itself says it holds and has done."""
-        [worker] = [worker for worker in self.status()["workers"] if worker["role"] == role]
-        token = self.front_end(role).environ()["VLLM_API_KEY"]
-        [rank] = get_json(worker["url"], "/v1/chiasm/report", token)
-        found: dict[str, dict[str, int]] = rank
-        return found
-
-
-@contextmanager
-def running_serving(folder: Path) -> Iterator[Serving]:
-    """`chiasm serve` in a process of its own, ended by Ctrl-C, and the unsplit engine."""
-    (folder / "cluster.yaml").write_text(CONFIG)
-    model = str(model_folder())
-    whole = Engine(EngineSpec("whole", Role.WHOLE, model, "model", "token", args=ENGINE_ARGS), log=print)
-    process = subprocess.Popen(
-        [Path(sys.executable).parent / "chiasm", "serve", "--config", folder / "cluster.yaml"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-    serving = Serving(process, whole)
-    try:
-        serving.wait_ready()
-        whole.wait_ready(START_TIMEOUT_S)
-        yield serving
-    finally:
-        whole.stop()
-        os.killpg(process.pid, signal.SIGINT)  # what Ctrl-C in a terminal does
-        try:
-            assert process.wait(STOP_TIMEOUT_S) == 0, "".join(serving.lines)
-        finally:
-            process.kill()
-            process.wait()
-            assert process.stdout is not None
-            process.stdout.close()
 
 
 @pytest.fixture(scope="module")
@@ -162,6 +47,13 @@ def test_the_cluster_answers_as_the_whole(serving: Serving, case: str) -> None:
     whole = serving.ask_whole(CASES[case])
     assert tokens(split) == tokens(whole)
     assert split["usage"] == whole["usage"]
+
+
+@pytest.mark.parametrize("case", DEMO, ids=lambda case: case.question)
+def test_who_names_no_temperature_gets_the_true_answer(serving: Serving, case: DemoCase) -> None:
+    pictures = [picture_file(name) for name in case.pictures]
+    answer = serving.ask(chat_body(None, pictures, case.question, max_tokens=32))
+    assert answer["choices"][0]["message"]["content"] == case.truth
 
 
 def test_each_engine_holds_its_half_only(serving: Serving) -> None:

@@ -31,8 +31,9 @@ def export(pupil: Pupil, shape: Shape, folder: Path) -> None:
     words = Words(train_tokenizer())
     model = Qwen2_5_VLForConditionalGeneration(_config(shape, words))
     model.load_state_dict(pupil.checkpoint())
+    # One candidate only, so that who asks for no temperature gets the likeliest answer: vLLM samples otherwise.
     model.generation_config = GenerationConfig(
-        do_sample=False, bos_token_id=words.pad, pad_token_id=words.pad, eos_token_id=[words.end, words.pad]
+        do_sample=True, top_k=1, bos_token_id=words.pad, pad_token_id=words.pad, eos_token_id=[words.end, words.pad]
     )
     model.save_pretrained(folder)
     (folder / "model.safetensors").chmod(0o644)
