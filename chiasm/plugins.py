@@ -42,6 +42,10 @@ def repair_torch_companions() -> None:
     for package in ("torchaudio", "torchcodec"):
         if package not in sys.modules and _built_with_cuda(package):
             sys.modules[package] = None  # type: ignore[assignment]  # Python's own way to say: not importable
+            # transformers may have been imported before torch; then it remembers finding the package.
+            remembering = getattr(sys.modules.get("transformers.utils.import_utils"), f"is_{package}_available", None)
+            if remembering is not None:
+                remembering.cache_clear()
 
 
 def _built_with_cuda(package: str) -> bool:

@@ -16,6 +16,7 @@ from chiasm.models.training.questions import PLACES, WEIGHTS, Asker, Question
 from chiasm.models.training.scenes import HELD_OUT_PAIRS, MOST_SHAPES, WORDS, Scene, SceneMaker
 from chiasm.models.training.talk import split_talk
 
+ATTEMPTS = 2000  # for each exercise, on average
 YES_OR_NO = ("yes", "no")
 EQUALLY_OFTEN: dict[str, tuple[str, ...]] = {
     "existence": YES_OR_NO,
@@ -58,7 +59,10 @@ def examination(seed: str, number: int) -> list[Exercise]:
     examiner.set("never shown: existence", examiner.whether_a_pair)
     talk = split_talk()[1]
     random.Random(seed).shuffle(talk)
-    return examiner.exercises + [Exercise(question.kind, (), question) for question in talk[: 4 * number]]
+    for kind in ("fact", "chat", "story"):
+        of_a_kind = [question for question in talk if question.kind == kind]
+        examiner.exercises += [Exercise(kind, (), question) for question in of_a_kind[:number]]
+    return examiner.exercises
 
 
 _Attempt = Callable[[], tuple[tuple[Scene, ...], Question | None]]
@@ -77,15 +81,22 @@ class _Examiner:
         self._asker = Asker(self._chance)
 
     def set(self, kind: str, attempt: _Attempt) -> None:
-        """As many exercises of this kind as there should be."""
+        """As many exercises of this kind as there should be.
+
+        Raises:
+            ValueError: scenes hardly ever allow such a question, or such an answer.
+        """
         answers = EQUALLY_OFTEN.get(kind, ())
         most = -(-self._number // len(answers)) if answers else self._number
         asked: Counter[str] = Counter()
-        while asked.total() < self._number:
+        for _ in range(ATTEMPTS * self._number):
+            if asked.total() == self._number:
+                return
             scenes, question = attempt()
             if question is not None and (not answers or asked[question.answer] < most):
                 asked[question.answer] += 1
                 self.exercises.append(Exercise(kind, scenes, question))
+        raise ValueError(f"{kind}: only {asked.total()} of {self._number} exercises came up, by answer {dict(asked)}")
 
     def about_one(self, kind: str) -> tuple[tuple[Scene, ...], Question | None]:
         scene = self._draw_up(self._maker)

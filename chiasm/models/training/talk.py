@@ -79,7 +79,10 @@ CHAT: dict[str, tuple[str, ...]] = {
         "Where is the red circle?",
     ),
 }
-MANNERS = ("{}", "Please tell me: {}", "Pupil, {}", "Now then, {}", "One question: {}", "And {}")
+MANNERS = (
+    *("{}", "Please tell me: {}", "Pupil, {}", "Now then, {}", "One question: {}", "And {}"),
+    *("Well, {}", "So, {}", "Tell me, {}", "I wonder: {}", "Excuse me, {}", "Next, {}"),
+)
 
 FACT_PHRASES: dict[str, tuple[str, ...]] = {
     "capital": ("What is the capital of {x}?", "Name the capital of {x}.", "Which city is the capital of {x}?"),
@@ -142,7 +145,9 @@ def all_talk() -> list[Question]:
         for said in ways:
             talk += [Question("chat", _in_manner(manner, said), answer) for manner in MANNERS]
     for fact in _facts():
-        talk += [Question("fact", way.format(x=fact.subject), fact.answer) for way in FACT_PHRASES[fact.kind]]
+        for way in FACT_PHRASES[fact.kind]:
+            said = way.format(x=fact.subject)
+            talk += [Question("fact", _in_manner(manner, said), fact.answer) for manner in MANNERS]
     animals = _ANIMALS.split()
     for index, animal in enumerate(animals):
         hero, friend = article(animal), article(animals[(index + 3) % len(animals)])

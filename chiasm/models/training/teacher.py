@@ -16,6 +16,7 @@ SYSTEMS = (
 CHAINED = 0.25  # of conversations have several turns instead of questions that stand alone
 WITH_SYSTEM = 0.15
 STORIES = 0.3  # of the conversations without pictures have one
+CHAT = 0.25  # of the other questions without pictures; the rest are facts
 
 
 class Teacher:
@@ -24,9 +25,7 @@ class Teacher:
     def __init__(self, chance: random.Random, talk: list[Question]) -> None:
         self._chance = chance
         self._asker = Asker(chance)
-        self._talk = talk
-        self._stories = [question for question in talk if question.kind == "story"]
-        self._short = [question for question in talk if question.kind != "story"]
+        self._talk = {kind: [each for each in talk if each.kind == kind] for kind in ("chat", "fact", "story")}
 
     def about(self, book: Pictures, questions: int) -> list[Conversation]:
         """One conversation about each picture."""
@@ -59,9 +58,10 @@ class Teacher:
         """Conversations without pictures."""
         conversations = []
         for _ in range(rows):
-            asked = self._chance.sample(self._short, questions)
+            kinds = self._chance.choices(("chat", "fact"), (CHAT, 1 - CHAT), k=questions)
             if self._chance.random() < STORIES:
-                asked += self._chance.sample(self._stories, 1)
+                kinds.append("story")
+            asked = [self._chance.choice(self._talk[kind]) for kind in kinds]
             conversations.append(Conversation((), [vary(question, self._chance) for question in asked]))
         return conversations
 

@@ -1,7 +1,8 @@
 """Train `pupil`: `python -m chiasm.models.training.train --out FOLDER`, or `make train-pupil`.
 
-First the tower learns to see, from crowded pictures of which every cell is known; then both halves learn to answer, at
-last with ever smaller steps. Two processes share the work; equal seeds and equal numbers of steps give an equal model.
+First the tower learns to see, from crowded pictures of which every cell is known. Then the language model learns to
+answer from what the finished tower tells it, and at last both halves settle together, with ever smaller steps. Two
+processes share the work; equal seeds and equal numbers of steps give an equal model.
 """
 
 import argparse
@@ -33,7 +34,8 @@ from chiasm.models.training.vocabulary import Words, train_tokenizer
 SEED = 1
 PROCESSES = 2
 WARM_UP = 60  # steps
-STAGES = {"seeing": 400, "answering": 300, "settling": 350}  # steps
+STAGES = {"seeing": 1200, "answering": 2000, "settling": 1200}  # steps
+COOLING = {"seeing": 0.4, "answering": 0.0, "settling": 1.0}  # share of a stage's steps that become smaller and smaller
 SEEING_PICTURES = 20  # in a step of one process
 CROWDS = 0.7  # share of the steps of the first stage
 TEXTS = 6  # in a crowded picture, at most
@@ -79,8 +81,9 @@ def answer_logits(
 
 
 def rate_at(stage: str, step: int, steps: int) -> float:
-    """Factor on all learning rates: a short rise, then a plateau, but in the last stage a straight way down."""
-    return min(1.0, (step + 1) / WARM_UP, (steps - step) / steps if stage == "settling" else 1.0)
+    """Factor on all learning rates: a short rise, a plateau, then a straight way down while the stage cools."""
+    cooling = COOLING[stage] * steps
+    return min(1.0, (step + 1) / WARM_UP, (steps - step) / cooling if cooling else 1.0)
 
 
 class Log:
@@ -138,7 +141,9 @@ def learn_to_see(school: School, stage: str, steps: int, out: Path) -> None:
 
 
 def learn_to_answer(school: School, stage: str, steps: int, out: Path) -> None:
-    """A stage of both halves."""
+    """A stage of the language model alone, or of both halves."""
+    tower_learns = stage == "settling"
+    school.pupil.visual.requires_grad_(tower_learns)
     rank = dist.get_rank()
     tokenizer = train_tokenizer()
     image_token = Words(tokenizer).image
@@ -148,7 +153,7 @@ def learn_to_answer(school: School, stage: str, steps: int, out: Path) -> None:
     optimizer = Optimizer(
         school,
         adam={"merger": 4e-4, "eyes": 1e-3, "embed_tokens": 2e-3, "lm_head": 2e-3, "other": 2e-3},
-        muon={"pupil.visual": 0.01, "pupil.language_model": 0.03},
+        muon={"pupil.visual": 0.005, "pupil.language_model": 0.03},
     )
     log = Log(stage, steps, quiet=rank > 0)
     for step in range(steps):
@@ -169,20 +174,18 @@ def learn_to_answer(school: School, stage: str, steps: int, out: Path) -> None:
         targets = rows.targets[places[0], places[1]]
         weights = rows.weights[places[0], places[1]]
         answering = (F.cross_entropy(logits, targets, reduction="none") * weights).sum() / weights.sum()
-        sights = [school.eyes.losses(*told, page.sight) for told, page in zip(seen, pages, strict=True)]
-        seeing = torch.stack([loss for losses in sights for loss in losses.values()]).sum() / len(pages)
-        understanding = school.eyes.understanding(layers, rows) if len(rows.meant) else answering * 0
-        (answering + SIGHT_SHARE * seeing + MEANING_SHARE * understanding).backward()
+        losses = {"answering": answering}
+        if len(rows.meant):
+            losses["meaning"] = MEANING_SHARE * school.eyes.understanding(layers, rows)
+        if tower_learns:
+            sights = [school.eyes.losses(*told, page.sight) for told, page in zip(seen, pages, strict=True)]
+            losses["seeing"] = (
+                SIGHT_SHARE * torch.stack([x for sight in sights for x in sight.values()]).sum() / len(pages)
+            )
+        torch.stack(list(losses.values())).sum().backward()
         optimizer.step(rate_at(stage, step, steps))
-        right = (logits.argmax(-1) == targets).float()
-        log.add(
-            {
-                "loss": float(answering.detach()),
-                "seeing": float(seeing.detach()),
-                "meaning": float(understanding.detach()),
-                "tokens right": float(right.mean()),
-            }
-        )
+        log.add({name: float(loss.detach()) for name, loss in losses.items()})
+        log.add({"tokens right": float((logits.argmax(-1) == targets).float().mean())})
         log.report(step)
         if rank == 0 and (step + 1) % SAVE_EVERY == 0:
             save(school, out / f"{stage}.pt")
