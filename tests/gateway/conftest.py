@@ -6,6 +6,9 @@ from typing import Any
 
 import pytest
 from gateway_fakes import Cluster, a_cluster
+from image_origin import make, origin  # fixtures
+
+__all__ = ["make", "origin"]
 
 
 @pytest.fixture

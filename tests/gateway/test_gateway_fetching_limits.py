@@ -1,0 +1,157 @@
+"""Images at web addresses: how much, how many at once, and for how long."""
+
+import asyncio
+import threading
+from collections.abc import Sequence
+
+import pytest
+from aiohttp import web
+from gateway_fakes import a_cluster, chat_body, hangs, image_part
+from image_origin import PICTURE, Making, Origin, answering, refused
+
+from chiasm.gateway import fetching
+from chiasm.gateway.addresses import Reach
+
+
+async def test_an_origin_without_end_is_cut_off_at_the_limit(make: Making, origin: Origin) -> None:
+    async def endless(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        while True:
+            await response.write(bytes(10_000))
+
+    origin.answer = endless
+    got, _, message = await refused(await make(max_item_bytes=100_000), origin.url())
+    assert (got, "100000 bytes" in message) == (400, True)
+
+
+async def test_the_images_of_a_request_have_a_limit_together(make: Making, origin: Origin) -> None:
+    origin.answer = answering(body=PICTURE + bytes(2000))
+    cluster = await make(max_body_bytes=2 * len(PICTURE) + 4000)
+    urls = [origin.url(f"/{index}") for index in range(3)]
+    status, answer, _ = await cluster.chat(
+        {"messages": [{"role": "user", "content": [image_part(u) for u in urls[:2]]}]}
+    )
+    assert status == 200, answer
+    status, answer, _ = await cluster.chat({"messages": [{"role": "user", "content": [image_part(u) for u in urls]}]})
+    assert (status, "together" in answer["error"]["message"]) == (400, True)
+
+
+async def test_what_is_fetched_takes_room_in_the_gateway(make: Making, origin: Origin) -> None:
+    origin.answer = answering(body=PICTURE + bytes(700_000))
+    cluster = await make(max_body_bytes=1 << 20, max_held_bytes=4 << 20)
+    async with asyncio.timeout(10):
+        asking = []
+        for _ in range(2):
+            seen = asyncio.Event()
+            cluster.decoders[0].behaviours.append(hangs(seen))
+            asking.append(asyncio.create_task(cluster.chat(chat_body(origin.url()))))
+            await seen.wait()
+        assert (await cluster.chat(chat_body(origin.url())))[0] == 429
+    for each in asking:
+        each.cancel()
+    await asyncio.wait(asking)
+
+
+async def test_a_slow_origin_costs_the_deadline_and_no_more(make: Making, origin: Origin) -> None:
+    origin.answer = lambda _: asyncio.Event().wait()
+    got, code, message = await refused(await make(fetch_timeout_s=0.2), origin.url())
+    assert (got, code) == (424, "media_fetch_failed")
+    assert "0.2 s" in message
+    await asyncio.wait_for(origin.left.wait(), 10)
+
+
+async def test_a_client_that_leaves_takes_its_fetches_along(make: Making, origin: Origin) -> None:
+    reached = asyncio.Event()
+
+    async def waits(_: web.Request) -> None:
+        reached.set()
+        await asyncio.Event().wait()
+
+    origin.answer = waits
+    cluster = await make()
+    async with asyncio.timeout(10):
+        asking = asyncio.create_task(cluster.chat(chat_body(origin.url())))
+        await reached.wait()
+        asking.cancel()
+        await origin.left.wait()
+    assert cluster.scheduler.sent == []
+
+
+async def test_only_so_many_are_fetched_at_once(make: Making, origin: Origin, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetching, "FETCHES_AT_ONCE", 2)
+    under_way = most = 0
+    full = asyncio.Event()
+
+    async def counts(_: web.Request) -> web.Response:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        if under_way == 2:
+            full.set()
+        await full.wait()
+        under_way -= 1
+        return web.Response(body=PICTURE)
+
+    origin.answer = counts
+    cluster = await make()
+    async with asyncio.timeout(10):
+        status, _, _ = await cluster.chat(chat_body(*(origin.url(f"/{index}") for index in range(6))))
+    assert (status, most, len(origin.asked)) == (200, 2, 6)
+
+
+async def test_a_request_for_many_images_of_a_slow_host_leaves_room_for_others(make: Making, origin: Origin) -> None:
+    waiting, full = 0, asyncio.Event()
+
+    async def slow(request: web.Request) -> web.Response:
+        nonlocal waiting
+        if request.path == "/quick":
+            return web.Response(body=PICTURE)
+        waiting += 1
+        if waiting == fetching.FETCHES_OF_ONE_REQUEST:
+            full.set()
+        return await asyncio.Event().wait()  # type: ignore[return-value]
+
+    origin.answer = slow
+    cluster = await make(max_items=fetching.FETCHES_AT_ONCE)
+    urls = [origin.url(f"/slow/{index}") for index in range(fetching.FETCHES_AT_ONCE)]
+    async with asyncio.timeout(10):
+        greedy = asyncio.create_task(cluster.chat(chat_body(*urls)))
+        await full.wait()
+        assert (await cluster.chat(chat_body(origin.url("/quick"))))[0] == 200
+    assert waiting == fetching.FETCHES_OF_ONE_REQUEST
+    greedy.cancel()
+    await asyncio.wait([greedy])
+
+
+async def test_names_that_are_never_found_do_not_keep_others_from_being_looked_up(
+    origin: Origin,
+) -> None:
+    end = threading.Event()
+    reach = origin.reach()
+
+    def look_up(host: str, port: int) -> Sequence[str]:
+        if host.startswith("slow"):
+            end.wait(10)
+        return reach.look_up(host, port)
+
+    domains = [f"*.cdn.test:{origin.port}"]
+    async with a_cluster(Reach(look_up, reach.permits), fetch_timeout_s=0.5, allowed_media_domains=domains) as cluster:
+        try:
+            slow = [origin.url(host=f"slow-{index}.cdn.test") for index in range(fetching.FETCHES_AT_ONCE)]
+            given_up = await asyncio.gather(*(cluster.chat(chat_body(url)) for url in slow))
+            assert {status for status, *_ in given_up} == {424}
+            assert (await cluster.chat(chat_body(origin.url(host="a.cdn.test"))))[0] == 200
+        finally:
+            end.set()
+
+
+async def test_the_threads_that_look_names_up_end_with_the_gateway(origin: Origin) -> None:
+    before = set(threading.enumerate())
+    async with a_cluster(origin.reach(), allowed_media_domains=[f"images.test:{origin.port}"]) as cluster:
+        assert (await cluster.chat(chat_body(origin.url())))[0] == 200
+        looking = [thread for thread in set(threading.enumerate()) - before if thread.name.startswith("look-up")]
+        assert looking
+    for thread in looking:
+        await asyncio.to_thread(thread.join, 10)
+        assert not thread.is_alive()
