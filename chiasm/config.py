@@ -43,6 +43,11 @@ class GatewayConfig(_Section):
     api_keys: list[Annotated[str, Field(min_length=1)]] = Field(
         default_factory=list, repr=False, description="bearer tokens accepted; empty accepts everyone"
     )
+    api_key_weights: dict[str, PositiveFloat] = Field(
+        default_factory=dict,
+        repr=False,
+        description="share of the service that an API key has while others wait too, by key; 1 for those not named",
+    )
     cache_scope: Literal["tenant", "shared"] = Field(
         "tenant",
         description="tenant: only requests with one API key share the embeddings of equal media; shared: all do",
@@ -73,6 +78,13 @@ class GatewayConfig(_Section):
     default_output_tokens: PositiveInt = Field(
         256, description="tokens reserved for a request that sets no max_tokens; it may still generate more"
     )
+
+    @model_validator(mode="after")
+    def _keys_with_weights(self) -> Self:
+        if not self.api_key_weights.keys() <= set(self.api_keys):
+            message = "one of its keys is not in api_keys. Add it there, or take it out here."
+            raise Contradiction([("api_key_weights", message)])
+        return self
 
     @model_validator(mode="after")
     def _hosts(self) -> Self:

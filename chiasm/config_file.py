@@ -159,20 +159,25 @@ def _explain(error: dict[str, Any]) -> Iterator[tuple[Location, str]]:
     if not location:
         yield location, "the file must be a mapping of field names to values, e.g. `model: /models/mine`."
         return
-    yield location, f"{_dotted(location)}: {_misfit(location, error)}"
+    known = _field_at(location)
+    # Below a secret known even the names may be secrets; line and column tell which of them is meant.
+    named = known.name if known is not None and known.secret else _dotted(location)
+    yield location, f"{named}: {_misfit(location, known, error)}"
 
 
-def _misfit(location: Location, error: dict[str, Any]) -> str:
-    value = error["input"]
-    name = str(location[0])
-    field: Described | None = None
+def _field_at(location: Location) -> Described | None:
     for depth in (1, 2):
         try:
-            field = describe(".".join(map(str, location[:depth])))
-            break
+            return describe(".".join(map(str, location[:depth])))
         except KeyError:
             continue
+    return None
+
+
+def _misfit(location: Location, field: Described | None, error: dict[str, Any]) -> str:
+    value = error["input"]
     if field is None:
+        name = str(location[0])
         if location == (name,) and name in section_fields(""):
             return f"takes a mapping of {', '.join(section_fields(name))}; not {_shown(value)}."
         return f"{error['msg']}."

@@ -35,6 +35,8 @@ class Submit(Message, frozen=True):
     text_tokens: int  # estimated prompt tokens without the items
     output_tokens: int  # the most it may generate
     deadline_s: float  # seconds from now until it is rejected
+    tenant: str = ""  # whose it is, for the fair queue
+    weight: float = 1.0  # that tenant's share, by the shares of others
 
 
 class EncodeDone(Message, frozen=True):

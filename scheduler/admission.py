@@ -1,14 +1,16 @@
 """Which withheld request goes to which decode worker next.
 
-Owns the queue of READY requests. Reads workers, never books on them (`scheduler.core` does). Imports only
-`chiasm.nouns`, the standard library and its neighbours.
+Owns the queue of READY requests and the order of the workers. Reads workers, never books on them (`scheduler.lifecycle`
+does). Imports only `chiasm.nouns`, the standard library and its neighbours.
 """
 
-from collections.abc import Iterable
+from collections import ChainMap
+from collections.abc import Callable, Iterable
 
 from chiasm.nouns import Role
-from scheduler.ordering import RequestHeap
-from scheduler.placement import Placement, elsewhere
+from scheduler.finish_index import FinishIndex, Ranking
+from scheduler.ordering import PriorityQueue
+from scheduler.placement import Placement, anyone, avoiding
 from scheduler.requests import LiveRequest
 from scheduler.table import WorkerTable
 from scheduler.workers import DecodeWorker
@@ -16,19 +18,56 @@ from scheduler.workers import DecodeWorker
 TEXT_ROLES = (Role.DECODER, Role.TEXT, Role.WHOLE)
 
 
+class Pool:
+    """The decode workers of one role that have a credit, by predicted finish and by free room."""
+
+    def __init__(self) -> None:
+        self.placement: Placement[DecodeWorker] = FinishIndex()
+        self._roomiest: Ranking[DecodeWorker] = Ranking()
+
+    def update(self, worker: DecodeWorker) -> None:
+        """A worker has joined, or what it holds or its rate has changed."""
+        self.placement.update(worker, worker.has_credit)
+        if worker.has_credit:
+            self._roomiest.put(worker, -worker.room)
+        else:
+            self._roomiest.discard(worker)
+
+    def remove(self, worker: DecodeWorker) -> None:
+        """A worker has left."""
+        self.placement.remove(worker)
+        self._roomiest.discard(worker)
+
+    def choose(
+        self, output_tokens: int, kv_tokens: int, allowed: Callable[[DecodeWorker], bool]
+    ) -> DecodeWorker | None:
+        """The worker for a request, if one has a credit and room for it.
+
+        The earliest predicted finish among those that are looked at; where caches are so full that none of these has
+        room, the roomiest of all.
+        """
+        roomiest = self._roomiest.first(anyone, 0)
+        if roomiest is None or not (kv_tokens <= roomiest[1].room or kv_tokens > roomiest[1].kv_tokens):
+            return None
+        best = self.placement.best(output_tokens, lambda worker: worker.admits(kv_tokens) and allowed(worker))
+        if best is None and roomiest[1].admits(kv_tokens) and allowed(roomiest[1]):
+            best = roomiest[1]
+        return best
+
+
 class Admission:
-    """READY requests in order of arrival, in two lanes, text and images, because these may use different workers.
+    """READY requests in order of their tags, in two lanes, text and images, because these may use different workers.
 
     **The head blocks.** A request for which no worker has room keeps every later one off all the workers that it could
     use, even one that would fit: else a stream of small requests would keep a large one waiting for ever. The head
     itself always gets its turn: its worker drains, and an empty worker admits a request of any size.
     """
 
-    def __init__(self, workers: WorkerTable, placement: Placement) -> None:
+    def __init__(self, workers: WorkerTable) -> None:
         self._workers = workers
-        self._placement = placement
-        self._text = RequestHeap()
-        self._images = RequestHeap()
+        self._pools = {role: Pool() for role in TEXT_ROLES}
+        self._text: PriorityQueue[LiveRequest] = PriorityQueue()
+        self._images: PriorityQueue[LiveRequest] = PriorityQueue()
         self._due = False  # has anything changed since the heads were found blocked?
 
     def __len__(self) -> int:
@@ -38,9 +77,10 @@ class Admission:
         return request in self._lane(request)
 
     def withhold(self, request: LiveRequest) -> None:
-        """Queues a request at the place of its arrival."""
-        self._lane(request).push(request, request.arrival)
-        if self._lane(request).first() is request:
+        """Queues a request at the place of its tag."""
+        lane = self._lane(request)
+        lane.push(request, request.tag)
+        if lane.first() is request:
             self._due = True
 
     def withdraw(self, request: LiveRequest) -> None:
@@ -48,8 +88,14 @@ class Admission:
         self._lane(request).remove(request)
         self._due = True
 
-    def wake(self) -> None:
-        """Tells that workers came, went, or have room again."""
+    def update(self, worker: DecodeWorker) -> None:
+        """A worker has joined, or what it holds or its rate has changed."""
+        self._pools[worker.role].update(worker)
+        self._due = True
+
+    def remove(self, worker: DecodeWorker) -> None:
+        """A worker has left."""
+        self._pools[worker.role].remove(worker)
         self._due = True
 
     def next(self) -> tuple[LiveRequest, DecodeWorker] | None:
@@ -57,13 +103,15 @@ class Admission:
         if not self._due:
             return None
         heads = [head for lane in (self._text, self._images) if (head := lane.first()) is not None]
-        barred: set[Role] = set()
-        for request in sorted(heads, key=lambda head: head.arrival):
+        if len(heads) == 2 and (heads[1].tag, heads[1].arrival) < (heads[0].tag, heads[0].arrival):
+            heads.reverse()
+        barred: tuple[Role, ...] = ()
+        for request in heads:
             roles = self._roles(request)
-            worker = self._choose(request, [role for role in roles if role not in barred])
+            worker = self._choose(request, [role for role in roles if role not in barred] if barred else roles)
             if worker is not None:
                 return request, worker
-            barred.update(roles)
+            barred = roles
         self._due = False
         return None
 
@@ -71,7 +119,12 @@ class Admission:
         """The queued image requests that were not encoded because a `whole` worker was to take them."""
         return [request for request in self._images.unordered() if not request.has_embeddings]
 
-    def _lane(self, request: LiveRequest) -> RequestHeap:
+    @property
+    def tokens_per_s(self) -> float:
+        """What all decode workers generate together."""
+        return sum(pool.placement.tokens_per_s for pool in self._pools.values())
+
+    def _lane(self, request: LiveRequest) -> PriorityQueue[LiveRequest]:
         return self._images if request.items else self._text
 
     def _roles(self, request: LiveRequest) -> tuple[Role, ...]:
@@ -81,12 +134,19 @@ class Admission:
         return (Role.DECODER,) if split else (Role.WHOLE,)
 
     def _choose(self, request: LiveRequest, roles: Iterable[Role]) -> DecodeWorker | None:
-        pool = [worker for role in roles for worker in self._workers.decoders[role].values()]
         kv_tokens = request.kv_tokens()
-        # A worker that failed at it stays out as long as another lives, even a full one: refusing comes quickly, and
-        # would use up all attempts while a sound worker is busy.
-        room = [worker for worker in elsewhere(pool, request.decode_failed_on) if worker.admits(kv_tokens)]
-        return self._placement.decoder(request.output_tokens, room) if room else None
+        allowed: Callable[[DecodeWorker], bool] = anyone
+        if request.decode_failed_on:
+            # A worker that failed at it stays out as long as another lives, even a full one: refusing comes quickly,
+            # and would use up all attempts while a sound worker is busy.
+            pools = (self._workers.decoders[role] for role in roles)
+            allowed = avoiding(ChainMap(*pools), request.decode_failed_on)
+        best: DecodeWorker | None = None
+        for role in roles:
+            worker = self._pools[role].choose(request.output_tokens, kv_tokens, allowed)
+            if worker is not None and (best is None or _finish(worker, request) < _finish(best, request)):
+                best = worker
+        return best
 
     def check_integrity(self) -> None:
         """Raises AssertionError where the lanes are unsound, or a head is withheld though a worker has room for it."""
@@ -94,3 +154,7 @@ class Admission:
         self._images.check_integrity()
         self._due = True
         assert self.next() is None, "a request is withheld beside a credit"
+
+
+def _finish(worker: DecodeWorker, request: LiveRequest) -> float:
+    return (worker.owed + request.output_tokens) / worker.rate.tokens_per_s

@@ -35,8 +35,9 @@ from scheduler.admission import Admission
 from scheduler.counters import ended, new_counters
 from scheduler.directory import Directory
 from scheduler.encodes import Encodes
+from scheduler.finish_index import FinishIndex
 from scheduler.lifecycle import Lifecycle
-from scheduler.placement import LEAST_PREDICTED_FINISH, Placement, retry_after_s
+from scheduler.placement import Placement, retry_after_s, seconds_of
 from scheduler.table import WorkerTable, fault
 from scheduler.workers import DecodeWorker, EncodeWorker
 
@@ -60,13 +61,13 @@ class Core:
     neither fire early nor wait until the old time has come round again.
     """
 
-    def __init__(self, config: SchedulerConfig, placement: Placement = LEAST_PREDICTED_FINISH) -> None:
+    def __init__(self, config: SchedulerConfig, encoders: Placement[EncodeWorker] | None = None) -> None:
         self._config = config
         self._counters = new_counters()
         self._workers = WorkerTable(config.look_ahead)
         self._directory = Directory(config.cached_items)
-        self._encodes = Encodes(self._workers.encoders, placement, self._counters)
-        self._admission = Admission(self._workers, placement)
+        self._encodes = Encodes(self._workers.encoders, encoders or FinishIndex(), self._counters)
+        self._admission = Admission(self._workers)
         self._life = Lifecycle(config, self._workers, self._directory, self._encodes, self._admission, self._counters)
         self._time = 0.0  # the core's own time: the sum of all advances of `now`
         self._last_now: float | None = None
@@ -153,12 +154,16 @@ class Core:
         elif not self._workers.ever_suited(has_items):
             self._life.reject(event.request, RejectReason.NO_WORKER, "no worker that could take it has registered")
         elif self._life.withheld >= self._config.queue_limit:
-            wait = retry_after_s(self._workers, self._life.owed_output, has_items)
-            self._life.reject(
-                event.request, RejectReason.QUEUE_FULL, f"{self._life.withheld} requests wait already", wait
-            )
+            detail = f"{self._life.withheld} requests wait already"
+            self._life.reject(event.request, RejectReason.QUEUE_FULL, detail, self._retry_after_s(has_items))
         else:
             self._life.admit(event, self._time)
+
+    def _retry_after_s(self, has_items: bool) -> float:
+        waits = [seconds_of(self._life.owed_output, self._admission.tokens_per_s)]
+        if has_items:
+            waits.append(seconds_of(self._encodes.owed, self._encodes.tokens_per_s))
+        return retry_after_s(*waits)
 
     def _encode_done(self, event: EncodeDone) -> None:
         """Also takes the result of an encode whose request has ended: it was paid for."""
@@ -223,8 +228,11 @@ class Core:
         if reason is not None:
             self._refuse(event.worker, reason)
             return
-        if isinstance(self._workers.add(event, self._time), EncodeWorker):
-            self._encodes.rebalance()
+        worker = self._workers.add(event, self._time)
+        if isinstance(worker, EncodeWorker):
+            self._encodes.add(worker)
+        else:
+            self._admission.update(worker)
         self._reroute()
 
     def _lost(self, worker_id: WorkerId, reason: str) -> None:
@@ -255,7 +263,6 @@ class Core:
 
     def _reroute(self) -> None:
         """Sends image requests that wait for an arrangement that is gone to the one that lives, now workers changed."""
-        self._admission.wake()
         if self._workers.split_lives:
             for request in self._admission.without_embeddings():
                 self._life.seek(request)

@@ -8,16 +8,22 @@ from collections.abc import Iterable, Iterator
 
 from chiasm.messages import Encode, EncodeDone
 from chiasm.nouns import Item, ItemUuid, RequestId, WorkerId
-from scheduler.placement import Placement, elsewhere
+from scheduler.placement import Placement, anyone, avoiding
 from scheduler.workers import EncodeJob, EncodeWorker
 
 
 class Encodes:
     """Jobs by item. Each is in exactly one place: running at an encoder, withheld for one, or unplaced without any."""
 
-    def __init__(self, encoders: dict[WorkerId, EncodeWorker], placement: Placement, counters: dict[str, int]) -> None:
+    def __init__(
+        self,
+        encoders: dict[WorkerId, EncodeWorker],
+        placement: Placement[EncodeWorker],
+        counters: dict[str, int],
+    ) -> None:
         self._encoders = encoders
         self._placement = placement
+        self.owed = 0  # tokens of all jobs
         self._counters = counters
         self._jobs: dict[ItemUuid, EncodeJob] = {}
         self._unplaced: dict[ItemUuid, EncodeJob] = {}
@@ -30,12 +36,18 @@ class Encodes:
     def __iter__(self) -> Iterator[ItemUuid]:
         return iter(self._jobs)
 
-    def want(self, request: RequestId, item: Item) -> None:
-        """Makes `request` wait for an item that nobody holds: joins its encode, or queues a new one."""
+    @property
+    def tokens_per_s(self) -> float:
+        """What all encoders do together."""
+        return self._placement.tokens_per_s
+
+    def want(self, request: RequestId, item: Item, tag: float) -> None:
+        """Makes `request` wait for an item that nobody holds: joins its encode, or queues a new one under `tag`."""
         job = self._jobs.get(item.uuid)
         if job is None:
             self._arrivals += 1
-            job = self._jobs[item.uuid] = EncodeJob(item.uuid, max(item.tokens, 1), self._arrivals)
+            job = self._jobs[item.uuid] = EncodeJob(item.uuid, max(item.tokens, 1), self._arrivals, tag)
+            self.owed += job.tokens
             job.waiters[request] = None
             self.place(job)
         else:
@@ -51,8 +63,11 @@ class Encodes:
         if not job.waiters:
             self._forget(job)
         elif job.carrier == request and job.encoder is not None:
-            job.encoder.put_back(job)  # and out again at once, on behalf of the next that waits
-            self._due[job.encoder] = None
+            # Its engine drops it; the next that waits carries it, when its turn comes again.
+            encoder = job.encoder
+            self._take(job)
+            encoder.append(job)
+            self._placement.update(encoder)
 
     def settle_owed(self, request: RequestId, worker: WorkerId, uuid: ItemUuid) -> bool:
         """Is this the report that is still owed about a posting to a lost engine? Then it is owed no longer."""
@@ -74,6 +89,7 @@ class Encodes:
         job = self.posted(event.request, event.worker, event.embedding.uuid)
         if job is not None and job.encoder is not None:
             job.encoder.learn(job, event.embedding.shape[0], event.seconds)
+            self._placement.update(job.encoder)
         return self.end(event.embedding.uuid)
 
     def end(self, uuid: ItemUuid) -> list[RequestId]:
@@ -92,13 +108,14 @@ class Encodes:
 
     def take_all(self, encoder: EncodeWorker) -> tuple[list[EncodeJob], list[EncodeJob]]:
         """Takes every job from an encoder that is lost: those that ran there, and those withheld for it."""
-        ran, withheld = list(encoder.running.values()), list(encoder.waiting.values())
+        ran, withheld = list(encoder.running.values()), sorted(encoder.waiting.unordered(), key=_turn)
         for job in ran:
             if job.carrier is not None:
                 job.owed.add((job.carrier, encoder.id))
         for job in (*ran, *withheld):
             self._take(job)
         self._due.pop(encoder, None)
+        self._placement.remove(encoder)
         return ran, withheld
 
     def retry(self, job: EncodeJob) -> None:
@@ -114,14 +131,18 @@ class Encodes:
         if not self._encoders:
             self._unplaced[job.uuid] = job
             return
-        encoder = self._placement.encoder(job.tokens, elsewhere(self._encoders.values(), job.failed_on))
+        fits = avoiding(self._encoders, job.failed_on)
+        encoder = self._placement.best(job.tokens, fits) or self._placement.best(job.tokens, anyone)
+        assert encoder is not None
         encoder.append(job)
+        self._placement.update(encoder)
         self._due[encoder] = None
 
-    def rebalance(self) -> None:
-        """Places everything withheld anew, oldest first: an encoder that was added would never share the backlog."""
-        withheld = [job for encoder in self._encoders.values() for job in encoder.waiting.values()]
-        jobs = sorted((*withheld, *self._unplaced.values()), key=lambda job: job.arrival)
+    def add(self, encoder: EncodeWorker) -> None:
+        """An encoder has registered: everything withheld is placed anew, so that it shares the backlog."""
+        self._placement.update(encoder)
+        withheld = [job for other in self._encoders.values() for job in other.waiting.unordered()]
+        jobs = sorted((*withheld, *self._unplaced.values()), key=_turn)
         for job in jobs:
             self._take(job)
         for job in jobs:
@@ -143,17 +164,23 @@ class Encodes:
         if job.encoder is None:
             self._unplaced.pop(job.uuid, None)
         else:
-            self._due[job.encoder] = None
-            job.encoder.remove(job)
+            encoder = job.encoder
+            self._due[encoder] = None
+            encoder.remove(job)
+            self._placement.update(encoder)
 
     def _forget(self, job: EncodeJob) -> None:
         self._take(job)
+        self.owed -= job.tokens
         del self._jobs[job.uuid]
 
     def check_integrity(self) -> None:
         """Raises AssertionError where a job is in no place or in two, or where an encoder idles beside its queue."""
-        placed = [job for encoder in self._encoders.values() for job in (encoder.running | encoder.waiting).values()]
-        everywhere = [job.uuid for job in (*placed, *self._unplaced.values())]
+        encoders = self._encoders.values()
+        running = [job for encoder in encoders for job in encoder.running.values()]
+        waiting = [job for encoder in encoders for job in encoder.waiting.unordered()]
+        everywhere = [job.uuid for job in (*running, *waiting, *self._unplaced.values())]
+        assert self.owed == sum(job.tokens for job in self._jobs.values()), "owed encodes are miscounted"
         assert sorted(everywhere) == sorted(self._jobs), "an encode has leaked"
         assert not (self._unplaced and self._encoders), "an encode is unplaced beside an encoder"
         for job in self._jobs.values():
@@ -161,3 +188,7 @@ class Encodes:
             assert job.carrier is None or job.carrier in job.waiters, "an encode is carried by one who does not wait"
         for encoder in self._encoders.values():
             assert not encoder.waiting or len(encoder.running) == encoder.credits, "an encode waits beside a credit"
+
+
+def _turn(job: EncodeJob) -> tuple[float, int]:
+    return job.tag, job.arrival

@@ -12,7 +12,8 @@ from chiasm.nouns import ItemUuid, RequestId, RequestState, Role
 from scheduler.admission import Admission
 from scheduler.directory import Directory, Entry
 from scheduler.encodes import Encodes
-from scheduler.ordering import RequestHeap
+from scheduler.fairness import FairClock
+from scheduler.ordering import PriorityQueue
 from scheduler.requests import LiveRequest
 from scheduler.table import WorkerTable
 from scheduler.workers import DecodeWorker
@@ -42,7 +43,8 @@ class Lifecycle:
         self.orphans: dict[RequestId, None] = {}  # of those decoding, the ones whose engine is lost
         self.owed_output = 0  # tokens that live requests may still generate
         self.rejects: list[Reject] = []  # not yet taken by the core
-        self._deadlines = RequestHeap()
+        self._deadlines: PriorityQueue[LiveRequest] = PriorityQueue()
+        self._fairness = FairClock()
         self._arrivals = 0
 
     @property
@@ -56,6 +58,7 @@ class Lifecycle:
         """Begins the life of a request whose id is not live."""
         self._arrivals += 1
         request = LiveRequest.of(submit, self._arrivals, now)
+        request.tag = self._fairness.tag(submit.tenant, submit.weight, request.kv_tokens())
         self.live[request.id] = self.encoding[request.id] = request
         self._deadlines.push(request, request.deadline)
         self.owed_output += request.output_tokens
@@ -75,7 +78,7 @@ class Lifecycle:
                 self._counters["encode_cached"] += 1
                 request.entries[item.uuid] = entry
             elif request.encodes.get(item.uuid, 0) < self._max_attempts:
-                self._encodes.want(request.id, item)
+                self._encodes.want(request.id, item, request.tag)
                 request.waiting[item.uuid] = None
             else:
                 self.fail(request, RejectReason.ATTEMPTS, f"the embedding of item {item.uuid} was lost too often")
@@ -124,11 +127,14 @@ class Lifecycle:
         request.decoder = worker
         request.decodes += 1
         worker.reserve(request.id, kv_tokens, request.output_tokens)
+        self._admission.update(worker)
+        self._fairness.served(request.tag)
         self._counters["decodes"] += 1
         return Decode(request.id, worker.id, worker.role, worker.url, embeddings)
 
     def orphan(self, worker: DecodeWorker) -> None:
         """An engine is lost. Only their gateways know whether its requests delivered a token, so these must report."""
+        self._admission.remove(worker)
         self.orphans.update(dict.fromkeys(worker.running))
 
     def retry_decode(self, request: LiveRequest, detail: str) -> None:
@@ -196,10 +202,10 @@ class Lifecycle:
         elif request.decoder is not None:
             del self.decoding[request.id]
             self.orphans.pop(request.id, None)
-            # This may be the object of an engine lost since: then its books are void and closing them does no harm.
             request.decoder.release(request.id)
+            if self._workers.get(request.decoder.id) is request.decoder:  # else its books are void with its engine
+                self._admission.update(request.decoder)
             request.decoder = None
-            self._admission.wake()
 
     def _drop_embeddings(self, request: LiveRequest) -> None:
         for uuid in request.waiting:

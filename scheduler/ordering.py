@@ -1,60 +1,68 @@
-"""Live requests in order of a number, with removal from anywhere.
+"""What waits, in order of a number, with removal from anywhere.
 
-Owns the heap behind the queue of withheld requests and behind the deadlines. Imports only the standard library and
-`scheduler.requests`.
+Owns the heap behind every queue of the core and behind the deadlines. Imports only the standard library.
 """
 
 from heapq import heapify, heappop, heappush
+from typing import Generic, Protocol, TypeVar
 
-from scheduler.requests import LiveRequest
+
+class Arrived(Protocol):
+    """Something with a place in the order of all arrivals, of which no other has the same."""
+
+    @property
+    def arrival(self) -> int:
+        """That place."""
+        ...
 
 
-class RequestHeap:
-    """Requests by priority, smallest first; equal ones by arrival. Every operation is O(log n), amortised.
+T = TypeVar("T", bound=Arrived)
 
-    A removed request leaves its place in the heap behind, which is cleared away when it surfaces, or when such places
-    outnumber the requests: the heap never outgrows twice its requests for longer than one operation.
+
+class PriorityQueue(Generic[T]):
+    """Members by priority, smallest first; equal ones by arrival. Every operation is O(log n), amortised.
+
+    A removed member leaves its place in the heap behind, which is cleared away when it surfaces, or when such places
+    outnumber the members: the heap never outgrows twice its members for longer than one operation.
     """
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int]] = []
-        self._members: dict[int, tuple[float, LiveRequest]] = {}
+        self._members: dict[int, tuple[float, T]] = {}
 
     def __len__(self) -> int:
         return len(self._members)
 
-    def __contains__(self, request: LiveRequest) -> bool:
-        return request.arrival in self._members
+    def __contains__(self, member: T) -> bool:
+        return member.arrival in self._members
 
-    def push(self, request: LiveRequest, priority: float) -> None:
-        """Enters a request, always under the same priority should it come again."""
-        self._members[request.arrival] = (priority, request)
-        heappush(self._heap, (priority, request.arrival))
+    def push(self, member: T, priority: float) -> None:
+        """Enters a member, always under the same priority should it come again."""
+        self._members[member.arrival] = (priority, member)
+        heappush(self._heap, (priority, member.arrival))
 
-    def remove(self, request: LiveRequest) -> None:
-        """Takes out a request that is in."""
-        del self._members[request.arrival]
-        self._compact()
-
-    def first(self) -> LiveRequest | None:
-        """The request of the smallest priority."""
-        while self._heap:
-            member = self._members.get(self._heap[0][1])
-            if member is not None:
-                return member[1]
-            heappop(self._heap)
-        return None
-
-    def unordered(self) -> list[LiveRequest]:
-        """All requests, in the order in which they were entered."""
-        return [request for _, request in self._members.values()]
-
-    def _compact(self) -> None:
+    def remove(self, member: T) -> None:
+        """Takes out a member."""
+        del self._members[member.arrival]
         if len(self._heap) > 2 * len(self._members) + 8:
             self._heap = [(priority, arrival) for arrival, (priority, _) in self._members.items()]
             heapify(self._heap)
 
+    def first(self) -> T | None:
+        """The member of the smallest priority."""
+        heap, members = self._heap, self._members
+        while heap:
+            member = members.get(heap[0][1])
+            if member is not None:
+                return member[1]
+            heappop(heap)
+        return None
+
+    def unordered(self) -> list[T]:
+        """All members, in the order in which they were entered."""
+        return [member for _, member in self._members.values()]
+
     def check_integrity(self) -> None:
-        """Raises AssertionError where a request is missing from the heap or the heap is over its bound."""
-        assert self._members.keys() <= {arrival for _, arrival in self._heap}, "a request is not in the heap"
-        assert len(self._heap) <= 2 * len(self._members) + 8, "the heap keeps too many places of removed requests"
+        """Raises AssertionError where a member is missing from the heap or the heap is over its bound."""
+        assert self._members.keys() <= {arrival for _, arrival in self._heap}, "a member is not in the heap"
+        assert len(self._heap) <= 2 * len(self._members) + 8, "the heap keeps too many places of removed members"

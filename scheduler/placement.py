@@ -1,70 +1,58 @@
-"""Where work goes: the policy that the core asks, and the default one, least predicted finish.
+"""Where work goes: what the core asks of a policy, and which workers a policy may choose from.
 
-Owns no state. Policies see workers read-only and choose; whether a worker may be chosen at all (credits, health, role)
-is the core's business. Imports only `chiasm.nouns`, the standard library and its
-neighbours.
+The policy of the house is `finish_index.FinishIndex`, least predicted finish; others are for comparison. Imports only
+`chiasm.nouns`, the standard library and `scheduler.workers`.
 """
 
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Mapping
 from typing import Protocol, TypeVar
 
 from chiasm.nouns import WorkerId
-from scheduler.table import WorkerTable
-from scheduler.workers import DecodeWorker, EncodeWorker, Worker
+from scheduler.workers import Worker
 
 W = TypeVar("W", bound=Worker)
-
 MAX_RETRY_AFTER_S = 60.0
 """Nobody is sent away for longer: predictions take every request to generate as much as it may."""
 
 
-class Placement(Protocol):
-    """Chooses a worker among candidates, of which there is at least one. Must be deterministic."""
+class Placement(Protocol[W]):
+    """Chooses among the workers of one pool. Must be deterministic."""
 
-    def encoder(self, tokens: int, candidates: Iterable[EncodeWorker]) -> EncodeWorker:
-        """Where to encode an item of `tokens` tokens."""
+    def update(self, worker: W, eligible: bool = True) -> None:
+        """A worker has joined, or what it owes, its rate, or whether it may be chosen has changed."""
 
-    def decoder(self, output_tokens: int, candidates: Iterable[DecodeWorker]) -> DecodeWorker:
-        """Where to generate `output_tokens` tokens; every candidate has room now."""
+    def remove(self, worker: W) -> None:
+        """A worker has left."""
 
+    def best(self, tokens: int, fits: Callable[[W], bool]) -> W | None:
+        """An eligible worker that fits, for work of so many tokens."""
 
-class LeastPredictedFinish:
-    """The worker that will be done first: (tokens it owes + the new ones) / its measured rate.
-
-    Ties go to the worker that registered first. Looks at every candidate: linear in the size of the pool.
-    """
-
-    def encoder(self, tokens: int, candidates: Iterable[EncodeWorker]) -> EncodeWorker:
-        """The earliest finish, what is withheld for the encoder included."""
-        return min(candidates, key=lambda worker: (worker.backlog + tokens) / worker.rate.tokens_per_s)
-
-    def decoder(self, output_tokens: int, candidates: Iterable[DecodeWorker]) -> DecodeWorker:
-        """The earliest finish if every request of its batch generates as much as it may."""
-        return min(candidates, key=lambda worker: (worker.owed_output + output_tokens) / worker.rate.tokens_per_s)
+    @property
+    def tokens_per_s(self) -> float:
+        """What all workers of the pool do together."""
 
 
-def elsewhere(pool: Collection[W], failed_on: set[WorkerId]) -> Collection[W]:
-    """The workers of `pool` that have not failed at this, or all of them when every one has."""
-    return (failed_on and [worker for worker in pool if worker.id not in failed_on]) or pool
+def avoiding(pool: Mapping[WorkerId, W], failed_on: set[WorkerId]) -> Callable[[W], bool]:
+    """Is a worker of `pool` none that has failed at this? Where all have, every one is as good."""
+    if not failed_on or pool.keys() <= failed_on:
+        return anyone
+    return lambda worker: worker.id not in failed_on
 
 
-def retry_after_s(workers: WorkerTable, owed_output: int, has_items: bool) -> float:
-    """Seconds until a request that came now would have its turn, whole, within 1 and `MAX_RETRY_AFTER_S`.
-
-    `owed_output` counts what all live requests may still generate. Encoding and generating overlap, so the longer of
-    the two waits is the wait.
-    """
-    wait = _seconds(owed_output, sum(worker.rate.tokens_per_s for worker in workers.all_decoders()))
-    if has_items:
-        encoders = workers.encoders.values()
-        backlog = sum(worker.backlog for worker in encoders)
-        wait = max(wait, _seconds(backlog, sum(worker.rate.tokens_per_s for worker in encoders)))
-    return min(max(float(math.ceil(wait)), 1.0), MAX_RETRY_AFTER_S)
+def anyone(worker: Worker) -> bool:
+    """Every worker fits."""
+    return True
 
 
-def _seconds(tokens: int, tokens_per_s: float) -> float:
+def seconds_of(tokens: int, tokens_per_s: float) -> float:
+    """How long so many tokens take."""
     return tokens / tokens_per_s if tokens_per_s > 0 else MAX_RETRY_AFTER_S
 
 
-LEAST_PREDICTED_FINISH = LeastPredictedFinish()
+def retry_after_s(*waits: float) -> float:
+    """Whole seconds until a request that came now would have its turn, from 1 to `MAX_RETRY_AFTER_S`.
+
+    `waits` overlap, as encoding and generating do, so the longest is the wait.
+    """
+    return min(max(float(math.ceil(max(waits))), 1.0), MAX_RETRY_AFTER_S)

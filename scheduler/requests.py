@@ -27,6 +27,7 @@ class LiveRequest:
     text_tokens: int
     output_tokens: int
     deadline: float  # in the core's time
+    tag: float = 0.0  # its turn (`scheduler.fairness`)
     state: RequestState = RequestState.ENCODING
     waiting: dict[ItemUuid, None] = field(default_factory=dict)
     entries: dict[ItemUuid, Entry] = field(default_factory=dict)

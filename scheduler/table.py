@@ -22,6 +22,7 @@ class WorkerTable:
         self.decoders: dict[Role, dict[WorkerId, DecodeWorker]] = {Role.DECODER: {}, Role.TEXT: {}, Role.WHOLE: {}}
         self.ever: set[Role] = set()  # roles that some worker has had: one that is gone is expected back
         self._heard: OrderedDict[WorkerId, float] = OrderedDict()  # longest silence first
+        self._registrations = 0
 
     def __iter__(self) -> Iterator[EncodeWorker | DecodeWorker]:
         yield from self.encoders.values()
@@ -41,10 +42,12 @@ class WorkerTable:
     def add(self, register: Register, now: float) -> EncodeWorker | DecodeWorker:
         """Enters a worker that is not in the table."""
         worker: EncodeWorker | DecodeWorker
+        self._registrations += 1
+        order = self._registrations
         if register.role is Role.ENCODER:
-            worker = self.encoders[register.worker] = EncodeWorker(register, self._look_ahead)
+            worker = self.encoders[register.worker] = EncodeWorker(register, order, self._look_ahead)
         else:
-            worker = self.decoders[register.role][register.worker] = DecodeWorker(register, self._look_ahead)
+            worker = self.decoders[register.role][register.worker] = DecodeWorker(register, order, self._look_ahead)
         self.ever.add(register.role)
         self._heard[register.worker] = now
         return worker

@@ -2,15 +2,15 @@
 
 Owns credits, reservations and measured rates; knows nothing of requests but their ids. A worker object stands for one
 *engine*: a worker that registers again gets a new object, so what was reserved on the old one is void with it.
-Imports only `chiasm.{nouns,messages}` and the standard library.
+Imports only `chiasm.{nouns,messages}`, the standard library and `scheduler.ordering`.
 """
 
 import math
-from collections import OrderedDict
 from dataclasses import dataclass, field
 
 from chiasm.messages import Register
 from chiasm.nouns import ItemUuid, RequestId, WorkerId
+from scheduler.ordering import PriorityQueue
 
 EWMA_WEIGHT = 0.2
 """How much one sample moves a measured rate."""
@@ -35,10 +35,15 @@ class Rate:
 
 
 class Worker:
-    """What every registered worker has. `credits` bounds what may be handed to its engine at once."""
+    """What every registered worker has.
 
-    def __init__(self, register: Register, look_ahead: int) -> None:
+    `credits` bounds what may be handed to its engine at once; `owed` are the tokens that it has been given and has not
+    finished; `order` is its place in the order of all registrations.
+    """
+
+    def __init__(self, register: Register, order: int, look_ahead: int) -> None:
         self.id = register.worker
+        self.order = order
         self.role = register.role
         self.node = register.node
         self.url = register.url
@@ -46,6 +51,7 @@ class Worker:
         self.kv_tokens = register.kv_tokens
         self.credits = register.slots + look_ahead
         self.rate = Rate(register.tokens_per_s)
+        self.owed = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -60,6 +66,7 @@ class EncodeJob:
     uuid: ItemUuid
     tokens: int
     arrival: int
+    tag: float  # of the request that wanted it first (`scheduler.fairness`)
     waiters: dict[RequestId, None] = field(default_factory=dict)  # in the order in which they joined
     encoder: "EncodeWorker | None" = None
     carrier: RequestId | None = None
@@ -69,50 +76,38 @@ class EncodeJob:
 
 
 class EncodeWorker(Worker):
-    """An encoder: jobs handed to its engine, jobs withheld for it in FIFO order, and the tokens of both."""
+    """An encoder: jobs handed to its engine, and jobs withheld for it in order of their tags."""
 
-    def __init__(self, register: Register, look_ahead: int) -> None:
-        super().__init__(register, look_ahead)
+    def __init__(self, register: Register, order: int, look_ahead: int) -> None:
+        super().__init__(register, order, look_ahead)
         self.running: dict[ItemUuid, EncodeJob] = {}
-        self.waiting: OrderedDict[ItemUuid, EncodeJob] = OrderedDict()
         self.running_tokens = 0
-        self.waiting_tokens = 0
-
-    @property
-    def backlog(self) -> int:
-        """Tokens it has been given and not finished."""
-        return self.running_tokens + self.waiting_tokens
+        self.waiting: PriorityQueue[EncodeJob] = PriorityQueue()
 
     def append(self, job: EncodeJob) -> None:
-        """Withholds `job` at the end of its queue."""
+        """Withholds `job`."""
         job.encoder = self
-        self.waiting[job.uuid] = job
-        self.waiting_tokens += job.tokens
+        self.waiting.push(job, job.tag)
+        self.owed += job.tokens
 
     def start_next(self) -> EncodeJob | None:
         """Moves the job at the head of its queue into the engine, if there is one and a credit for it."""
-        if not self.waiting or len(self.running) >= self.credits:
+        if len(self.running) >= self.credits or (job := self.waiting.first()) is None:
             return None
-        uuid, job = self.waiting.popitem(last=False)
-        self.waiting_tokens -= job.tokens
+        self.waiting.remove(job)
         job.carrier = next(iter(job.waiters))
         job.ahead = self.running_tokens
-        self.running[uuid] = job
+        self.running[job.uuid] = job
         self.running_tokens += job.tokens
         return job
-
-    def put_back(self, job: EncodeJob) -> None:
-        """Takes a running job out of the engine and to the head of the queue, where the freed credit finds it."""
-        self.remove(job)
-        self.append(job)
-        self.waiting.move_to_end(job.uuid, last=False)
 
     def remove(self, job: EncodeJob) -> None:
         """Forgets `job`, running or withheld."""
         if self.running.pop(job.uuid, None):
             self.running_tokens -= job.tokens
-        elif self.waiting.pop(job.uuid, None):
-            self.waiting_tokens -= job.tokens
+        else:
+            self.waiting.remove(job)
+        self.owed -= job.tokens
         job.encoder = job.carrier = None
 
     def learn(self, job: EncodeJob, tokens: int, seconds: float) -> None:
@@ -126,10 +121,12 @@ class EncodeWorker(Worker):
     def check_integrity(self) -> None:
         """Raises AssertionError where its books do not add up."""
         assert len(self.running) <= self.credits, f"{self.id} holds more encodes than its credits"
-        assert not self.running.keys() & self.waiting.keys(), f"{self.id} both runs and withholds an encode"
+        self.waiting.check_integrity()
+        waiting = self.waiting.unordered()
+        assert not any(job.uuid in self.running for job in waiting), f"{self.id} both runs and withholds an encode"
         assert self.running_tokens == sum(job.tokens for job in self.running.values()), f"{self.id}: running tokens"
-        assert self.waiting_tokens == sum(job.tokens for job in self.waiting.values()), f"{self.id}: waiting tokens"
-        for job in (*self.running.values(), *self.waiting.values()):
+        assert self.owed == self.running_tokens + sum(job.tokens for job in waiting), f"{self.id}: owed tokens"
+        for job in (*self.running.values(), *waiting):
             assert job.encoder is self, f"{self.id} holds an encode that belongs elsewhere"
             assert (job.carrier is not None) == (job.uuid in self.running), f"{self.id}: a carrier without an encode"
 
@@ -146,29 +143,32 @@ class Reservation:
 class DecodeWorker(Worker):
     """A worker that generates (DECODER, TEXT or WHOLE): the requests handed to its engine and what they reserve."""
 
-    def __init__(self, register: Register, look_ahead: int) -> None:
-        super().__init__(register, look_ahead)
+    def __init__(self, register: Register, order: int, look_ahead: int) -> None:
+        super().__init__(register, order, look_ahead)
         self.running: dict[RequestId, Reservation] = {}
-        self.reserved_kv = 0
-        self.owed_output = 0
+        self.room = self.kv_tokens  # tokens of its KV cache that nobody has reserved
+
+    @property
+    def has_credit(self) -> bool:
+        """May it be handed another request, if there is room for it?"""
+        return len(self.running) < self.credits
 
     def admits(self, kv_tokens: int) -> bool:
         """Is there a credit and room for `kv_tokens`? A request larger than the whole cache fits when it is empty."""
-        room = self.kv_tokens - self.reserved_kv
-        return len(self.running) < self.credits and min(kv_tokens, self.kv_tokens) <= room
+        return len(self.running) < self.credits and (kv_tokens <= self.room or self.room == self.kv_tokens)
 
     def reserve(self, request: RequestId, kv_tokens: int, output_tokens: int) -> None:
         """Books `request`; `admits` must have said yes."""
         kv_tokens = min(kv_tokens, self.kv_tokens)
         self.running[request] = Reservation(kv_tokens, output_tokens, len(self.running) + 1)
-        self.reserved_kv += kv_tokens
-        self.owed_output += output_tokens
+        self.room -= kv_tokens
+        self.owed += output_tokens
 
     def release(self, request: RequestId) -> None:
         """Gives back what `request` holds."""
         reservation = self.running.pop(request)
-        self.reserved_kv -= reservation.kv_tokens
-        self.owed_output -= reservation.output_tokens
+        self.room += reservation.kv_tokens
+        self.owed -= reservation.output_tokens
 
     def learn(self, request: RequestId, output_tokens: int, seconds: float) -> None:
         """Measures the rate by a running request that has just finished, `seconds` from its post to its answer.
@@ -183,5 +183,5 @@ class DecodeWorker(Worker):
         """Raises AssertionError where its books do not add up."""
         held = self.running.values()
         assert len(held) <= self.credits, f"{self.id} holds more requests than its credits"
-        assert self.reserved_kv == sum(one.kv_tokens for one in held) <= self.kv_tokens, f"{self.id}: KV tokens"
-        assert self.owed_output == sum(one.output_tokens for one in held), f"{self.id}: output tokens"
+        assert 0 <= self.room == self.kv_tokens - sum(one.kv_tokens for one in held), f"{self.id}: KV tokens"
+        assert self.owed == sum(one.output_tokens for one in held), f"{self.id}: output tokens"

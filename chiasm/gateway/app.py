@@ -18,7 +18,7 @@ from chiasm.gateway.addresses import Reach
 from chiasm.gateway.delivery import ClientLeft, Delivery
 from chiasm.gateway.errors import GATEWAY_FULL, ApiError, internal_error
 from chiasm.gateway.fetching import Fetcher
-from chiasm.gateway.flow import Flow, Services
+from chiasm.gateway.flow import Flow, Services, Tenant
 from chiasm.gateway.link import SchedulerLink
 from chiasm.gateway.parsing import (
     CHAT_PATH,
@@ -43,7 +43,7 @@ STATUS_TIMEOUT_S = 5.0
 SHUTDOWN_TIMEOUT_S = 5.0
 
 _REQUEST_ID = web.RequestKey("chiasm_request_id", str)
-_TENANT = web.RequestKey("chiasm_tenant", str)  # whoever sent this API key; all are one where none is asked for
+_TENANT = web.RequestKey("chiasm_tenant", Tenant)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -128,11 +128,12 @@ class _Gateway:
         delivery = Delivery(request, timing)
         deadline = asyncio.get_running_loop().time() + self._config.request_timeout_s
         tenant = request[_TENANT]
-        with self._metrics.in_flight.track_inprogress(), self._reader.room(tenant) as take:
+        name = tenant.name
+        with self._metrics.in_flight.track_inprogress(), self._reader.room(name) as take:
             try:
-                parsed = await self._reader.read(request, parse, tenant, take, timing, deadline)
+                parsed = await self._reader.read(request, parse, name, take, timing, deadline)
                 request_id = RequestId(request[_REQUEST_ID])
-                return await Flow(request_id, parsed, self._services, delivery, timing).run(deadline)
+                return await Flow(request_id, parsed, tenant, self._services, delivery, timing).run(deadline)
             except asyncio.CancelledError:
                 delivery.left()
                 raise
@@ -236,11 +237,11 @@ def _of_http(error: web.HTTPException, request: web.Request) -> ApiError:
 
 
 def _authentication(config: GatewayConfig) -> Any:
-    accepted = [f"Bearer {key}".encode() for key in config.api_keys]
+    accepted = {f"Bearer {key}".encode(): config.api_key_weights.get(key, 1.0) for key in config.api_keys}
 
     @web.middleware
     async def authentication(request: web.Request, handler: Handler) -> web.StreamResponse:
-        request[_TENANT] = ""
+        request[_TENANT] = Tenant("", 1.0)
         if accepted and request.path.startswith("/v1/"):
             given = request.headers.get("Authorization", "").encode(errors="surrogateescape")
             # Every key is compared, in constant time: how long a refusal takes tells nothing.
@@ -251,7 +252,7 @@ def _authentication(config: GatewayConfig) -> Any:
                     code="invalid_api_key",
                     headers={"WWW-Authenticate": "Bearer"},
                 )
-            request[_TENANT] = blake3(given).hexdigest()
+            request[_TENANT] = Tenant(blake3(given).hexdigest(), accepted[given])
         return await handler(request)
 
     return authentication

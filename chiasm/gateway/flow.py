@@ -50,6 +50,14 @@ _FORWARDED = frozenset(range(400, 500)) - {408, 429, *MISCONFIGURED}
 
 
 @dataclass(frozen=True)
+class Tenant:
+    """Whoever sent an API key; all are one where none is asked for. `weight` is its share while others wait too."""
+
+    name: str
+    weight: float
+
+
+@dataclass(frozen=True)
 class Services:
     """What every flow of one gateway shares."""
 
@@ -66,10 +74,17 @@ class Flow:
     """
 
     def __init__(
-        self, request: RequestId, parsed: ParsedRequest, services: Services, delivery: Delivery, timing: Timing
+        self,
+        request: RequestId,
+        parsed: ParsedRequest,
+        tenant: Tenant,
+        services: Services,
+        delivery: Delivery,
+        timing: Timing,
     ) -> None:
         self._request = request
         self._parsed = parsed
+        self._tenant = tenant
         self._link = services.link
         self._upstream = services.upstream
         self._metrics = services.metrics
@@ -109,7 +124,8 @@ class Flow:
     def _submission(self, deadline: float) -> Submit:
         parsed = self._parsed
         left = max(0.0, deadline - asyncio.get_running_loop().time())
-        return Submit(self._request, parsed.items, parsed.text_tokens, parsed.output_tokens, left)
+        sizes = (parsed.text_tokens, parsed.output_tokens)
+        return Submit(self._request, parsed.items, *sizes, left, self._tenant.name, self._tenant.weight)
 
     async def _follow(self, decisions: asyncio.Queue[ToGateway]) -> None:
         while True:

@@ -3,7 +3,7 @@ from hypothesis import strategies as st
 
 from chiasm.messages import Submit
 from chiasm.nouns import RequestId
-from scheduler.ordering import RequestHeap
+from scheduler.ordering import PriorityQueue
 from scheduler.requests import LiveRequest
 
 
@@ -12,7 +12,7 @@ def request(arrival: int) -> LiveRequest:
 
 
 def test_the_smallest_priority_comes_first_and_the_older_of_equals() -> None:
-    heap = RequestHeap()
+    heap = PriorityQueue()
     for arrival, priority in ((1, 5.0), (2, 3.0), (3, 3.0)):
         heap.push(request(arrival), priority)
     first = heap.first()
@@ -21,7 +21,7 @@ def test_the_smallest_priority_comes_first_and_the_older_of_equals() -> None:
 
 
 def test_removed_requests_do_not_pile_up_behind_one_that_stays() -> None:
-    heap = RequestHeap()
+    heap = PriorityQueue()
     heap.push(request(0), 0)
     for arrival in range(1, 100):
         heap.push(last := request(arrival), arrival)
@@ -32,7 +32,7 @@ def test_removed_requests_do_not_pile_up_behind_one_that_stays() -> None:
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 5)), max_size=200))
 def test_it_agrees_with_a_sorted_list_and_stays_small(steps: list[tuple[bool, int]]) -> None:
-    heap, known, requests = RequestHeap(), set[int](), [request(arrival) for arrival in range(6)]
+    heap, known, requests = PriorityQueue(), set[int](), [request(arrival) for arrival in range(6)]
     for enter, arrival in steps:
         if enter and arrival not in known:
             heap.push(requests[arrival], arrival)

@@ -30,9 +30,9 @@ def test_one_wild_sample_does_not_carry_a_rate_away() -> None:
 
 
 def test_an_encode_is_measured_with_the_work_that_lay_ahead_of_it() -> None:
-    encoder = EncodeWorker(register("e0", Role.ENCODER, slots=2, rate=100.0), look_ahead=0)
-    for uuid in ("a", "b"):
-        encoder.append(EncodeJob(ItemUuid(uuid), 100, 0, {RequestId("r"): None}))
+    encoder = EncodeWorker(register("e0", Role.ENCODER, slots=2, rate=100.0), order=1, look_ahead=0)
+    for arrival, uuid in enumerate(("a", "b")):
+        encoder.append(EncodeJob(ItemUuid(uuid), 100, arrival, 0.0, {RequestId("r"): None}))
     first, second = encoder.start_next(), encoder.start_next()
     assert first is not None
     assert second is not None

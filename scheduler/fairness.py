@@ -1,0 +1,32 @@
+"""Whose turn it is: weighted fair queueing between API keys ("tenants").
+
+Owns the virtual clock and how far each tenant has used it. Imports only the standard library.
+"""
+
+FORGET_BEYOND = 1024  # tenants remembered before those that have nothing outstanding are forgotten
+
+
+class FairClock:
+    """Start-time fair queueing: P. Goyal, H. Vin, H. Cheng, "Start-time Fair Queuing", SIGCOMM 1996.
+
+    Every request gets a *tag*: when its turn would come if each tenant had a share of the service to itself, in tokens
+    by weight. Served in order of tags, tenants that always wait get service in proportion to their weights, however
+    many requests each has sent, and one that comes back from idleness neither waits for what others used meanwhile
+    nor makes up for what it did not use.
+    """
+
+    def __init__(self) -> None:
+        self._now = 0.0  # the tag that was served last
+        self._used: dict[str, float] = {}  # by tenant: the end of what it has asked for so far
+
+    def tag(self, tenant: str, weight: float, tokens: int) -> float:
+        """The tag of a new request of `tenant` that costs so many tokens."""
+        start = max(self._now, self._used.get(tenant, 0.0))
+        self._used[tenant] = start + max(tokens, 1) / weight
+        if len(self._used) > FORGET_BEYOND:
+            self._used = {tenant: used for tenant, used in self._used.items() if used > self._now}
+        return start
+
+    def served(self, tag: float) -> None:
+        """A request of this tag has had its turn, so the clock has come so far."""
+        self._now = max(self._now, tag)
