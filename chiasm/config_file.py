@@ -160,7 +160,7 @@ def _explain(error: dict[str, Any]) -> Iterator[tuple[Location, str]]:
         yield location, "the file must be a mapping of field names to values, e.g. `model: /models/mine`."
         return
     known = _field_at(location)
-    # Below a secret known even the names may be secrets; line and column tell which of them is meant.
+    # Below a secret field even the names may be secrets; line and column tell which of them is meant.
     named = known.name if known is not None and known.secret else _dotted(location)
     yield location, f"{named}: {_misfit(location, known, error)}"
 

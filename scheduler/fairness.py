@@ -3,8 +3,6 @@
 Owns the virtual clock and how far each tenant has used it. Imports only the standard library.
 """
 
-FORGET_BEYOND = 1024  # tenants remembered before those that have nothing outstanding are forgotten
-
 
 class FairClock:
     """Start-time fair queueing: P. Goyal, H. Vin, H. Cheng, "Start-time Fair Queuing", SIGCOMM 1996.
@@ -23,10 +21,12 @@ class FairClock:
         """The tag of a new request of `tenant` that costs so many tokens."""
         start = max(self._now, self._used.get(tenant, 0.0))
         self._used[tenant] = start + max(tokens, 1) / weight
-        if len(self._used) > FORGET_BEYOND:
-            self._used = {tenant: used for tenant, used in self._used.items() if used > self._now}
         return start
 
     def served(self, tag: float) -> None:
         """A request of this tag has had its turn, so the clock has come so far."""
         self._now = max(self._now, tag)
+
+    def rest(self) -> None:
+        """Nobody waits, so nobody has had more than a share: whoever comes now begins anew."""
+        self._used.clear()

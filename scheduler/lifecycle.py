@@ -57,6 +57,8 @@ class Lifecycle:
     def admit(self, submit: Submit, now: float) -> None:
         """Begins the life of a request whose id is not live."""
         self._arrivals += 1
+        if not self.withheld:
+            self._fairness.rest()
         request = LiveRequest.of(submit, self._arrivals, now)
         request.tag = self._fairness.tag(submit.tenant, submit.weight, request.kv_tokens())
         self.live[request.id] = self.encoding[request.id] = request

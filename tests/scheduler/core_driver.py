@@ -60,10 +60,17 @@ class Driver:
         return self.do(register(worker, role, slots, kv, rate))
 
     def submit(
-        self, request: str, *uuids: str, tokens: int = 100, text: int = 10, output: int = 10, deadline: float = 60.0
+        self,
+        request: str,
+        *uuids: str,
+        tokens: int = 100,
+        text: int = 10,
+        output: int = 10,
+        deadline: float = 60.0,
+        tenant: str = "",
     ) -> list[Decision]:
         items = tuple(Item(ItemUuid(uuid), "image", tokens) for uuid in uuids)
-        return self.do(Submit(RequestId(request), items, text, output, deadline))
+        return self.do(Submit(RequestId(request), items, text, output, deadline, tenant))
 
     def encoded(
         self, request: str, worker: str, uuid: str, tokens: int = 100, seconds: float = 1.0, key: str | None = None
