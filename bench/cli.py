@@ -4,6 +4,7 @@ import click
 
 from bench.clients import clients
 from bench.pupil import pupil
+from bench.scheduler import scheduler
 from bench.wire import wire
 
 
@@ -14,4 +15,5 @@ def bench() -> None:
 
 bench.add_command(clients)
 bench.add_command(pupil)
+bench.add_command(scheduler)
 bench.add_command(wire)

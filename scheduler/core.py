@@ -6,7 +6,9 @@ randomness; the live host, the simulator and the tests run this same object. Imp
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from chiasm.config import SchedulerConfig
 from chiasm.messages import (
@@ -72,34 +74,24 @@ class Core:
         self._time = 0.0  # the core's own time: the sum of all advances of `now`
         self._last_now: float | None = None
         self._answers: list[Decision] = []
+        self._handlers: dict[type[Event], Callable[[Any], None]] = {
+            Submit: self._submit,
+            EncodeDone: self._encode_done,
+            EncodeFailed: self._encode_failed,
+            DecodeDone: self._decode_done,
+            DecodeFailed: self._decode_failed,
+            Cancel: self._cancel,
+            AskStatus: self._ask_status,
+            Register: self._register,
+            Heartbeat: self._heartbeat,
+            Lost: lambda event: self._lost(event.worker, event.reason),
+            Evicted: self._evicted,
+        }
 
     def handle(self, event: Event, now: float) -> list[Decision]:
         """The decisions that follow from one event."""
         self._pass_time(now)
-        match event:
-            case Submit():
-                self._submit(event)
-            case EncodeDone():
-                self._encode_done(event)
-            case EncodeFailed():
-                self._encode_failed(event)
-            case DecodeDone():
-                self._decode_done(event)
-            case DecodeFailed():
-                self._decode_failed(event)
-            case Cancel():
-                self._cancel(event)
-            case AskStatus():
-                self._answers.append(self.status(event.request, now))
-            case Register():
-                self._register(event)
-            case Heartbeat():
-                if not self._workers.heard(event.worker, self._time):
-                    self._answers.append(Unknown(event.worker))
-            case Lost():
-                self._lost(event.worker, event.reason)
-            case Evicted():
-                self._evicted(event)
+        self._handlers[type(event)](event)
         return self._settle()
 
     def tick(self, now: float) -> list[Decision]:
@@ -113,6 +105,9 @@ class Core:
     def status(self, request: RequestId, now: float) -> Status:
         """A snapshot as of `now`, as the answer to `request`."""
         self._pass_time(now)
+        return self._status(request)
+
+    def _status(self, request: RequestId) -> Status:
         return Status(
             request,
             ready=self._workers.split_lives or self._workers.whole_lives,
@@ -220,6 +215,9 @@ class Core:
         if request is not None:  # else it has ended meanwhile, which is nobody's mistake
             self._life.cancel(request)
 
+    def _ask_status(self, event: AskStatus) -> None:
+        self._answers.append(self._status(event.request))
+
     # -- workers -------------------------------------------------------------------------------------------------
 
     def _register(self, event: Register) -> None:
@@ -234,6 +232,10 @@ class Core:
         else:
             self._admission.update(worker)
         self._reroute()
+
+    def _heartbeat(self, event: Heartbeat) -> None:
+        if not self._workers.heard(event.worker, self._time):
+            self._answers.append(Unknown(event.worker))
 
     def _lost(self, worker_id: WorkerId, reason: str) -> None:
         worker = self._workers.get(worker_id)
@@ -274,12 +276,15 @@ class Core:
 
     def _settle(self) -> list[Decision]:
         """Hands out whatever has a credit now. The only place that does, so no transition meets a half-made other."""
-        out = [*self._answers, *self._life.rejects]
-        self._answers.clear()
-        self._life.rejects.clear()
+        out = self._answers
+        if self._life.rejects:
+            out.extend(self._life.rejects)
+            self._life.rejects.clear()
         while (pick := self._admission.next()) is not None:
             out.append(self._life.hand_out(*pick))
-        out.extend(self._encodes.hand_out())
+        if self._encodes.due:
+            out.extend(self._encodes.hand_out())
+        self._answers = []
         return out
 
     def _refuse(self, sender: RequestId | WorkerId, reason: str) -> None:

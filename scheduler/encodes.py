@@ -27,7 +27,7 @@ class Encodes:
         self._counters = counters
         self._jobs: dict[ItemUuid, EncodeJob] = {}
         self._unplaced: dict[ItemUuid, EncodeJob] = {}
-        self._due: dict[EncodeWorker, None] = {}  # encoders that may have both a credit and a withheld job
+        self.due: dict[EncodeWorker, None] = {}  # encoders that may have both a credit and a withheld job
         self._arrivals = 0
 
     def __contains__(self, uuid: ItemUuid) -> bool:
@@ -114,7 +114,7 @@ class Encodes:
                 job.owed.add((job.carrier, encoder.id))
         for job in (*ran, *withheld):
             self._take(job)
-        self._due.pop(encoder, None)
+        self.due.pop(encoder, None)
         self._placement.remove(encoder)
         return ran, withheld
 
@@ -136,7 +136,7 @@ class Encodes:
         assert encoder is not None
         encoder.append(job)
         self._placement.update(encoder)
-        self._due[encoder] = None
+        self.due[encoder] = None
 
     def add(self, encoder: EncodeWorker) -> None:
         """An encoder has registered: everything withheld is placed anew, so that it shares the backlog."""
@@ -154,18 +154,18 @@ class Encodes:
 
     def hand_out(self) -> Iterator[Encode]:
         """Fills every encoder whose credits or queue have changed."""
-        for encoder in self._due:
+        for encoder in self.due:
             while (job := encoder.start_next()) is not None and job.carrier is not None:
                 self._counters["encodes"] += 1
                 yield Encode(job.carrier, job.uuid, encoder.id, encoder.url)
-        self._due.clear()
+        self.due.clear()
 
     def _take(self, job: EncodeJob) -> None:
         if job.encoder is None:
             self._unplaced.pop(job.uuid, None)
         else:
             encoder = job.encoder
-            self._due[encoder] = None
+            self.due[encoder] = None
             encoder.remove(job)
             self._placement.update(encoder)
 

@@ -60,8 +60,8 @@ class LiveRequest:
 
     def kv_tokens(self) -> int:
         """Tokens it takes in a KV cache at most: measured for encoded items, estimated for others."""
-        images = sum(self._tokens(item) for item in self.items)
-        return self.text_tokens + images + self.output_tokens
+        text = self.text_tokens + self.output_tokens
+        return text + sum(self._tokens(item) for item in self.items) if self.items else text
 
     def _tokens(self, item: Item) -> int:
         entry = self.entries.get(item.uuid)
