@@ -22,8 +22,8 @@ from chiasm.ask import CHAT_PATH, chat_body
 from chiasm.client import post_json
 from chiasm.engine import Engine, EngineSpec
 from chiasm.models.builtin import ENGINE_ARGS, NAME, model_folder
+from chiasm.models.training.drawing import draw
 from chiasm.models.training.examination import Exercise, Marks, examination
-from chiasm.models.training.scenes import draw
 from chiasm.nouns import Role
 
 SEED = 1

@@ -11,7 +11,8 @@ from tokenizers import Tokenizer
 from bench.pupil import card_table
 from chiasm.demo import CASES
 from chiasm.models.builtin import model_folder, picture_file
-from chiasm.models.training.scenes import SceneMaker, draw
+from chiasm.models.training.drawing import draw
+from chiasm.models.training.scenes import SceneMaker
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]  # no engine, but torch and transformers take seconds
 
@@ -50,9 +51,10 @@ def test_the_trainer_computes_what_the_library_computes(library: tuple[Any, Any]
     """A picture of odd size: equal tokens, patches as equal as resizing allows, from equal patches equal logits."""
     import torch
 
-    from chiasm.models.training.network import CHANNELS, MERGE, PATCH, Pupil, Shape
+    from chiasm.models.training.network import Pupil
     from chiasm.models.training.questions import Question
     from chiasm.models.training.rows import Conversation, Scribe
+    from chiasm.models.training.shape import CHANNELS, MERGE, PATCH, Shape
     from chiasm.models.training.sight import pictures
     from chiasm.models.training.vocabulary import Words
 

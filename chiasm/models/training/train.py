@@ -18,20 +18,23 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
+from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from chiasm.models.training.examination import Marks, examination
 from chiasm.models.training.eyes import Eyes
-from chiasm.models.training.network import MERGE, Pupil, Shape
+from chiasm.models.training.network import Pupil
 from chiasm.models.training.optimizer import Optimizer
 from chiasm.models.training.rows import Conversation, Rows, Scribe
 from chiasm.models.training.scenes import SceneMaker
+from chiasm.models.training.shape import MERGE, Shape
 from chiasm.models.training.sight import PictureBook, Pictures, pictures
 from chiasm.models.training.talk import split_talk
 from chiasm.models.training.teacher import Teacher
 from chiasm.models.training.vocabulary import Words, train_tokenizer
 
 SEED = 1
+TOKENIZER = "tokenizer.json"  # beside the checkpoints
 PROCESSES = 2
 WARM_UP = 60  # steps
 STAGES = {"seeing": 1200, "answering": 2000, "settling": 1200}  # steps
@@ -145,7 +148,7 @@ def learn_to_answer(school: School, stage: str, steps: int, out: Path) -> None:
     tower_learns = stage == "settling"
     school.pupil.visual.requires_grad_(tower_learns)
     rank = dist.get_rank()
-    tokenizer = train_tokenizer()
+    tokenizer = Tokenizer.from_file(str(out / TOKENIZER))
     image_token = Words(tokenizer).image
     scribe = Scribe(tokenizer)
     book = PictureBook(SceneMaker(f"{stage} {SEED} {rank}"))
@@ -226,7 +229,6 @@ def run(out: Path, stages: dict[str, int], start: Path | None) -> None:
     school = School()
     if start is not None:
         school.load_state_dict(torch.load(start, weights_only=True))
-    out.mkdir(parents=True, exist_ok=True)
     for stage, steps in stages.items():
         begun = time.monotonic()
         learn = learn_to_see if stage == "seeing" else learn_to_answer
@@ -247,7 +249,7 @@ def _free_port() -> int:
 def main() -> None:
     """Start the processes and wait for them."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints")
+    parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints and tokenizer")
     parser.add_argument("--stage", choices=STAGES, help="this stage only")
     parser.add_argument("--steps", type=int, help="steps of that stage, instead of its own number")
     parser.add_argument("--start", type=Path, help="checkpoint to start from, of the stage before")
@@ -260,6 +262,9 @@ def main() -> None:
         stages = STAGES if options.stage is None else {options.stage: options.steps or STAGES[options.stage]}
         run(options.out, stages, options.start)
         return
+    options.out.mkdir(parents=True, exist_ok=True)
+    if options.stage != "settling":  # which goes on with the words of the stage before
+        train_tokenizer().save(str(options.out / TOKENIZER))
     # Large tensors come and go in every step: memory handed back to the system each time costs a third of the speed.
     environment = os.environ | {
         "MASTER_ADDR": "127.0.0.1",
