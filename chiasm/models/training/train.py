@@ -37,12 +37,12 @@ SEED = 1
 TOKENIZER = "tokenizer.json"  # beside the checkpoints
 PROCESSES = 2
 WARM_UP = 60  # steps
-STAGES = {"seeing": 1200, "answering": 2000, "settling": 1200}  # steps
+STAGES = {"seeing": 1200, "answering": 1500, "settling": 1000}  # steps
 COOLING = {"seeing": 0.4, "answering": 0.0, "settling": 1.0}  # share of a stage's steps that become smaller and smaller
-SEEING_PICTURES = 20  # in a step of one process
+PICTURES = {"seeing": 20, "answering": 8, "settling": 12}  # in a step of one process
 CROWDS = 0.7  # share of the steps of the first stage
 TEXTS = 6  # in a crowded picture, at most
-ANSWERING_PICTURES, QUESTIONS = 14, 12
+QUESTIONS = 12  # about a picture, or a pair of them
 PAIRS_EVERY = 4  # steps: then the lesson is about pairs of pictures
 TALKING_ROWS, TALKING_QUESTIONS = 1, 10
 SIGHT_SHARE = 0.25  # weight of the seeing losses while answering is learned
@@ -131,7 +131,7 @@ def learn_to_see(school: School, stage: str, steps: int, out: Path) -> None:
     )
     log = Log(stage, steps, quiet=rank > 0)
     for step in range(steps):
-        page = book.next(SEEING_PICTURES)
+        page = book.next(PICTURES[stage])
         losses = school.eyes.losses(*see(school, page), page.sight)
         total = torch.stack(list(losses.values())).sum()
         total.backward()
@@ -161,9 +161,7 @@ def learn_to_answer(school: School, stage: str, steps: int, out: Path) -> None:
     log = Log(stage, steps, quiet=rank > 0)
     for step in range(steps):
         pages = (
-            [book.next(ANSWERING_PICTURES)]
-            if step % PAIRS_EVERY
-            else [book.next(ANSWERING_PICTURES // 2) for _ in range(2)]
+            [book.next(PICTURES[stage])] if step % PAIRS_EVERY else [book.next(PICTURES[stage] // 2) for _ in range(2)]
         )
         if len(pages) == 1:
             conversations = teacher.about(pages[0], QUESTIONS)
