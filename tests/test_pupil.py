@@ -1,6 +1,8 @@
 """The built-in model in the libraries that are to load it unchanged, and the trainer's forward against theirs."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,6 @@ TOLERANCE = 1e-4  # of a logit: the same sums in another order
 @pytest.fixture(scope="module")
 def library() -> tuple[Any, Any]:
     """Processor and model, as anybody would load them."""
-    import torch  # noqa: F401  # first, so that transformers learns which of torch's companions it can do without
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
     folder = model_folder()
@@ -92,6 +93,12 @@ def test_the_trainer_computes_what_the_library_computes(library: tuple[Any, Any]
         ours = language.lm_head(hidden[0, length - 1])
         theirs = model(**inputs).logits[0, -1]
     assert torch.allclose(ours, theirs, atol=TOLERANCE)
+
+
+def test_transformers_may_be_imported_before_torch() -> None:
+    load = f"from transformers import AutoProcessor; AutoProcessor.from_pretrained({str(model_folder())!r})"
+    done = subprocess.run([sys.executable, "-c", load], check=False, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr[-2000:]
 
 
 def test_the_weights_are_small_and_plain() -> None:

@@ -5,7 +5,10 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
+from PIL import Image
 
+from chiasm.models.builtin import picture_file
+from chiasm.models.training.album import ALBUM
 from chiasm.models.training.drawing import draw
 from chiasm.models.training.examination import EQUALLY_OFTEN, examination
 from chiasm.models.training.questions import PLACES, WEIGHTS, Asker, name_of, place_of
@@ -180,3 +183,8 @@ def test_held_out_wordings_ask_for_what_was_taught() -> None:
     training, held_out = split_talk()
     assert not {question.text for question in training} & {question.text for question in held_out}
     assert {question.answer for question in held_out} <= {question.answer for question in training}
+
+
+def test_the_bundled_pictures_are_those_of_the_album() -> None:
+    for name, scene in ALBUM.items():
+        assert Image.open(picture_file(name)).convert("RGB").tobytes() == draw(scene).tobytes(), name

@@ -190,7 +190,7 @@ def learn_to_answer(school: School, stage: str, steps: int, out: Path) -> None:
         log.report(step)
         if rank == 0 and (step + 1) % SAVE_EVERY == 0:
             save(school, out / f"{stage}.pt")
-        if rank == 0 and ((step + 1) % EXAMINE_EVERY == 0 or step + 1 == steps):
+        if rank == 0 and (step + 1) % EXAMINE_EVERY == 0:
             print(examine(school, scribe, image_token), flush=True)
 
 
@@ -249,16 +249,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints and tokenizer")
     parser.add_argument("--stage", choices=STAGES, help="this stage only")
-    parser.add_argument("--steps", type=int, help="steps of that stage, instead of its own number")
+    parser.add_argument("--steps", type=int, help="steps of each stage that runs, instead of its own number")
     parser.add_argument("--start", type=Path, help="checkpoint to start from, of the stage before")
     options = parser.parse_args()
-    if options.stage is None and (options.steps is not None or options.start is not None):
-        parser.error("--steps and --start are for one stage: name it with --stage")
+    if options.stage is None and options.start is not None:
+        parser.error("--start is for one stage: name it with --stage")
     if options.stage not in (None, next(iter(STAGES))) and options.start is None:
         parser.error(f"{options.stage} goes on from a checkpoint: name it with --start")
     if "RANK" in os.environ:
-        stages = STAGES if options.stage is None else {options.stage: options.steps or STAGES[options.stage]}
-        run(options.out, stages, options.start)
+        chosen = STAGES if options.stage is None else {options.stage: STAGES[options.stage]}
+        run(options.out, {stage: options.steps or steps for stage, steps in chosen.items()}, options.start)
         return
     options.out.mkdir(parents=True, exist_ok=True)
     if options.stage != "settling":  # which goes on with the words of the stage before
