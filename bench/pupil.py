@@ -18,7 +18,8 @@ from rich.table import Table
 
 from bench.report import write_report
 from bench.serving import serving_builtin_model
-from chiasm.ask import CHAT_PATH, chat_body
+from chiasm.api_paths import CHAT_PATH
+from chiasm.ask import chat_body
 from chiasm.client import EndpointError, post_json
 from chiasm.engine import EngineFailed
 from chiasm.models.builtin import ENGINE_ARGS, NAME, model_folder

@@ -5,7 +5,8 @@ import sys
 import click
 from rich.console import Console
 
-from chiasm.ask import CHAT_PATH, AskError, chat_body, phases, served_model, split_arguments, stream_answer
+from chiasm.api_paths import CHAT_PATH
+from chiasm.ask import AskError, chat_body, phases, served_model, split_arguments, stream_answer
 from chiasm.client import EndpointError, get_json, post_json
 from chiasm.config import GatewayConfig
 from chiasm.listening import base_url

@@ -14,7 +14,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from chiasm.ask import CHAT_PATH, chat_body, phases
+from chiasm.api_paths import CHAT_PATH
+from chiasm.ask import chat_body, phases
 from chiasm.cli import announce, prepare, watch
 from chiasm.client import EndpointError, get_json, post_json
 from chiasm.cluster import Cluster, ClusterFailed, ray_session
