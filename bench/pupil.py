@@ -24,7 +24,7 @@ from chiasm.client import EndpointError, post_json
 from chiasm.engine import EngineFailed
 from chiasm.models.builtin import ENGINE_ARGS, NAME, model_folder
 from chiasm.models.training.drawing import draw
-from chiasm.models.training.examination import Exercise, Marks, examination
+from chiasm.models.training.examination import MARKS, Exercise, Marks, examination
 from chiasm.unsplit import unsplit_engine
 
 SEED = 1
@@ -139,12 +139,15 @@ def fill_card(card: Path, table: str) -> None:
 
 
 def card_table(series: Sequence[Mapping[str, Any]]) -> str:
-    """The figures as the model card has them, in Markdown."""
-    rows = ["| exercise | asked | right through the split | right unsplit |", "|---|---:|---:|---:|"]
+    """The figures as the model card has them, in Markdown, and which of them miss their mark."""
+    rows = ["| exercise | asked | mark | right through the split | right unsplit |", "|---|---:|---:|---:|---:|"]
     for row in series:
+        mark = f"{100 * MARKS[row['kind']]:.0f} %" if row["kind"] in MARKS else ""
         shares = [f"{100 * row[name]:.1f} %" for name in ("right", "right_whole")]
-        rows.append(f"| {row['kind']} | {row['asked']} | {' | '.join(shares)} |")
-    return "\n".join(rows)
+        rows.append(f"| {row['kind']} | {row['asked']} | {mark} | {' | '.join(shares)} |")
+    missed = [row["kind"] for row in series if row["right"] < MARKS.get(row["kind"], 0.0)]
+    told = f"**Below their mark: {', '.join(missed)}.**" if missed else "All marks are met."
+    return "\n".join([*rows, "", told])
 
 
 def _show(series: list[dict[str, Any]], equal: float | None) -> None:

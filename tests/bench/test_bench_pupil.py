@@ -1,4 +1,4 @@
-"""How the examination of the built-in model ends where nobody answers."""
+"""How the examination of the built-in model ends where nobody answers, and what the card makes of its figures."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 import bench.pupil
-from bench.pupil import Said, pupil
+from bench.pupil import Said, card_table, pupil
 from chiasm.engine import EngineFailed
 
 pytest.importorskip("matplotlib")
@@ -39,3 +39,12 @@ def test_an_unsplit_engine_that_does_not_start_is_named(monkeypatch: pytest.Monk
     result = run()
     assert (result.exit_code, type(result.exception)) == (1, SystemExit)
     assert "whole ended with exit code 1" in result.output
+
+
+def test_the_card_says_which_kinds_miss_their_mark() -> None:
+    rows = [
+        {"kind": kind, "asked": 100, "right": right, "right_whole": right}
+        for kind, right in (("colour", 0.98), ("relation", 0.949), ("larger", 0.1))
+    ]
+    assert card_table(rows).endswith("**Below their mark: relation.**")
+    assert card_table(rows[:1]).endswith("All marks are met.")
