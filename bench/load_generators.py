@@ -14,7 +14,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Protocol
 
-CHAT_PATH = "/v1/chat/completions"
+from chiasm.api_paths import CHAT_PATH
+
 SMALLEST, LARGEST = 100, 448  # pixels a side
 INPUT_TOKENS = 32  # of text
 OUTPUT_TOKENS = 16

@@ -2,7 +2,7 @@
 
 import base64
 import io
-import secrets
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -18,13 +18,14 @@ from rich.table import Table
 
 from bench.report import write_report
 from bench.serving import serving_builtin_model
-from chiasm.ask import CHAT_PATH, chat_body
-from chiasm.client import post_json
-from chiasm.engine import Engine, EngineSpec
+from chiasm.api_paths import CHAT_PATH
+from chiasm.ask import chat_body
+from chiasm.client import EndpointError, post_json
+from chiasm.engine import EngineFailed
 from chiasm.models.builtin import ENGINE_ARGS, NAME, model_folder
-from chiasm.models.training.examination import Exercise, Marks, examination
-from chiasm.models.training.scenes import draw
-from chiasm.nouns import Role
+from chiasm.models.training.drawing import draw
+from chiasm.models.training.examination import MARKS, Exercise, Marks, examination
+from chiasm.unsplit import unsplit_engine
 
 SEED = 1
 NUMBER, QUICK_NUMBER = 400, 20  # exercises of each kind
@@ -69,10 +70,13 @@ def pupil(endpoint: str | None, number: int | None, quick: bool, json_file: Path
         raise click.UsageError("The fonts of the pictures come with matplotlib. Cure: pip install matplotlib")
     number = number or (QUICK_NUMBER if quick else NUMBER)
     exercises = examination(str(SEED), number)
-    with ExitStack() as running:
-        url = endpoint or running.enter_context(serving_builtin_model(console))
-        split = _examine("split" if endpoint is None else "endpoint", exercises, url, None)
-    whole = _examine_whole(exercises) if endpoint is None else None
+    try:
+        with ExitStack() as running:
+            url = endpoint or running.enter_context(serving_builtin_model(console))
+            split = _examine("split" if endpoint is None else "endpoint", exercises, url, None)
+        whole = _examine_whole(exercises) if endpoint is None else None
+    except (EndpointError, EngineFailed) as error:
+        sys.exit(str(error))
     marks = Marks.of(exercises, [said.text for said in split]).table()
     whole_marks = None if whole is None else Marks.of(exercises, [said.text for said in whole]).table()
     equal = None if whole is None else sum(map(Said.__eq__, split, whole)) / len(exercises)
@@ -92,15 +96,10 @@ def pupil(endpoint: str | None, number: int | None, quick: bool, json_file: Path
 
 
 def _examine_whole(exercises: list[Exercise]) -> list[Said]:
-    token = secrets.token_urlsafe(16)
-    spec = EngineSpec("whole", Role.WHOLE, str(model_folder()), NAME, token, args=ENGINE_ARGS)
-    engine = Engine(spec, log=lambda _line: None)
-    try:
+    with unsplit_engine(str(model_folder()), NAME, ENGINE_ARGS) as engine:
         with console.status("starting the unsplit engine ..."):
             engine.wait_ready(START_TIMEOUT_S)
-        return _examine("whole", exercises, engine.url, token)
-    finally:
-        engine.stop()
+        return _examine("whole", exercises, engine.url, engine.spec.token)
 
 
 def _examine(name: str, exercises: list[Exercise], url: str, token: str | None) -> list[Said]:
@@ -140,12 +139,15 @@ def fill_card(card: Path, table: str) -> None:
 
 
 def card_table(series: Sequence[Mapping[str, Any]]) -> str:
-    """The figures as the model card has them, in Markdown."""
-    rows = ["| exercise | asked | right through the split | right unsplit |", "|---|---:|---:|---:|"]
+    """The figures as the model card has them, in Markdown, and which of them miss their mark."""
+    rows = ["| exercise | asked | mark | right through the split | right unsplit |", "|---|---:|---:|---:|---:|"]
     for row in series:
+        mark = f"{100 * MARKS[row['kind']]:.0f} %" if row["kind"] in MARKS else ""
         shares = [f"{100 * row[name]:.1f} %" for name in ("right", "right_whole")]
-        rows.append(f"| {row['kind']} | {row['asked']} | {' | '.join(shares)} |")
-    return "\n".join(rows)
+        rows.append(f"| {row['kind']} | {row['asked']} | {mark} | {' | '.join(shares)} |")
+    missed = [row["kind"] for row in series if row["right"] < MARKS.get(row["kind"], 0.0)]
+    told = f"**Below their mark: {', '.join(missed)}.**" if missed else "All marks are met."
+    return "\n".join([*rows, "", told])
 
 
 def _show(series: list[dict[str, Any]], equal: float | None) -> None:

@@ -9,17 +9,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from chiasm.api_paths import CHAT_PATH
 from chiasm.client import EndpointError, get_json, post_stream
-
-CHAT_PATH = "/v1/chat/completions"
 
 _SIGNATURES = (
     (re.compile(rb"\x89PNG\r\n\x1a\n"), "image/png"),
     (re.compile(rb"\xff\xd8\xff"), "image/jpeg"),
     (re.compile(rb"RIFF....WEBP", re.DOTALL), "image/webp"),
     (re.compile(rb"GIF8[79]a"), "image/gif"),
-    (re.compile(rb"BM"), "image/bmp"),
-    (re.compile(rb"II\*\0|MM\0\*"), "image/tiff"),
 )
 
 
@@ -61,7 +58,7 @@ def _data_url(path: Path) -> str:
         ) from error
     mime = next((mime for signature, mime in _SIGNATURES if signature.match(data)), None)
     if mime is None:
-        raise AskError(f"{path} is no PNG, JPEG, WebP, GIF, BMP or TIFF file. Convert it to one.")
+        raise AskError(f"{path} is no PNG, JPEG, WebP or GIF file. Convert it to one.")
     return f"data:{mime};base64,{base64.b64encode(data).decode()}"
 
 

@@ -1,7 +1,6 @@
 """The `chiasm` command: parses, asks the right room, prints. Heavy imports happen in the commands that need them."""
 
 import signal
-import socket
 import sys
 import time
 from importlib.metadata import entry_points
@@ -12,10 +11,13 @@ import click
 from rich.console import Console
 
 from chiasm import __version__
+from chiasm.client_commands import ask, status
 from chiasm.config import ClusterConfig, GatewayConfig
 from chiasm.config_fields import describe
 from chiasm.config_file import ConfigError, load_config
+from chiasm.config_view import configuration
 from chiasm.display import StartDisplay
+from chiasm.listening import require_free_port
 from chiasm.preflight import ModelFacts, PreflightFailed, check_model
 from chiasm.ray_token import use_own_token
 
@@ -23,7 +25,6 @@ console = Console(highlight=False)
 
 WATCH_S = 2.0
 DEFAULT_PORT = GatewayConfig().port
-DEFAULT_ENDPOINT = f"http://127.0.0.1:{DEFAULT_PORT}"
 
 
 def about(field: str) -> str:
@@ -105,16 +106,6 @@ def _until_interrupted(program: Any) -> None:
         console.print("stopped")
 
 
-def require_free_port(gateway: GatewayConfig) -> None:
-    """Exit at once where the endpoint's port is taken, rather than after a minute of preparations."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((gateway.host, gateway.port))
-        except OSError as error:
-            sys.exit(f"cannot listen at {gateway.host}:{gateway.port}: {error.strerror}. Choose another with --port.")
-
-
 def prepare(config: ClusterConfig) -> tuple[ClusterConfig, ModelFacts]:
     """The configuration with its model filled in, and what vLLM says of that model; exits where it cannot be split."""
     from chiasm.models.builtin import with_builtin_model
@@ -188,117 +179,6 @@ def watch(cluster: Any) -> None:
                 console.print(f"{member.name} is back")
 
 
-_endpoint = click.option("--endpoint", default=DEFAULT_ENDPOINT, show_default=True, help="A gateway's base URL.")
-_api_key = click.option("--api-key", envvar="CHIASM_API_KEY", help="Bearer token, if the gateway wants one.")
-_as_json = click.option("--json", "as_json", is_flag=True, help="The gateway's answer as it is.")
-
-
-@main.command()
-@click.argument("given", nargs=-1, required=True, metavar="[IMAGE]... QUESTION")
-@_endpoint
-@_api_key
-@click.option("--model", help="Model to ask; unset asks the one that is served.")
-@click.option("--system", help="A system prompt.")
-@click.option("--max-tokens", type=click.IntRange(1), help="Longest answer; unset leaves it to the model.")
-@_as_json
-@click.option("--timing", is_flag=True, help="Say on stderr where the time went.")
-def ask(
-    given: tuple[str, ...],
-    endpoint: str,
-    api_key: str | None,
-    model: str | None,
-    system: str | None,
-    max_tokens: int | None,
-    as_json: bool,
-    timing: bool,
-) -> None:
-    """Put QUESTION to a running endpoint, about any number of IMAGEs: files, or http(s) addresses if it fetches them.
-
-    \b
-      chiasm ask cat.jpg "What is this?"
-      chiasm ask before.png after.png "What has changed?"
-      chiasm ask "What is the optic chiasm?"
-    """
-    from chiasm.ask import CHAT_PATH, AskError, chat_body, phases, served_model, split_arguments, stream_answer
-    from chiasm.client import EndpointError, post_json
-
-    try:
-        images, question = split_arguments(given)
-        body = chat_body(model, images, question, system=system, max_tokens=max_tokens)
-        if model is None:
-            body["model"] = served_model(endpoint, api_key)
-        if as_json:
-            whole, headers = post_json(endpoint, CHAT_PATH, body, api_key)
-            console.print_json(data=whole)
-            spent = ", ".join(f"{name} {duration:.0f} ms" for name, duration in phases(headers).items())
-        else:
-            with stream_answer(endpoint, body, api_key) as answer:
-                try:
-                    for piece in answer:
-                        click.echo(piece, nl=False)
-                finally:
-                    click.echo()  # an error gets a line of its own
-            spent = answer.timing()
-            if answer.finish_reason == "length":
-                click.echo("(cut off: the answer reached its longest; see --max-tokens)", err=True)
-    except (AskError, EndpointError) as error:
-        sys.exit(str(error))
-    if timing:
-        click.echo(spent, err=True)
-
-
-@main.command()
-@_endpoint
-@_api_key
-@_as_json
-def status(endpoint: str, api_key: str | None, as_json: bool) -> None:
-    """Show the workers of a running cluster and what they are doing."""
-    from chiasm.client import EndpointError, get_json
-    from chiasm.status_view import status_tables
-
-    try:
-        report = get_json(endpoint, "/v1/chiasm/status", api_key)
-    except EndpointError as error:
-        sys.exit(str(error))
-    if as_json:
-        console.print_json(data=report)
-        return
-    for table in status_tables(report):
-        console.print(table)
-
-
-@main.command("config")
-@click.argument("field", required=False)
-@click.option("--explain", "explained", is_flag=True, help="Print every field, or FIELD alone: a name or a section.")
-@click.option("--check", "checked", type=click.Path(path_type=Path), metavar="FILE", help="Say whether FILE fits.")
-@click.option("--template", "written", is_flag=True, help="Print a file to start from: every field, commented out.")
-def configuration(field: str | None, explained: bool, checked: Path | None, written: bool) -> None:
-    """Explain the configuration, check a file of it, or write one.
-
-    \b
-      chiasm config --explain
-      chiasm config --explain gateway.port
-      chiasm config --template > cluster.yaml
-      chiasm config --check cluster.yaml
-    """
-    from chiasm.config_view import NoSuchField, explain, template
-
-    if [explained, checked is not None, written].count(True) != 1:
-        raise click.UsageError("Say one of --explain, --check FILE and --template.")
-    if field is not None and not explained:
-        raise click.UsageError(f"{field} is for --explain alone.")
-    try:
-        if explained:
-            explain(console, field)
-        elif checked is not None:
-            load_config(checked)
-            console.print(f"{checked} fits. Whether its model can be split, `chiasm check MODEL` says.", markup=False)
-        else:
-            click.echo(template(), nl=False)
-    except (ConfigError, NoSuchField) as error:
-        sys.exit(str(error))
-
-
 @main.command()
 @click.argument("model")
 @click.option("--revision", help=about("revision"))
@@ -329,6 +209,9 @@ def demo(exit_after: bool, port: int, verbose: bool) -> None:
     _until_interrupted(lambda: run_demo(console, exit_after, port, verbose))
 
 
+for _command in (ask, status, configuration):
+    main.add_command(_command)
+
 # Rooms that the spine must not import bring their commands along as entry points.
-for _command in entry_points(group="chiasm.commands"):
-    main.add_command(_command.load(), _command.name)
+for _room in entry_points(group="chiasm.commands"):
+    main.add_command(_room.load(), _room.name)

@@ -57,8 +57,9 @@ class GatewayConfig(_Section):
     )
     max_held_bytes: PositiveInt = Field(
         2 << 30,
-        description="bytes of all requests together, fetched images included, each held from its first byte to the end "
-        "of its answer; one API key may have half of it, several less each; beyond it 429 with Retry-After",
+        description="bytes of all requests together, decoded JSON and fetched images included, each held from its "
+        "first byte to the end of its answer; one API key may have half of it, several less each; beyond it 429 with "
+        "Retry-After",
     )
     max_items: PositiveInt = Field(16, description="most images in one request")
     max_item_bytes: PositiveInt = Field(20 << 20, description="largest encoded image file accepted")

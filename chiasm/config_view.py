@@ -1,14 +1,18 @@
-"""The fields of the configuration for people: explained, and as a file to start from."""
+"""`chiasm config`: the fields of the configuration for people, explained, checked, and as a file to start from."""
 
 import difflib
 import json
+import sys
+from pathlib import Path
 
+import click
 from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from chiasm.config_fields import Described, DescribedSection, describe, sections
+from chiasm.config_file import ConfigError, load_config
 
 _HEAD = """\
 # Every field of Chiasm's configuration, with its default. Take the # away where you set another value;
@@ -18,6 +22,37 @@ _HEAD = """\
 
 class NoSuchField(ValueError):
     """Nothing in the configuration has that name; the message has the nearest."""
+
+
+@click.command("config")
+@click.argument("field", required=False)
+@click.option("--explain", "explained", is_flag=True, help="Print every field, or FIELD alone: a name or a section.")
+@click.option("--check", "checked", type=click.Path(path_type=Path), metavar="FILE", help="Say whether FILE fits.")
+@click.option("--template", "written", is_flag=True, help="Print a file to start from: every field, commented out.")
+def configuration(field: str | None, explained: bool, checked: Path | None, written: bool) -> None:
+    """Explain the configuration, check a file of it, or write one.
+
+    \b
+      chiasm config --explain
+      chiasm config --explain gateway.port
+      chiasm config --template > cluster.yaml
+      chiasm config --check cluster.yaml
+    """
+    if [explained, checked is not None, written].count(True) != 1:
+        raise click.UsageError("Say one of --explain, --check FILE and --template.")
+    if field is not None and not explained:
+        raise click.UsageError(f"{field} is for --explain alone.")
+    console = Console(highlight=False)
+    try:
+        if explained:
+            explain(console, field)
+        elif checked is not None:
+            load_config(checked)
+            console.print(f"{checked} fits. Whether its model can be split, `chiasm check MODEL` says.", markup=False)
+        else:
+            click.echo(template(), nl=False)
+    except (ConfigError, NoSuchField) as error:
+        sys.exit(str(error))
 
 
 def explain(console: Console, name: str | None) -> None:

@@ -3,10 +3,10 @@
 Every answer must be true, and equal token for token in both.
 """
 
-import secrets
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,16 +14,18 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from chiasm.ask import CHAT_PATH, chat_body, phases
-from chiasm.cli import announce, prepare, require_free_port, watch
+from chiasm.api_paths import CHAT_PATH
+from chiasm.ask import chat_body, phases
+from chiasm.cli import announce, prepare, watch
 from chiasm.client import EndpointError, get_json, post_json
 from chiasm.cluster import Cluster, ClusterFailed, ray_session
 from chiasm.config import ClusterConfig, GatewayConfig
 from chiasm.display import StartDisplay
-from chiasm.engine import Engine, EngineFailed, EngineSpec
+from chiasm.engine import Engine, EngineFailed
+from chiasm.listening import require_free_port
 from chiasm.models.builtin import picture_file
-from chiasm.nouns import Role
 from chiasm.preflight import ModelFacts
+from chiasm.unsplit import unsplit_engine
 
 ANSWER_TOKENS = 32
 POLLING_S = 1.5
@@ -106,35 +108,26 @@ def run_demo(console: Console, exit_after: bool, port: int, verbose: bool) -> No
 
 
 def _examine(console: Console, cluster: Cluster, config: ClusterConfig, facts: ModelFacts) -> bool:
-    token = secrets.token_urlsafe(16)
-    spec = EngineSpec("whole", Role.WHOLE, facts.model, facts.name, token, args=tuple(config.decoders.engine_args))
-    whole = Engine(spec, log=lambda _line: None)
-    try:
-        _wait_ready(console, cluster, whole, config)
+    with (
+        ThreadPoolExecutor(1) as pool,  # left last: it waits for the waiting, which ends with the engine
+        unsplit_engine(facts.model, facts.name, config.decoders.engine_args) as whole,
+    ):
+        waiting = pool.submit(whole.wait_ready, config.engine_start_timeout_s)
+        _wait_ready(console, cluster, whole, waiting)
         # One arrangement after the other: an idle engine goes on polling for a second, on the cores that all share.
-        split_answers = [ask(cluster.url, None, facts.name, case) for case in CASES]
+        split = [ask(cluster.url, None, facts.name, case) for case in CASES]
         time.sleep(POLLING_S)
-        whole_answers = [ask(whole.url, token, facts.name, case) for case in CASES]
-        table = _new_table()
-        true = equal = 0
-        for case, split, unsplit in zip(CASES, split_answers, whole_answers, strict=True):
-            true += split.text == case.truth
-            equal += split.tokens == unsplit.tokens
-            table.add_row(*_row(case, split, unsplit))
-        console.print(table)
-        console.print(f"{true} of {len(CASES)} answers true; {equal} equal to the unsplit engine's, token for token")
+        unsplit = [ask(whole.url, whole.spec.token, facts.name, case) for case in CASES]
+        good = _compare(console, split, unsplit)
         counters = get_json(cluster.url, "/v1/chiasm/status")["counters"]
         counted = ", ".join(f"{name} {value}" for name, value in counters.items() if value)
         console.print(f"the cluster counted: {counted}")
-        return true == equal == len(CASES)
-    finally:
-        whole.stop()
+        return good
 
 
-def _wait_ready(console: Console, cluster: Cluster, whole: Engine, config: ClusterConfig) -> None:
+def _wait_ready(console: Console, cluster: Cluster, whole: Engine, waiting: Future[None]) -> None:
     begun = time.monotonic()
-    with StartDisplay(console) as display, ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(whole.wait_ready, config.engine_start_timeout_s)
+    with StartDisplay(console) as display:
         members: list[Any] = []
 
         def show(progress: list[Any]) -> None:
@@ -147,6 +140,18 @@ def _wait_ready(console: Console, cluster: Cluster, whole: Engine, config: Clust
             time.sleep(0.25)
         waiting.result()
         show(members)
+
+
+def _compare(console: Console, split_answers: Sequence[Answer], whole_answers: Sequence[Answer]) -> bool:
+    table = _new_table()
+    true = equal = 0
+    for case, split, unsplit in zip(CASES, split_answers, whole_answers, strict=True):
+        true += split.text == case.truth
+        equal += split.tokens == unsplit.tokens
+        table.add_row(*_row(case, split, unsplit))
+    console.print(table)
+    console.print(f"{true} of {len(CASES)} answers true; {equal} equal to the unsplit engine's, token for token")
+    return true == equal == len(CASES)
 
 
 def ask(url: str, token: str | None, model: str, case: Case) -> Answer:

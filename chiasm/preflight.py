@@ -14,7 +14,7 @@ from typing import Any
 
 from blake3 import blake3
 
-from chiasm.families import DEEPSTACK, FAMILIES
+from chiasm.families import DEEPSTACK, FAMILIES, UNUSED_DEEPSTACK
 from chiasm.plugins import replace_models
 
 TIMEOUT_S = 300.0
@@ -90,7 +90,7 @@ def _reason_against(report: dict[str, Any]) -> str | None:
     """Why the model cannot be split; None if it can."""
     if not report["multimodal"]:
         return "it takes no images, so there is nothing to put elsewhere"
-    if report["deepstack"] and report["architecture"] not in DEEPSTACK:
+    if report["deepstack"] and report["architecture"] not in (*DEEPSTACK, *UNUSED_DEEPSTACK):
         return (
             "it feeds several feature levels of its vision tower to the language model (DeepStack), which vLLM cannot "
             f"do without the tower, and Chiasm adds that for {' and '.join(DEEPSTACK)} only"
@@ -138,11 +138,23 @@ def inspect(arguments: list[str]) -> dict[str, Any]:
 
 
 def _pixel_bounds(info: Any) -> tuple[int, int] | None:
-    """What Qwen's image processor keeps an image's pixels within, under `--mm-processor-kwargs`; None for others."""
-    processor = info.get_image_processor() if hasattr(info, "get_image_processor") else None
-    if processor is None or not type(processor).__name__.startswith("Qwen2VLImageProcessor"):
+    """What Qwen's image processor keeps an image's pixels within, however `--mm-processor-kwargs` spells it.
+
+    None where another processor is used, or where this one is told not to resize.
+    """
+    from vllm.model_executor.models.qwen2_vl import Qwen2VLProcessingInfo
+
+    if not isinstance(info, Qwen2VLProcessingInfo):
         return None
-    return int(processor.size["shortest_edge"]), int(processor.size["longest_edge"])
+    processor = info.get_image_processor()
+    if not type(processor).__name__.startswith("Qwen2VLImageProcessor"):
+        return None
+    # The processor itself knows of the flat `max_pixels` alone; the rest vLLM resolves for each image, by these two.
+    options = info._merge_and_resolve_mm_processor_kwargs({}).get("images_kwargs", {})
+    if not options.get("do_resize", processor.do_resize):
+        return None
+    size = info._get_vision_size(options, default_size=processor.size)
+    return int(size["shortest_edge"]), int(size["longest_edge"])
 
 
 def _commit(model_config: Any) -> str | None:

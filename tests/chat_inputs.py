@@ -58,10 +58,21 @@ def _noise(kind: str) -> bytes:
     return buffer.getvalue()
 
 
-def _many_scans() -> bytes:
-    jpeg = encoded("red", (8, 8), "JPEG")
-    scan = b"\xff\xda\x00\x08\x01\x01\x00\x00\x3f\x00" + b"\x00"
-    return jpeg[:-2] + 101 * scan + jpeg[-2:]
+def _with_pieces(kind: str, place: int, piece: bytes, count: int = 60_000) -> bytes:
+    """A small image into whose file a piece has been put very many times."""
+    image = encoded("red", (8, 8), kind)
+    return image[:place] + count * piece + image[place:]
+
+
+def _chunk(name: bytes, data: bytes = b"") -> bytes:
+    return len(data).to_bytes(4, "big") + name + data + zlib.crc32(name + data).to_bytes(4, "big")
+
+
+SEGMENT = b"\xff\xe0\x00\x02"  # the shortest of a JPEG
+SCAN = b"\xff\xda\x00\x08\x01\x01\x00\x00\x3f\x00" + b"\x00"
+CHUNK = _chunk(b"abCd")  # of a PNG
+COMMENT = b"!\xfe\x01a\x00"  # of a GIF
+GIF_HEADER = 13 + 3 * 4  # with its smallest palette
 
 
 def _message(role: Any, content: Any = "hi", **more: Any) -> dict[str, Any]:
@@ -161,14 +172,20 @@ def bad_chats(context: int, overflowing: Sequence[str]) -> dict[str, tuple[Any, 
         "base64 with a line break": (_with_url(IMAGE[:40] + "\n" + IMAGE[40:]), "base64"),
         "no image": (_with_url(data_url(b"hello world")), "readable image"),
         "empty image": (_with_url(data_url(b"")), "readable image"),
-        "an icon": (_with_url(data_url(encoded("red", (16, 16), "ICO"))), "PNG, JPEG, WEBP, GIF"),
         "a ribbon": (_with_url(data_url(png(size=(402, 2)))), "200 times"),
-        "a JPEG of very many scans": (_with_url(data_url(_many_scans())), "scans"),
+        "a JPEG of very many scans": (_with_url(data_url(_with_pieces("JPEG", -2, SCAN, 101))), "scans"),
+        "a JPEG of very many segments": (_with_url(data_url(_with_pieces("JPEG", 2, SEGMENT))), "pieces"),
+        "a JPEG of very many segments at its end": (_with_url(data_url(_with_pieces("JPEG", -2, SEGMENT))), "pieces"),
+        "a PNG of very many chunks": (_with_url(data_url(_with_pieces("PNG", 33, CHUNK))), "pieces"),
+        "a PNG of very many chunks at its end": (_with_url(data_url(_with_pieces("PNG", -12, CHUNK))), "pieces"),
+        "a GIF of very many comments": (_with_url(data_url(_with_pieces("GIF", GIF_HEADER, COMMENT))), "pieces"),
         "20,000 x 20,000 pixels in a small file": (_with_url(data_url(_claiming(20_000))), "pixels allowed"),
         "60,000 x 60,000 pixels in a small file": (_with_url(data_url(_claiming(60_000))), "pixels allowed"),
         "no pixels": (_with_url(data_url(_claiming(0))), "Send "),
     }
-    for kind in ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"):
+    for kind in ("ICO", "BMP", "TIFF"):
+        bad[f"a {kind}"] = (_with_url(data_url(encoded("red", (16, 16), kind))), "formats PNG, JPEG, WEBP, GIF.")
+    for kind in ("PNG", "JPEG", "WEBP", "GIF"):
         whole = _noise(kind)
         for part, length in (("half", len(whole) // 2), ("almost all", len(whole) - 20)):
             bad[f"{part} of a {kind}"] = (_with_url(data_url(whole[:length])), "Send")

@@ -1,6 +1,8 @@
 """The built-in model in the libraries that are to load it unchanged, and the trainer's forward against theirs."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,8 @@ from tokenizers import Tokenizer
 from bench.pupil import card_table
 from chiasm.demo import CASES
 from chiasm.models.builtin import model_folder, picture_file
-from chiasm.models.training.scenes import SceneMaker, draw
+from chiasm.models.training.drawing import draw
+from chiasm.models.training.scenes import SceneMaker
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]  # no engine, but torch and transformers take seconds
 
@@ -22,7 +25,6 @@ TOLERANCE = 1e-4  # of a logit: the same sums in another order
 @pytest.fixture(scope="module")
 def library() -> tuple[Any, Any]:
     """Processor and model, as anybody would load them."""
-    import torch  # noqa: F401  # first, so that transformers learns which of torch's companions it can do without
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
     folder = model_folder()
@@ -50,9 +52,10 @@ def test_the_trainer_computes_what_the_library_computes(library: tuple[Any, Any]
     """A picture of odd size: equal tokens, patches as equal as resizing allows, from equal patches equal logits."""
     import torch
 
-    from chiasm.models.training.network import CHANNELS, MERGE, PATCH, Pupil, Shape
+    from chiasm.models.training.network import Pupil
     from chiasm.models.training.questions import Question
     from chiasm.models.training.rows import Conversation, Scribe
+    from chiasm.models.training.shape import CHANNELS, MERGE, PATCH, Shape
     from chiasm.models.training.sight import pictures
     from chiasm.models.training.vocabulary import Words
 
@@ -90,6 +93,12 @@ def test_the_trainer_computes_what_the_library_computes(library: tuple[Any, Any]
         ours = language.lm_head(hidden[0, length - 1])
         theirs = model(**inputs).logits[0, -1]
     assert torch.allclose(ours, theirs, atol=TOLERANCE)
+
+
+def test_transformers_may_be_imported_before_torch() -> None:
+    load = f"from transformers import AutoProcessor; AutoProcessor.from_pretrained({str(model_folder())!r})"
+    done = subprocess.run([sys.executable, "-c", load], check=False, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr[-2000:]
 
 
 def test_the_weights_are_small_and_plain() -> None:

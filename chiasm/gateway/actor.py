@@ -5,6 +5,7 @@ import time
 
 from chiasm.gateway.app import ServingFacts, make_app, start_gateway
 from chiasm.gateway.link import SchedulerLink
+from chiasm.listening import base_url
 from chiasm.loop_thread import LoopThread
 from chiasm.membership import Membership
 
@@ -51,8 +52,9 @@ class Gateway:
         try:
             runner = await start_gateway(app, config.gateway)
             try:
-                port = runner.addresses[0][1]
-                self._url = f"http://{config.gateway.host}:{port}"
+                # What was bound, not what was configured: a name may have several addresses, each with its free port.
+                host, port, *_ = runner.addresses[0]
+                self._url = base_url(host, port)
                 self._listening.set()
                 await asyncio.Event().wait()  # until cancelled
             finally:

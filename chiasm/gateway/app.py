@@ -13,21 +13,15 @@ import msgspec
 from aiohttp import web
 from blake3 import blake3
 
+from chiasm.api_paths import CHAT_PATH, COMPLETIONS_PATH
 from chiasm.config import GatewayConfig
 from chiasm.gateway.addresses import Reach
 from chiasm.gateway.delivery import ClientLeft, Delivery
-from chiasm.gateway.errors import GATEWAY_FULL, ApiError, internal_error
+from chiasm.gateway.errors import INTERNAL_ERROR, ApiError, internal_error
 from chiasm.gateway.fetching import Fetcher
 from chiasm.gateway.flow import Flow, Services, Tenant
 from chiasm.gateway.link import SchedulerLink
-from chiasm.gateway.parsing import (
-    CHAT_PATH,
-    COMPLETIONS_PATH,
-    ServingFacts,
-    parse_chat,
-    parse_completion,
-    unknown_model,
-)
+from chiasm.gateway.parsing import ServingFacts, parse_chat, parse_completion, unknown_model
 from chiasm.gateway.reading import Parse, Reader
 from chiasm.gateway.timing import Timing
 from chiasm.gateway.upstream import Upstream
@@ -44,6 +38,8 @@ SHUTDOWN_TIMEOUT_S = 5.0
 
 _REQUEST_ID = web.RequestKey("chiasm_request_id", str)
 _TENANT = web.RequestKey("chiasm_tenant", Tenant)
+
+_NOT_THE_CLIENTS_FAULT = (424, 429)  # of the statuses below 500
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -140,8 +136,11 @@ class _Gateway:
             except ClientLeft:
                 return delivery.abandon()
             except ApiError as error:
-                if error.code == GATEWAY_FULL:
-                    delivery.outcome = GATEWAY_FULL
+                if error.status >= 500 or error.status in _NOT_THE_CLIENTS_FAULT:
+                    delivery.outcome = error.code or "failed"
+                raise
+            except Exception:
+                delivery.outcome = INTERNAL_ERROR
                 raise
             finally:
                 self._metrics.requests.labels(delivery.outcome).inc()

@@ -27,7 +27,7 @@ class Delivery:
         self._request = request
         self._timing = timing
         self.response: web.StreamResponse | None = None
-        self.outcome = "invalid"  # unless it gets so far as to be submitted
+        self.outcome = "invalid"  # unless it gets so far as to be submitted, or fails before by no fault of its own
         self._complete = False
         self._stalled = False
 

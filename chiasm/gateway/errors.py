@@ -12,6 +12,7 @@ from chiasm.gateway.sse import ERROR_EVENT
 from chiasm.messages import Reject, RejectReason
 
 GATEWAY_FULL = "gateway_full"
+INTERNAL_ERROR = "internal_error"
 FULL_RETRY_AFTER_S = 5
 """Nobody can tell when there is room again; most requests are read, and many answered, in less."""
 
@@ -82,7 +83,7 @@ def decode_failed(detail: str) -> ApiError:
 
 def internal_error() -> ApiError:
     """A fault of the gateway's own; the log has it."""
-    return ApiError(500, "The gateway failed. Its log says why.", kind="server_error", code="internal_error")
+    return ApiError(500, "The gateway failed. Its log says why.", kind="server_error", code=INTERNAL_ERROR)
 
 
 def gateway_full(what: str) -> ApiError:

@@ -6,31 +6,25 @@ bounded. What comes back is bytes, judged like those of any other image.
 """
 
 import asyncio
-import socket
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Self
 
 from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
-from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from chiasm import __version__
 from chiasm.config import GatewayConfig
 from chiasm.gateway.addresses import AllowedHosts, Reach
 from chiasm.gateway.errors import ApiError, invalid
-from chiasm.gateway.shares import Take
+from chiasm.gateway.look_ups import AddressRefused, CheckedResolver, asking
+from chiasm.gateway.shares import Take, Turns
 
 FETCHES_AT_ONCE = 16
-"""In one gateway; each holds up to `max_item_bytes`. More wait for their turn."""
+"""In one gateway; each holds up to `max_item_bytes`. More wait for their turn, which API keys take in rotation."""
 
 FETCHES_OF_ONE_REQUEST = 4
 """At once: the images of one request may all lie at a slow host, and other requests must not wait for that host."""
-
-LOOK_UPS_AT_ONCE = 4 * FETCHES_AT_ONCE
-"""A look-up cannot be stopped: one that outlasts its fetch keeps its thread until the system gives up, after about half
-a minute. So there are threads for a few rounds of fetches that have reached their deadline."""
 
 REDIRECTS = 3
 _REDIRECTING = (301, 302, 303, 307, 308)
@@ -42,46 +36,11 @@ def is_web_address(url: str) -> bool:
     return url[:8].lower().startswith(("http://", "https://"))
 
 
-class AddressRefused(Exception):
-    """A name leads to an address that may not be connected to."""
-
-
-class _CheckedResolver(AbstractResolver):
-    """Looks names up in threads of its own, and gives out only addresses that have been checked."""
-
-    def __init__(self, reach: Reach) -> None:
-        self._reach = reach
-        # Not asyncio's own threads: slow name servers would keep bodies from being read.
-        self._threads = ThreadPoolExecutor(LOOK_UPS_AT_ONCE, thread_name_prefix="look-up")
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        addresses = await asyncio.get_running_loop().run_in_executor(self._threads, self._reach.look_up, host, port)
-        # All of them: a name with one address outside and one inside is no accident.
-        if not addresses or not all(map(self._reach.permits, addresses)):
-            raise AddressRefused
-        return [
-            ResolveResult(
-                hostname=host,
-                host=address,
-                port=port,
-                family=socket.AF_INET6 if ":" in address else socket.AF_INET,
-                proto=socket.IPPROTO_TCP,
-                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
-            )
-            for address in addresses
-        ]
-
-    async def close(self) -> None:
-        """Let the threads end, each with the look-up that it is at."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
-
-
 class _Allowance:
-    """What one request may fetch: so many bytes, all its images together, and a few images at once."""
+    """What one request of a tenant may fetch: so many bytes, all its images together, and a few images at once."""
 
-    def __init__(self, size: int, take: Take) -> None:
+    def __init__(self, tenant: str, size: int, take: Take) -> None:
+        self.tenant = tenant
         self.left = size
         self.take = take
         self.turn = asyncio.Semaphore(FETCHES_OF_ONE_REQUEST)
@@ -94,10 +53,9 @@ class Fetcher:
         self._config = config
         self._hosts = AllowedHosts(config.allowed_media_domains)
         self._reach = reach
-        self._turn = asyncio.Semaphore(FETCHES_AT_ONCE)
-        self._resolver = _CheckedResolver(reach)
+        self._turns = Turns(FETCHES_AT_ONCE)
         self._session = ClientSession(
-            connector=TCPConnector(limit=0, resolver=self._resolver, use_dns_cache=False, force_close=True),
+            connector=TCPConnector(limit=0, resolver=CheckedResolver(reach), use_dns_cache=False, force_close=True),
             timeout=ClientTimeout(total=None),
             headers={"User-Agent": f"chiasm/{__version__}", "Accept": "image/*", "Accept-Encoding": "identity"},
             cookie_jar=DummyCookieJar(),
@@ -112,17 +70,16 @@ class Fetcher:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._session.close()
-        await self._resolver.close()  # a session closes only a resolver that it made itself
 
-    async def fetch(self, wanted: Mapping[str, str], take: Take) -> dict[str, bytes]:
+    async def fetch(self, wanted: Mapping[str, str], tenant: str, take: Take) -> dict[str, bytes]:
         """What lies at each of these addresses; their values are their places in the request, for the errors. The
-        bytes are taken from the request's room as they arrive.
+        bytes are taken from the request's room as they arrive, and the fetches have their turn when it is `tenant`'s.
 
         Raises:
             ApiError: 400 where the address is at fault or not allowed, 424 where its host does not deliver, 429 where
                 there is no room for it now.
         """
-        allowance = _Allowance(self._config.max_body_bytes, take)
+        allowance = _Allowance(tenant, self._config.max_body_bytes, take)
         tasks = [asyncio.create_task(self._fetch(url, param, allowance)) for url, param in wanted.items()]
         try:
             return dict(zip(wanted, await asyncio.gather(*tasks), strict=True))
@@ -133,7 +90,8 @@ class Fetcher:
 
     async def _fetch(self, address: str, param: str, allowance: _Allowance) -> bytes:
         url = self._checked(address, param)
-        async with allowance.turn, self._turn:
+        asking.set(allowance.tenant)
+        async with allowance.turn, self._turns.turn(allowance.tenant):
             try:
                 async with asyncio.timeout(self._config.fetch_timeout_s):
                     return await self._follow(url, param, allowance)

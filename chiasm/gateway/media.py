@@ -13,11 +13,15 @@ from PIL import Image
 from chiasm.config import GatewayConfig
 from chiasm.gateway.errors import ApiError, invalid
 
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
-"""Engines would take more, of which some are seldom and their decoders seldom attacked."""
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
+"""Their headers tell what they cost (see docs/decisions.md). Engines would take more."""
 
 MAX_SCANS = 100
 """Of one JPEG. A progressive one has about ten; each costs a pass over all pixels, and hardly a byte."""
+
+MAX_PIECES = 50_000
+"""Segments, chunks or blocks of one file: they are gone through in Python, of which a gateway has one for all requests.
+Twenty megabytes of PNG have 2,500 chunks of the usual size, and Pillow reads each of them three times."""
 
 _JPEG_SEGMENT = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")  # markers that begin one; the others stand in the data
 _START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
@@ -68,7 +72,9 @@ def open_image(data: bytes, config: GatewayConfig, param: str) -> ImageFile:
         ApiError: 400; not an image of a format served here, or beyond a limit.
     """
     try:
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        image = Image.open(_File(data, param), formats=FORMATS)
+    except ApiError:
+        raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise _too_many_pixels(config, param) from error
     except Exception as error:  # Pillow's parsers meet hostile bytes with whatever exception the bytes provoke
@@ -81,8 +87,8 @@ def open_image(data: bytes, config: GatewayConfig, param: str) -> ImageFile:
             raise invalid(f"{param} has no pixels ({width} x {height}). Send another image.", param)
         if width * height > config.max_item_pixels:
             raise _too_many_pixels(config, param, f": {width} x {height}")
-        if image.format in ("JPEG", "MPO") and _scans(data) > MAX_SCANS:
-            raise invalid(f"{param} has more than {MAX_SCANS} scans. Save it as an ordinary JPEG.", param)
+        if image.format in ("JPEG", "MPO"):
+            _check_scans(data, param)
         return ImageFile(data, image.format or FORMATS[0], width, height, param)
 
 
@@ -93,25 +99,51 @@ def decode(file: ImageFile) -> None:
         ApiError: 400; the file is not complete, or damaged.
     """
     try:
-        with Image.open(io.BytesIO(file.data), formats=FORMATS) as image:
+        with Image.open(_File(file.data, file.param), formats=FORMATS) as image:
             if file.format == "PNG":
                 image.verify()  # the chunks to the last, and their checksums; leaves an image that cannot be read
-        with Image.open(io.BytesIO(file.data), formats=FORMATS) as image:
+        with Image.open(_File(file.data, file.param), formats=FORMATS) as image:
             if file.format == "JPEG":
                 eighth = (max(1, file.width // 8), max(1, file.height // 8))
                 image.draft(None, eighth)  # all of the file, few of the pixels
             image.load()
+    except ApiError:
+        raise
     except Exception as error:
         raise invalid(f"{file.param} is truncated or damaged. Send the complete file.", file.param) from error
 
 
-def _scans(data: bytes) -> int:
-    """Scans of the first picture in a JPEG file: its markers are followed as in ITU-T T.81, annex B."""
+class _File(io.BytesIO):
+    """A file that Pillow may read so many pieces of. Pixels it reads by the block, headers by the byte."""
+
+    def __init__(self, data: bytes, param: str) -> None:
+        super().__init__(data)
+        self._param = param
+        self._left = MAX_PIECES
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self._left -= 1
+        if self._left < 0:
+            raise _too_many_pieces(self._param)
+        return super().read(size)
+
+
+def _check_scans(data: bytes, param: str) -> None:
+    """Count the scans of the first picture in a JPEG file: its markers are followed as in ITU-T T.81, annex B."""
     scans, position = 0, 2
-    while (marker := _JPEG_SEGMENT.search(data, position)) is not None and (kind := marker[0][1]) != _END_OF_IMAGE:
+    for _ in range(MAX_PIECES):
+        marker = _JPEG_SEGMENT.search(data, position)
+        if marker is None or (kind := marker[0][1]) == _END_OF_IMAGE:
+            return
         scans += kind == _START_OF_SCAN
+        if scans > MAX_SCANS:
+            raise invalid(f"{param} has more than {MAX_SCANS} scans. Save it as an ordinary JPEG.", param)
         position = marker.end() + int.from_bytes(data[marker.end() : marker.end() + 2], "big")
-    return scans
+    raise _too_many_pieces(param)
+
+
+def _too_many_pieces(param: str) -> ApiError:
+    return invalid(f"{param} is made of too many pieces ({MAX_PIECES} are read). Save it anew as an image.", param)
 
 
 def _too_large(limit: int, param: str) -> ApiError:

@@ -8,15 +8,13 @@ from typing import Any
 
 import msgspec
 
+from chiasm.api_paths import CHAT_PATH, COMPLETIONS_PATH
 from chiasm.config import GatewayConfig
 from chiasm.gateway.errors import ApiError, invalid, prompt_too_long
 from chiasm.gateway.fields import check_fields
 from chiasm.gateway.image_tokens import qwen_tokens
 from chiasm.gateway.messages import ImagePlace, read_messages
 from chiasm.nouns import Item, ItemUuid
-
-CHAT_PATH = "/v1/chat/completions"
-COMPLETIONS_PATH = "/v1/completions"
 
 OPTIONS = ("mm_processor_kwargs", "media_io_kwargs")
 """Fields that change what an image's embedding is; both engines must get them alike."""

@@ -1,13 +1,17 @@
 """What requests compete for in a gateway, and how it is shared between API keys ("tenants" here): amounts that may be
-held at once, and turns. For one event loop; no I/O.
+held at once, turns, and threads. For one event loop; no I/O.
 """
 
 import asyncio
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
+from typing import Any, TypeVar
 
 from chiasm.gateway.errors import gateway_full
+
+T = TypeVar("T")
 
 Take = Callable[[int], None]
 """Takes that much more for one request; raises an ApiError (429) where there is not enough left."""
@@ -84,3 +88,20 @@ class Turns:
                     given.set_result(None)
                     return
         self._free += 1
+
+
+class Threads:
+    """So many threads, in which tenants have their work done by turns. To be closed."""
+
+    def __init__(self, count: int, name: str) -> None:
+        self._turns = Turns(count)
+        self._pool = ThreadPoolExecutor(count, thread_name_prefix=name)
+
+    async def run(self, tenant: str, work: Callable[..., T], *arguments: Any) -> T:
+        """What `work` returns, which begins as soon as it is the tenant's turn."""
+        async with self._turns.turn(tenant):
+            return await asyncio.get_running_loop().run_in_executor(self._pool, work, *arguments)
+
+    def close(self) -> None:
+        """End the threads, each with the work that it is at."""
+        self._pool.shutdown(wait=False, cancel_futures=True)

@@ -9,6 +9,7 @@ from typing import Self
 
 from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
 
+from chiasm.api_paths import CHAT_PATH
 from chiasm.gateway.bodies import (
     BadAnswer,
     TransferFailure,
@@ -17,7 +18,7 @@ from chiasm.gateway.bodies import (
     read_embedding,
     read_transfers,
 )
-from chiasm.gateway.parsing import CHAT_PATH, MediaPart, ParsedRequest
+from chiasm.gateway.parsing import MediaPart, ParsedRequest
 from chiasm.nouns import Embedding, ItemUuid, RequestId
 
 CONNECT_TIMEOUT_S = 5.0

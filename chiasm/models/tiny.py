@@ -1,7 +1,7 @@
 """Tiny vision-language models with random weights, built in seconds: the right shapes, no knowledge.
 
-They go through the very code paths of a real checkpoint (dynamic resolution, M-RoPE, safetensors), so a demo or a
-test can compare engines token for token. It must not import vLLM.
+They go through the very code paths of a real checkpoint (dynamic resolution, M-RoPE, safetensors), so a test can
+compare engines token for token. It must not import vLLM.
 """
 
 import tempfile

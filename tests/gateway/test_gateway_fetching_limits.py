@@ -2,15 +2,19 @@
 
 import asyncio
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from aiohttp import web
-from gateway_fakes import a_cluster, chat_body, hangs, image_part
+from gateway_fakes import Cluster, a_cluster, chat_body, hangs, image_part
 from image_origin import PICTURE, Making, Origin, answering, refused
 
-from chiasm.gateway import fetching
+from chiasm.gateway import fetching, look_ups
 from chiasm.gateway.addresses import Reach
+from chiasm.gateway.shares import Turns
 
 
 async def test_an_origin_without_end_is_cut_off_at_the_limit(make: Making, origin: Origin) -> None:
@@ -124,34 +128,100 @@ async def test_a_request_for_many_images_of_a_slow_host_leaves_room_for_others(m
     await asyncio.wait([greedy])
 
 
-async def test_names_that_are_never_found_do_not_keep_others_from_being_looked_up(
-    origin: Origin,
-) -> None:
-    end = threading.Event()
-    reach = origin.reach()
+async def test_fetches_go_round_among_keys(make: Making, origin: Origin, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetching, "FETCHES_AT_ONCE", 1)
+    wanted: asyncio.Queue[str] = asyncio.Queue()
 
-    def look_up(host: str, port: int) -> Sequence[str]:
+    class Watched(Turns):
+        def turn(self, tenant: str) -> AbstractAsyncContextManager[None]:
+            wanted.put_nowait(tenant)
+            return super().turn(tenant)
+
+    monkeypatch.setattr(fetching, "Turns", Watched)
+    go_on = asyncio.Event()
+
+    async def waits(_: web.Request) -> web.Response:
+        await go_on.wait()
+        return web.Response(body=PICTURE)
+
+    origin.answer = waits
+    cluster = await make(api_keys=["a", "b"])
+    async with asyncio.timeout(10):
+        asking = []
+        for who, path in (("a", "/a1"), ("a", "/a2"), ("a", "/a3"), ("b", "/b1")):
+            asking.append(asyncio.create_task(status_of(cluster, who, origin.url(path))))
+            await wanted.get()
+        go_on.set()
+        assert [await each for each in asking] == [200] * 4
+    assert origin.asked == ["/a1", "/a2", "/b1", "/a3"]
+
+
+async def status_of(cluster: Cluster, who: str, url: str) -> int:
+    headers = {"Authorization": f"Bearer {who}"}
+    async with cluster.client.post("/v1/chat/completions", json=chat_body(url), headers=headers) as answer:
+        return answer.status
+
+
+@dataclass
+class SlowNames:
+    """Names that are looked up for as long as the test lasts; all others are found at once."""
+
+    origin: Origin
+    end: threading.Event = field(default_factory=threading.Event)
+    threads: list[threading.Thread] = field(default_factory=list)
+
+    def look_up(self, host: str, port: int) -> Sequence[str]:
+        self.threads.append(threading.current_thread())
         if host.startswith("slow"):
-            end.wait(10)
-        return reach.look_up(host, port)
+            self.end.wait(60)
+        return self.origin.addresses
 
-    domains = [f"*.cdn.test:{origin.port}"]
-    async with a_cluster(Reach(look_up, reach.permits), fetch_timeout_s=0.5, allowed_media_domains=domains) as cluster:
-        try:
-            slow = [origin.url(host=f"slow-{index}.cdn.test") for index in range(fetching.FETCHES_AT_ONCE)]
-            given_up = await asyncio.gather(*(cluster.chat(chat_body(url)) for url in slow))
-            assert {status for status, *_ in given_up} == {424}
-            assert (await cluster.chat(chat_body(origin.url(host="a.cdn.test"))))[0] == 200
-        finally:
-            end.set()
+    def cluster(self, **config: Any) -> AbstractAsyncContextManager[Cluster]:
+        domains = [f"*.cdn.test:{self.origin.port}"]
+        reach = Reach(self.look_up, self.origin.reach().permits)
+        return a_cluster(reach, allowed_media_domains=domains, **config)
+
+    def urls(self, count: int) -> list[str]:
+        return [self.origin.url(host=f"slow-{index}.cdn.test") for index in range(count)]
+
+    def quick_url(self) -> str:
+        return self.origin.url(host="a.cdn.test")
 
 
-async def test_the_threads_that_look_names_up_end_with_the_gateway(origin: Origin) -> None:
-    before = set(threading.enumerate())
-    async with a_cluster(origin.reach(), allowed_media_domains=[f"images.test:{origin.port}"]) as cluster:
-        assert (await cluster.chat(chat_body(origin.url())))[0] == 200
-        looking = [thread for thread in set(threading.enumerate()) - before if thread.name.startswith("look-up")]
-        assert looking
-    for thread in looking:
-        await asyncio.to_thread(thread.join, 10)
-        assert not thread.is_alive()
+@pytest.fixture
+def names(origin: Origin) -> Iterator[SlowNames]:
+    names = SlowNames(origin)
+    yield names
+    names.end.set()
+    for thread in names.threads:
+        thread.join(10)
+
+
+async def test_names_that_are_never_found_do_not_keep_others_from_being_looked_up(names: SlowNames) -> None:
+    async with names.cluster(fetch_timeout_s=0.5) as cluster:
+        slow = names.urls(fetching.FETCHES_AT_ONCE)
+        given_up = await asyncio.gather(*(cluster.chat(chat_body(url)) for url in slow))
+        assert {status for status, *_ in given_up} == {424}
+        assert (await cluster.chat(chat_body(names.quick_url())))[0] == 200
+
+
+async def test_the_look_ups_of_one_key_leave_room_for_others(names: SlowNames, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long they outlast their fetches."""
+    monkeypatch.setattr(look_ups, "LOOK_UPS_AT_ONCE", 4)
+    async with names.cluster(fetch_timeout_s=0.5, api_keys=["a", "b"]) as cluster:
+        for url in names.urls(2):
+            assert await status_of(cluster, "a", url) == 424
+        assert await status_of(cluster, "a", names.quick_url()) == 429
+        assert await status_of(cluster, "b", names.quick_url()) == 200
+        names.end.set()
+        async with asyncio.timeout(10):
+            while await status_of(cluster, "a", names.quick_url()) != 200:
+                pass
+
+
+async def test_a_name_that_is_never_found_does_not_hold_up_the_gateways_end(names: SlowNames) -> None:
+    async with names.cluster(fetch_timeout_s=0.2) as cluster:
+        assert await status_of(cluster, "", names.urls(1)[0]) == 424
+    [thread] = names.threads
+    assert thread.is_alive()
+    assert thread.daemon  # so the process does not wait for it either

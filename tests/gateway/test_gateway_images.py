@@ -65,10 +65,6 @@ KINDS: dict[str, bytes] = {
     "GIF": saved(picture("P"), "GIF"),
     "GIF with transparency": saved(picture("P"), "GIF", transparency=0),
     "GIF that is animated": saved(picture("P"), "GIF", save_all=True, append_images=MORE),
-    "BMP": saved(picture("RGB"), "BMP"),
-    "TIFF": saved(picture("RGB"), "TIFF"),
-    "TIFF in CMYK": saved(picture("CMYK"), "TIFF"),
-    "TIFF of 16 bits": saved(sixteen_bits(), "TIFF"),
 }
 
 

@@ -1,6 +1,6 @@
 """A client that leaves takes along whatever is being done for it, in whichever phase its request is.
 
-While images are fetched: see `test_gateway_fetching.py`.
+While images are fetched: see `test_gateway_fetching_limits.py`.
 """
 
 import asyncio

@@ -3,8 +3,10 @@
 import gzip
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
+import gateway_fakes
 import pytest
 from chat_inputs import bad_chats
 from gateway_fakes import FACTS, Cluster, chat_body, data_url, png
@@ -63,6 +65,25 @@ async def test_what_is_no_json_is_refused(cluster: Cluster, raw: bytes) -> None:
     async with cluster.client.post("/v1/chat/completions", data=raw) as answer:
         assert answer.status == 400
         assert "JSON" in (await answer.json())["error"]["message"]
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions"])
+async def test_a_small_body_does_not_become_very_many_objects(cluster: Cluster, path: str) -> None:
+    body = chat_body(prompt="a", x=[{"a": {}}] * 70_000)
+    async with cluster.client.post(path, json=body) as answer:
+        error = (await answer.json())["error"]
+        assert (answer.status, error["code"]) == (400, "body_too_large")
+        assert "200000 values" in error["message"]
+    assert cluster.scheduler.sent == []
+
+
+async def test_token_ids_find_room_in_a_body_as_they_do_in_the_context(
+    make_cluster: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gateway_fakes, "FACTS", replace(FACTS, max_model_len=150_000))
+    cluster = await make_cluster()
+    async with cluster.client.post("/v1/completions", json={"prompt": [[1] * 140_000] * 2}) as answer:
+        assert answer.status == 200
 
 
 async def test_a_body_that_belies_its_encoding_is_refused(cluster: Cluster) -> None:

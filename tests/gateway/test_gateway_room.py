@@ -3,16 +3,17 @@
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractAsyncContextManager, ExitStack
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
 from gateway_fakes import Cluster, chat_body, data_url, hangs, png
 
-from chiasm.gateway import reading
+from chiasm.gateway import app, reading
 from chiasm.gateway.errors import ApiError
 from chiasm.gateway.media import ImageFile, decode
-from chiasm.gateway.shares import Shares, Turns
+from chiasm.gateway.parsing import Draft, parse_chat
+from chiasm.gateway.shares import Shares, Threads, Turns
 from chiasm.messages import Submit
 
 COLORS = ("red", "green", "blue", "black")
@@ -79,12 +80,18 @@ async def ask(cluster: Cluster, who: str, body: dict[str, Any]) -> tuple[int, An
         return answer.status, await answer.json(), answer.headers
 
 
-@pytest.mark.parametrize(("limit", "size"), [(1 << 20, 900_000), (reading.LEAST_BYTES, 1)], ids=["large", "many"])
+BODIES = {
+    "large": (1 << 20, chat_body(text="x" * 900_000)),
+    "many": (reading.LEAST_BYTES, chat_body()),
+    "large when decoded": (1 << 20, chat_body(x=[{}] * 4000)),
+}
+
+
+@pytest.mark.parametrize(("limit", "body"), BODIES.values(), ids=BODIES)
 async def test_beyond_its_room_a_key_is_sent_away_until_there_is_some(
-    make_cluster: Callable[..., Any], limit: int, size: int
+    make_cluster: Callable[..., Any], limit: int, body: dict[str, Any]
 ) -> None:
     cluster = await make_cluster(max_body_bytes=limit, max_held_bytes=4 * limit, api_keys=["a", "b"])
-    body = chat_body(text="x" * size)
     async with asyncio.timeout(10):
         asking = []
         for _ in range(2):
@@ -106,30 +113,36 @@ async def test_beyond_its_room_a_key_is_sent_away_until_there_is_some(
 
 
 @pytest.fixture
-def held_back(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Semaphore]:
-    """As many images are decoded as are let go."""
+def gate() -> Iterator[threading.Semaphore]:
     gate = threading.Semaphore(0)
+    yield gate
+    gate.release(100)
+
+
+@pytest.fixture
+def held_back(monkeypatch: pytest.MonkeyPatch, gate: threading.Semaphore) -> threading.Semaphore:
+    """As many images are decoded as are let go."""
 
     def held(file: ImageFile) -> None:
         assert gate.acquire(timeout=10)
         decode(file)
 
     monkeypatch.setattr(reading, "decode", held)
-    yield gate
-    gate.release(100)
+    return gate
 
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> asyncio.Queue[str]:
-    """The tenants that ask for a turn of a thread, in order."""
+    """The tenants that want something done that is held back, in order."""
     asked: asyncio.Queue[str] = asyncio.Queue()
 
-    class Watched(Turns):
-        def turn(self, tenant: str) -> AbstractAsyncContextManager[None]:
-            asked.put_nowait(tenant)
-            return super().turn(tenant)
+    class Watched(Threads):
+        async def run(self, tenant: str, work: Callable[..., Any], *arguments: Any) -> Any:
+            if work.__name__ == "held":
+                asked.put_nowait(tenant)
+            return await super().run(tenant, work, *arguments)
 
-    monkeypatch.setattr(reading, "Turns", Watched)
+    monkeypatch.setattr(reading, "Threads", Watched)
     return asked
 
 
@@ -161,7 +174,7 @@ async def test_the_images_of_one_key_do_not_keep_anothers_waiting(
     held_back: threading.Semaphore,
     asked: asyncio.Queue[str],
 ) -> None:
-    monkeypatch.setattr(reading, "IMAGE_THREADS", 1)
+    monkeypatch.setattr(reading, "THREADS", 1)
     cluster = await make_cluster(api_keys=["a", "b"])
     async with asyncio.timeout(10):
         many = []
@@ -174,6 +187,33 @@ async def test_the_images_of_one_key_do_not_keep_anothers_waiting(
         assert (await one)[0] == 200
         assert not many[-1].done()
         held_back.release(2)
+        assert [(await each)[0] for each in many] == [200] * 4
+
+
+async def test_the_bodies_of_one_key_do_not_keep_anothers_waiting(
+    make_cluster: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    gate: threading.Semaphore,
+    asked: asyncio.Queue[str],
+) -> None:
+    def held(*arguments: Any) -> Draft:
+        assert gate.acquire(timeout=10)
+        return parse_chat(*arguments)
+
+    monkeypatch.setattr(app, "parse_chat", held)
+    monkeypatch.setattr(reading, "THREADS", 1)
+    cluster = await make_cluster(api_keys=["a", "b"])
+    async with asyncio.timeout(10):
+        many = []
+        for _ in range(4):
+            many.append(asyncio.create_task(ask(cluster, "a", chat_body())))
+            await asked.get()
+        one = asyncio.create_task(ask(cluster, "b", chat_body()))
+        await asked.get()
+        gate.release(3)  # the one that is at it, the next of the same key, and then it is the other's turn
+        assert (await one)[0] == 200
+        assert not many[-1].done()
+        gate.release(2)
         assert [(await each)[0] for each in many] == [200] * 4
 
 

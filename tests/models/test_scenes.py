@@ -2,9 +2,14 @@
 
 import random
 from collections import Counter
+from dataclasses import replace
 
 import pytest
+from PIL import Image
 
+from chiasm.models.builtin import picture_file
+from chiasm.models.training.album import ALBUM
+from chiasm.models.training.drawing import draw
 from chiasm.models.training.examination import EQUALLY_OFTEN, examination
 from chiasm.models.training.questions import PLACES, WEIGHTS, Asker, name_of, place_of
 from chiasm.models.training.scenes import (
@@ -16,7 +21,6 @@ from chiasm.models.training.scenes import (
     SceneMaker,
     Thing,
     colour_distance,
-    draw,
     is_held_out_text,
 )
 from chiasm.models.training.talk import split_talk
@@ -47,6 +51,13 @@ def answers(scene: Scene, kind: str) -> dict[str, str]:
 def test_equal_seeds_make_equal_scenes() -> None:
     assert scenes("one") == scenes("one")
     assert scenes("one") != scenes("other")
+
+
+@pytest.mark.parametrize("finish", ["plain", "noise", "blur", "jpeg"])
+def test_a_scene_is_drawn_the_same_each_time(finish: str) -> None:
+    scene = replace(scenes("one")[0], finish=finish)
+    assert draw(scene).tobytes() == draw(scene).tobytes()
+    assert finish == "plain" or draw(scene).tobytes() != draw(replace(scene, finish="plain")).tobytes()
 
 
 def test_training_never_shows_what_is_held_out() -> None:
@@ -172,3 +183,8 @@ def test_held_out_wordings_ask_for_what_was_taught() -> None:
     training, held_out = split_talk()
     assert not {question.text for question in training} & {question.text for question in held_out}
     assert {question.answer for question in held_out} <= {question.answer for question in training}
+
+
+def test_the_bundled_pictures_are_those_of_the_album() -> None:
+    for name, scene in ALBUM.items():
+        assert Image.open(picture_file(name)).convert("RGB").tobytes() == draw(scene).tobytes(), name

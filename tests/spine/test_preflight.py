@@ -60,7 +60,11 @@ def test_a_family_that_cannot_be_split_is_refused_by_name(
 
 @pytest.mark.parametrize(
     ("architecture", "refused"),
-    [("Qwen3VLForConditionalGeneration", False), ("Qwen3OmniMoeForConditionalGeneration", True)],
+    [
+        ("Qwen3VLForConditionalGeneration", False),
+        ("BailingMoeV3VLForConditionalGeneration", False),  # its configuration names levels that its tower lacks
+        ("Qwen3OmniMoeForConditionalGeneration", True),
+    ],
 )
 def test_deepstack_is_for_those_that_we_taught_it(
     monkeypatch: pytest.MonkeyPatch, architecture: str, refused: bool

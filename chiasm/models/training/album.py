@@ -6,7 +6,9 @@ training never showed, and LEAF and 2027 are texts that it never showed.
 
 from pathlib import Path
 
-from chiasm.models.training.scenes import PALETTE, Scene, Thing, draw, text_aspect
+from chiasm.models.training.drawing import draw
+from chiasm.models.training.lettering import text_aspect
+from chiasm.models.training.scenes import PALETTE, Scene, Thing
 
 FOLDER = Path(__file__).parent.parent / "pictures"
 

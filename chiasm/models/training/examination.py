@@ -29,6 +29,16 @@ EQUALLY_OFTEN: dict[str, tuple[str, ...]] = {
 """Kinds with few answers, which come equally often: who always says the same gets no more than its share."""
 
 
+MARKS = {
+    **dict.fromkeys(("background", "colour", "shape", "existence"), 0.98),
+    **dict.fromkeys(("position", "relation", "count"), 0.95),
+    **dict.fromkeys(("reading: number", "reading: word"), 0.90),
+    **dict.fromkeys(("never shown: colour", "never shown: shape", "never shown: existence"), 0.97),
+    **dict.fromkeys(("fact", "chat"), 0.99),
+}
+"""The share that has to be right, of the kinds of exercise that `pupil` is meant for."""
+
+
 @dataclass(frozen=True)
 class Exercise:
     """A question and the scenes it is about."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tokenizers import Tokenizer
 from transformers import (
     GenerationConfig,
     PreTrainedTokenizerFast,
@@ -17,18 +18,19 @@ from transformers import (
     Qwen2VLVideoProcessor,
 )
 
-from chiasm.models.training.network import MERGE, PATCH, Pupil, Shape
+from chiasm.models.training.network import Pupil
+from chiasm.models.training.shape import MERGE, PATCH, Shape
 from chiasm.models.training.sight import MAX_PIXELS, MIN_PIXELS
-from chiasm.models.training.train import School
-from chiasm.models.training.vocabulary import CHAT_TEMPLATE, Words, train_tokenizer
+from chiasm.models.training.train import TOKENIZER, School
+from chiasm.models.training.vocabulary import CHAT_TEMPLATE, Words
 
 MAX_POSITIONS = 8192
 
 
-def export(pupil: Pupil, shape: Shape, folder: Path) -> None:
+def export(pupil: Pupil, shape: Shape, tokenizer: Tokenizer, folder: Path) -> None:
     """Weights in float32, configuration, processor and chat template."""
     folder.mkdir(parents=True, exist_ok=True)
-    words = Words(train_tokenizer())
+    words = Words(tokenizer)
     model = Qwen2_5_VLForConditionalGeneration(_config(shape, words))
     model.load_state_dict(pupil.checkpoint())
     # One candidate only, so that who asks for no temperature gets the likeliest answer: vLLM samples otherwise.
@@ -37,7 +39,7 @@ def export(pupil: Pupil, shape: Shape, folder: Path) -> None:
     )
     model.save_pretrained(folder)
     (folder / "model.safetensors").chmod(0o644)
-    _processor().save_pretrained(folder)
+    _processor(tokenizer).save_pretrained(folder)
 
 
 def _config(shape: Shape, words: Words) -> Any:
@@ -84,9 +86,9 @@ def _config(shape: Shape, words: Words) -> Any:
     )
 
 
-def _processor() -> Any:
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=train_tokenizer(),
+def _processor(tokenizer: Tokenizer) -> Any:
+    words = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
         eos_token="<|im_end|>",
         pad_token="<|endoftext|>",
         clean_up_tokenization_spaces=False,
@@ -98,7 +100,7 @@ def _processor() -> Any:
     )
     return Qwen2_5_VLProcessor(
         image_processor=images,
-        tokenizer=tokenizer,
+        tokenizer=words,
         video_processor=Qwen2VLVideoProcessor(),
         chat_template=CHAT_TEMPLATE,
     )
@@ -112,7 +114,8 @@ def main() -> None:
     options = parser.parse_args()
     school = School()
     school.load_state_dict(torch.load(options.checkpoint, weights_only=True))
-    export(school.pupil, Shape(), options.folder)
+    tokenizer = Tokenizer.from_file(str(options.checkpoint.parent / TOKENIZER))
+    export(school.pupil, Shape(), tokenizer, options.folder)
 
 
 if __name__ == "__main__":

@@ -3,15 +3,12 @@
 The trainer learns from them, the examination and the drills ask about them. It must not import torch.
 """
 
-import io
 import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageFilter, ImageFont
+from chiasm.models.training.lettering import FONTS, text_aspect
 
 SHAPES = ("circle", "square", "triangle", "star", "diamond")
 
@@ -52,20 +49,8 @@ WORDS = tuple(_WORDS.split())
 LOOKALIKES = frozenset("O0I1")
 MAX_CHARACTERS = 4
 
-FONTS = (
-    "DejaVuSans",
-    "DejaVuSans-Bold",
-    "DejaVuSans-Oblique",
-    "DejaVuSansMono",
-    "DejaVuSansMono-Bold",
-    "DejaVuSerif",
-    "DejaVuSerif-Bold",
-    "STIXGeneralBol",
-)
-
 SMALLEST, LARGEST = 100, 448  # pixels a side
 MOST_SHAPES = 5
-ENLARGED_BELOW = 300  # pixels a side; smaller pictures are drawn twice as large, and reduced
 TRIES = 24  # to find room for a thing
 COLOUR_DISTANCE = 120.0  # between what lies on each other; black to white is 765
 
@@ -255,101 +240,3 @@ def _touch(one: Thing, other: Thing, gap: float) -> bool:
         return math.hypot(one.x - other.x, one.y - other.y) < one.radius + other.radius + gap
     (one_w, one_h), (other_w, other_h) = half(one), half(other)
     return abs(one.x - other.x) < one_w + other_w + gap and abs(one.y - other.y) < one_h + other_h + gap
-
-
-def outline(thing: Thing, scale: float = 1.0) -> list[tuple[float, float]]:
-    """The corners of a shape that has some (so not of a circle), scaled."""
-    turns = {
-        "square": [(45 + 90 * k, 0.9) for k in range(4)],
-        "triangle": [(-90 + 120 * k, 1.0) for k in range(3)],
-        "diamond": [(-90 + 90 * k, 0.8 if k % 2 else 1.0) for k in range(4)],
-        "star": [(-90 + 36 * k, 0.45 if k % 2 else 1.0) for k in range(10)],
-    }[thing.kind]
-    points = []
-    for degrees, reach in turns:
-        turn = math.radians(degrees + thing.angle)
-        points.append(
-            (
-                scale * (thing.x + reach * thing.radius * math.cos(turn)),
-                scale * (thing.y + reach * thing.radius * math.sin(turn)),
-            )
-        )
-    return points
-
-
-def draw(scene: Scene) -> Image.Image:
-    """The picture, RGB."""
-    scale = 2 if min(scene.width, scene.height) < ENLARGED_BELOW else 1
-    image = Image.new("RGB", (scene.width * scale, scene.height * scale), scene.background_rgb)
-    pencil = ImageDraw.Draw(image)
-    for thing in scene.things:
-        if thing.kind == "text":
-            _write(pencil, thing, scale)
-        elif thing.kind == "circle":
-            box = [scale * v for v in (thing.x - thing.radius, thing.y - thing.radius)]
-            box += [scale * v for v in (thing.x + thing.radius, thing.y + thing.radius)]
-            pencil.ellipse(box, fill=thing.rgb)
-        else:
-            pencil.polygon(outline(thing, scale), fill=thing.rgb)
-    if scale > 1:
-        image = image.reduce(scale)
-    return _finish(image, scene)
-
-
-def _write(pencil: ImageDraw.ImageDraw, thing: Thing, scale: int) -> None:
-    face = _face(thing.font, max(6, round(2 * thing.half_height * scale * POINTS_PER_HEIGHT)))
-    left, top, right, bottom = face.getbbox(thing.text)
-    x = thing.x * scale - (left + right) / 2
-    y = thing.y * scale - (top + bottom) / 2
-    pencil.text((x, y), thing.text, fill=thing.rgb, font=face)
-
-
-def _finish(image: Image.Image, scene: Scene) -> Image.Image:
-    chance = random.Random(scene.finish_seed)
-    if scene.finish == "noise":
-        noise = Image.effect_noise(image.size, chance.uniform(4, 12)).convert("RGB")
-        return Image.blend(image, noise, 0.06)
-    if scene.finish == "blur":
-        return image.filter(ImageFilter.GaussianBlur(chance.uniform(0.3, 0.9)))
-    if scene.finish == "jpeg":
-        buffer = io.BytesIO()
-        image.save(buffer, "JPEG", quality=chance.randint(60, 95))
-        return Image.open(buffer).convert("RGB")
-    return image
-
-
-POINTS_PER_HEIGHT = 1.35  # font size that makes capital letters about as high as one wishes
-
-
-def text_aspect(text: str, font: str) -> float:
-    """Width of a text by its height, both of what is inked."""
-    left, _, right, _ = _face(font, 64).getbbox(text)
-    return float((right - left) / (64 / POINTS_PER_HEIGHT))
-
-
-def character_boxes(thing: Thing) -> list[tuple[float, float, float, float]]:
-    """Where each character of a text stands: left, top, right, bottom, in pixels of the picture."""
-    face = _face(thing.font, 64)
-    left, _, right, _ = face.getbbox(thing.text)
-    shrink = 2 * thing.radius / max(1, right - left)
-    boxes = []
-    for index in range(len(thing.text)):
-        begin = face.getlength(thing.text[:index]) - left
-        end = face.getlength(thing.text[: index + 1]) - left
-        start = thing.x - thing.radius
-        boxes.append(
-            (
-                start + begin * shrink,
-                thing.y - thing.half_height,
-                start + end * shrink,
-                thing.y + thing.half_height,
-            )
-        )
-    return boxes
-
-
-@lru_cache(maxsize=2048)
-def _face(name: str, size: int) -> ImageFont.FreeTypeFont:
-    import matplotlib
-
-    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / f"{name}.ttf", size)

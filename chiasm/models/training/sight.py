@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 from transformers.models.qwen2_vl.image_processing_qwen2_vl import smart_resize
 
-from chiasm.models.training.network import CELL, MERGE, PATCH
+from chiasm.models.training.drawing import character_boxes, draw, outline
 from chiasm.models.training.scenes import (
     COLOURS,
     DIGITS,
@@ -20,10 +20,8 @@ from chiasm.models.training.scenes import (
     Scene,
     SceneMaker,
     Thing,
-    character_boxes,
-    draw,
-    outline,
 )
+from chiasm.models.training.shape import CELL, MERGE, PATCH
 
 MIN_PIXELS, MAX_PIXELS = 140 * 140, 196 * 196
 """Every picture is brought to between 25 and 49 image tokens: what this small tower has been taught to see."""

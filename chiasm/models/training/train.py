@@ -18,28 +18,31 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
+from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from chiasm.models.training.examination import Marks, examination
 from chiasm.models.training.eyes import Eyes
-from chiasm.models.training.network import MERGE, Pupil, Shape
+from chiasm.models.training.network import Pupil
 from chiasm.models.training.optimizer import Optimizer
 from chiasm.models.training.rows import Conversation, Rows, Scribe
 from chiasm.models.training.scenes import SceneMaker
+from chiasm.models.training.shape import MERGE, Shape
 from chiasm.models.training.sight import PictureBook, Pictures, pictures
 from chiasm.models.training.talk import split_talk
 from chiasm.models.training.teacher import Teacher
 from chiasm.models.training.vocabulary import Words, train_tokenizer
 
 SEED = 1
+TOKENIZER = "tokenizer.json"  # beside the checkpoints
 PROCESSES = 2
 WARM_UP = 60  # steps
-STAGES = {"seeing": 1200, "answering": 2000, "settling": 1200}  # steps
+STAGES = {"seeing": 1200, "answering": 700, "settling": 1800}  # steps
 COOLING = {"seeing": 0.4, "answering": 0.0, "settling": 1.0}  # share of a stage's steps that become smaller and smaller
-SEEING_PICTURES = 20  # in a step of one process
+PICTURES = {"seeing": 20, "answering": 8, "settling": 8}  # in a step of one process
 CROWDS = 0.7  # share of the steps of the first stage
 TEXTS = 6  # in a crowded picture, at most
-ANSWERING_PICTURES, QUESTIONS = 14, 12
+QUESTIONS = 12  # about a picture, or a pair of them
 PAIRS_EVERY = 4  # steps: then the lesson is about pairs of pictures
 TALKING_ROWS, TALKING_QUESTIONS = 1, 10
 SIGHT_SHARE = 0.25  # weight of the seeing losses while answering is learned
@@ -128,7 +131,7 @@ def learn_to_see(school: School, stage: str, steps: int, out: Path) -> None:
     )
     log = Log(stage, steps, quiet=rank > 0)
     for step in range(steps):
-        page = book.next(SEEING_PICTURES)
+        page = book.next(PICTURES[stage])
         losses = school.eyes.losses(*see(school, page), page.sight)
         total = torch.stack(list(losses.values())).sum()
         total.backward()
@@ -145,7 +148,7 @@ def learn_to_answer(school: School, stage: str, steps: int, out: Path) -> None:
     tower_learns = stage == "settling"
     school.pupil.visual.requires_grad_(tower_learns)
     rank = dist.get_rank()
-    tokenizer = train_tokenizer()
+    tokenizer = Tokenizer.from_file(str(out / TOKENIZER))
     image_token = Words(tokenizer).image
     scribe = Scribe(tokenizer)
     book = PictureBook(SceneMaker(f"{stage} {SEED} {rank}"))
@@ -158,9 +161,7 @@ def learn_to_answer(school: School, stage: str, steps: int, out: Path) -> None:
     log = Log(stage, steps, quiet=rank > 0)
     for step in range(steps):
         pages = (
-            [book.next(ANSWERING_PICTURES)]
-            if step % PAIRS_EVERY
-            else [book.next(ANSWERING_PICTURES // 2) for _ in range(2)]
+            [book.next(PICTURES[stage])] if step % PAIRS_EVERY else [book.next(PICTURES[stage] // 2) for _ in range(2)]
         )
         if len(pages) == 1:
             conversations = teacher.about(pages[0], QUESTIONS)
@@ -189,7 +190,7 @@ def learn_to_answer(school: School, stage: str, steps: int, out: Path) -> None:
         log.report(step)
         if rank == 0 and (step + 1) % SAVE_EVERY == 0:
             save(school, out / f"{stage}.pt")
-        if rank == 0 and ((step + 1) % EXAMINE_EVERY == 0 or step + 1 == steps):
+        if rank == 0 and (step + 1) % EXAMINE_EVERY == 0:
             print(examine(school, scribe, image_token), flush=True)
 
 
@@ -226,7 +227,6 @@ def run(out: Path, stages: dict[str, int], start: Path | None) -> None:
     school = School()
     if start is not None:
         school.load_state_dict(torch.load(start, weights_only=True))
-    out.mkdir(parents=True, exist_ok=True)
     for stage, steps in stages.items():
         begun = time.monotonic()
         learn = learn_to_see if stage == "seeing" else learn_to_answer
@@ -247,19 +247,22 @@ def _free_port() -> int:
 def main() -> None:
     """Start the processes and wait for them."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints")
+    parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints and tokenizer")
     parser.add_argument("--stage", choices=STAGES, help="this stage only")
-    parser.add_argument("--steps", type=int, help="steps of that stage, instead of its own number")
+    parser.add_argument("--steps", type=int, help="steps of each stage that runs, instead of its own number")
     parser.add_argument("--start", type=Path, help="checkpoint to start from, of the stage before")
     options = parser.parse_args()
-    if options.stage is None and (options.steps is not None or options.start is not None):
-        parser.error("--steps and --start are for one stage: name it with --stage")
+    if options.stage is None and options.start is not None:
+        parser.error("--start is for one stage: name it with --stage")
     if options.stage not in (None, next(iter(STAGES))) and options.start is None:
         parser.error(f"{options.stage} goes on from a checkpoint: name it with --start")
     if "RANK" in os.environ:
-        stages = STAGES if options.stage is None else {options.stage: options.steps or STAGES[options.stage]}
-        run(options.out, stages, options.start)
+        chosen = STAGES if options.stage is None else {options.stage: STAGES[options.stage]}
+        run(options.out, {stage: options.steps or steps for stage, steps in chosen.items()}, options.start)
         return
+    options.out.mkdir(parents=True, exist_ok=True)
+    if options.stage != "settling":  # which goes on with the words of the stage before
+        train_tokenizer().save(str(options.out / TOKENIZER))
     # Large tensors come and go in every step: memory handed back to the system each time costs a third of the speed.
     environment = os.environ | {
         "MASTER_ADDR": "127.0.0.1",

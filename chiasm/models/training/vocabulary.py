@@ -5,12 +5,15 @@ from collections.abc import Iterator
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from chiasm.models.tiny import SPECIAL_TOKENS
 from chiasm.models.training.questions import Asker
 from chiasm.models.training.scenes import SceneMaker
 from chiasm.models.training.talk import split_talk
 
 SIZE = 768
+SPECIAL_TOKENS = (
+    *("<|endoftext|>", "<|im_start|>", "<|im_end|>"),
+    *("<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"),
+)
 SAMPLE_SCENES = 600
 
 # Digits and capitals stand alone: to read a text is then to name its characters one by one.

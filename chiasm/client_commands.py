@@ -1,0 +1,88 @@
+"""`chiasm ask` and `chiasm status`: the commands that speak to a running endpoint."""
+
+import sys
+
+import click
+from rich.console import Console
+
+from chiasm.api_paths import CHAT_PATH
+from chiasm.ask import AskError, chat_body, phases, served_model, split_arguments, stream_answer
+from chiasm.client import EndpointError, get_json, post_json
+from chiasm.config import GatewayConfig
+from chiasm.listening import base_url
+from chiasm.status_view import status_tables
+
+console = Console(highlight=False)
+
+_DEFAULT_ENDPOINT = base_url(GatewayConfig().host, GatewayConfig().port)
+_endpoint = click.option("--endpoint", default=_DEFAULT_ENDPOINT, show_default=True, help="A gateway's base URL.")
+_api_key = click.option("--api-key", envvar="CHIASM_API_KEY", help="Bearer token, if the gateway wants one.")
+_as_json = click.option("--json", "as_json", is_flag=True, help="The gateway's answer as it is.")
+
+
+@click.command()
+@click.argument("given", nargs=-1, required=True, metavar="[IMAGE]... QUESTION")
+@_endpoint
+@_api_key
+@click.option("--model", help="Model to ask; unset asks the one that is served.")
+@click.option("--system", help="A system prompt.")
+@click.option("--max-tokens", type=click.IntRange(1), help="Longest answer; unset leaves it to the model.")
+@_as_json
+@click.option("--timing", is_flag=True, help="Say on stderr where the time went.")
+def ask(
+    given: tuple[str, ...],
+    endpoint: str,
+    api_key: str | None,
+    model: str | None,
+    system: str | None,
+    max_tokens: int | None,
+    as_json: bool,
+    timing: bool,
+) -> None:
+    """Put QUESTION to a running endpoint, about any number of IMAGEs: files, or http(s) addresses if it fetches them.
+
+    \b
+      chiasm ask cat.jpg "What is this?"
+      chiasm ask before.png after.png "What has changed?"
+      chiasm ask "What is the optic chiasm?"
+    """
+    try:
+        images, question = split_arguments(given)
+        body = chat_body(model, images, question, system=system, max_tokens=max_tokens)
+        if model is None:
+            body["model"] = served_model(endpoint, api_key)
+        if as_json:
+            whole, headers = post_json(endpoint, CHAT_PATH, body, api_key)
+            console.print_json(data=whole)
+            spent = ", ".join(f"{name} {duration:.0f} ms" for name, duration in phases(headers).items())
+        else:
+            with stream_answer(endpoint, body, api_key) as answer:
+                try:
+                    for piece in answer:
+                        click.echo(piece, nl=False)
+                finally:
+                    click.echo()  # an error gets a line of its own
+            spent = answer.timing()
+            if answer.finish_reason == "length":
+                click.echo("(cut off: the answer reached its longest; see --max-tokens)", err=True)
+    except (AskError, EndpointError) as error:
+        sys.exit(str(error))
+    if timing:
+        click.echo(spent, err=True)
+
+
+@click.command()
+@_endpoint
+@_api_key
+@_as_json
+def status(endpoint: str, api_key: str | None, as_json: bool) -> None:
+    """Show the workers of a running cluster and what they are doing."""
+    try:
+        report = get_json(endpoint, "/v1/chiasm/status", api_key)
+    except EndpointError as error:
+        sys.exit(str(error))
+    if as_json:
+        console.print_json(data=report)
+        return
+    for table in status_tables(report):
+        console.print(table)

@@ -1,0 +1,93 @@
+"""Where the endpoint listens: probed before anything is prepared, and written so that clients find it."""
+
+import re
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from chiasm.client import get_json
+from chiasm.config import ClusterConfig, GatewayConfig
+from chiasm.gateway.actor import Gateway
+from chiasm.listening import base_url, require_free_port
+from chiasm.membership import Membership
+from chiasm.preflight import ModelFacts
+from chiasm.wire.keys import ClusterKeys
+
+FACTS = ModelFacts("m", "m", "A", "r", 784, (1, 4096), None, 4096, ("image_grid_thw",))
+
+
+def has_ipv6() -> bool:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
+ipv6 = pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:8000"),
+        ("10.1.2.3", "http://10.1.2.3:8000"),
+        ("2001:db8::1", "http://[2001:db8::1]:8000"),
+        ("0.0.0.0", "http://127.0.0.1:8000"),
+        ("::", "http://[::1]:8000"),
+    ],
+)
+def test_a_url_leads_to_what_listens(host: str, url: str) -> None:
+    assert base_url(host, 8000) == url
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "localhost", pytest.param("::1", marks=ipv6)])
+def test_a_taken_port_is_noticed_in_every_family(host: str) -> None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.create_server(("::1" if ":" in host else "127.0.0.1", 0), family=family) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(SystemExit, match=rf"cannot listen at .*{port}: .*in use"):
+            require_free_port(GatewayConfig(host=host, port=port))
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "0.0.0.0", pytest.param("::1", marks=ipv6), pytest.param("::", marks=ipv6)]
+)
+def test_a_free_port_is_left_free(host: str) -> None:
+    require_free_port(GatewayConfig(host=host, port=0))
+
+
+def test_a_host_that_is_none_is_named() -> None:
+    with pytest.raises(SystemExit, match=r"no\.such\.host\.invalid:8000"):
+        require_free_port(GatewayConfig(host="no.such.host.invalid"))
+
+
+@contextmanager
+def a_gateway(folder: Path, host: str) -> Iterator[Gateway]:
+    config = ClusterConfig(gateway=GatewayConfig(host=host, port=0))
+    scheduler = f"ipc://{folder}/scheduler"  # where nobody is: models are listed all the same
+    gateway = Gateway(Membership(config, FACTS, "token", ClusterKeys.generate(), scheduler, one_machine=True))
+    try:
+        yield gateway
+    finally:
+        gateway.stop()
+
+
+@pytest.mark.parametrize(
+    ("host", "where"),
+    [
+        ("127.0.0.1", r"127\.0\.0\.1"),
+        ("localhost", r"127\.0\.0\.1|\[::1\]"),
+        ("0.0.0.0", r"127\.0\.0\.1"),
+        pytest.param("::1", r"\[::1\]", marks=ipv6),
+        pytest.param("::", r"\[::1\]", marks=ipv6),
+    ],
+)
+def test_a_gateway_answers_where_it_says(tmp_path: Path, host: str, where: str) -> None:
+    with a_gateway(tmp_path, host) as gateway:
+        url = gateway.url()
+        assert re.fullmatch(rf"http://({where}):\d+", url)
+        assert get_json(url, "/v1/models")["data"][0]["id"] == "m"
