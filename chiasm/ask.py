@@ -105,6 +105,7 @@ class StreamedAnswer:
     def __init__(self, events: Iterator[Any], headers: Mapping[str, str], begun: float) -> None:
         self._events = events
         self._begun = begun
+        self.request = headers.get("x-request-id", "")
         self.phases = phases(headers)  # up to the first token: what comes later is not known when headers are sent
         self.first_ms: float | None = None
         self.total_ms = 0.0
@@ -132,7 +133,8 @@ class StreamedAnswer:
         if self.first_ms is not None:
             parts.append(f"first token after {self.first_ms:.0f} ms")
         count = "" if self.tokens is None else f" ({self.tokens} tokens)"
-        return ", ".join([*parts, f"all after {self.total_ms:.0f} ms{count}"])
+        named = [f"request {self.request}"] if self.request else []
+        return ", ".join([*parts, f"all after {self.total_ms:.0f} ms{count}", *named])
 
 
 @contextmanager

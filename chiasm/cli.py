@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 
 from chiasm import __version__
-from chiasm.client_commands import ask, status
+from chiasm.client_commands import ask, explain, status
 from chiasm.config import ClusterConfig, GatewayConfig
 from chiasm.config_fields import describe
 from chiasm.config_file import ConfigError, load_config
@@ -209,7 +209,7 @@ def demo(exit_after: bool, port: int, verbose: bool) -> None:
     _until_interrupted(lambda: run_demo(console, exit_after, port, verbose))
 
 
-for _command in (ask, status, configuration):
+for _command in (ask, status, explain, configuration):
     main.add_command(_command)
 
 # Rooms that the spine must not import bring their commands along as entry points.

@@ -1,4 +1,4 @@
-"""`chiasm ask` and `chiasm status`: the commands that speak to a running endpoint."""
+"""`chiasm ask`, `chiasm status` and `chiasm explain`: the commands that speak to a running endpoint."""
 
 import sys
 
@@ -9,6 +9,7 @@ from chiasm.api_paths import CHAT_PATH
 from chiasm.ask import AskError, chat_body, phases, served_model, split_arguments, stream_answer
 from chiasm.client import EndpointError, get_json, post_json
 from chiasm.config import GatewayConfig
+from chiasm.explain import reasons_table
 from chiasm.listening import base_url
 from chiasm.status_view import status_tables
 
@@ -54,7 +55,9 @@ def ask(
         if as_json:
             whole, headers = post_json(endpoint, CHAT_PATH, body, api_key)
             console.print_json(data=whole)
-            spent = ", ".join(f"{name} {duration:.0f} ms" for name, duration in phases(headers).items())
+            took = [f"{name} {duration:.0f} ms" for name, duration in phases(headers).items()]
+            named = [f"request {headers['x-request-id']}"] if "x-request-id" in headers else []
+            spent = ", ".join([*took, *named])
         else:
             with stream_answer(endpoint, body, api_key) as answer:
                 try:
@@ -86,3 +89,23 @@ def status(endpoint: str, api_key: str | None, as_json: bool) -> None:
         return
     for table in status_tables(report):
         console.print(table)
+
+
+@click.command()
+@click.argument("request_id")
+@_endpoint
+@_api_key
+@_as_json
+def explain(request_id: str, endpoint: str, api_key: str | None, as_json: bool) -> None:
+    """Say why a request was treated as it was: where it was encoded and decoded, what else was considered.
+
+    REQUEST_ID is the X-Request-Id of the answer; `chiasm ask --timing` prints it.
+    """
+    try:
+        found = get_json(endpoint, f"/v1/chiasm/requests/{request_id}/reasons", api_key)
+    except EndpointError as error:
+        sys.exit(str(error))
+    if as_json:
+        console.print_json(data=found)
+    else:
+        console.print(reasons_table(request_id, found["reasons"]))

@@ -113,6 +113,9 @@ class SchedulerConfig(_Section):
     max_attempts: PositiveInt = Field(3, description="encodes of one item, and decodes of one request, at most")
     look_ahead: int = Field(2, ge=0, description="requests an engine may hold beyond its running slots")
     cached_items: PositiveInt = Field(65_536, description="embeddings whose whereabouts are remembered")
+    explained_requests: PositiveInt = Field(
+        4096, description="requests of which the scheduler remembers why it treated them so (chiasm explain)"
+    )
     heartbeat_s: PositiveFloat = Field(1.0, description="how often a worker reports that it lives")
     heartbeat_timeout_s: PositiveFloat = Field(10.0, description="silence after which a worker is given up")
 

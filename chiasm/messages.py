@@ -3,8 +3,8 @@
 Gateways and workers speak to the scheduler over ZeroMQ (`chiasm.wire.channel`), one msgpack message a frame. The
 scheduler's core takes these very objects as its events and returns them as its decisions. Tensors never travel here.
 
-    gateway ──Submit, EncodeDone, EncodeFailed, DecodeDone, DecodeFailed, Cancel, AskStatus──► scheduler
-    gateway ◄──Encode, Decode, Reject, Status── scheduler
+    gateway ──Submit, EncodeDone, EncodeFailed, DecodeDone, DecodeFailed, Cancel, AskStatus, AskReasons──► scheduler
+    gateway ◄──Encode, Decode, Reject, Status, Reasons── scheduler
     worker  ──Register, Heartbeat, Lost, Evicted──► scheduler
     worker  ◄──Unknown── scheduler
 """
@@ -98,6 +98,13 @@ class AskStatus(Message, frozen=True):
     request: RequestId
 
 
+class AskReasons(Message, frozen=True):
+    """Why was `about` treated as it was? Answered with Reasons under `request`."""
+
+    request: RequestId
+    about: RequestId
+
+
 # -- scheduler to gateway ------------------------------------------------------------------------------------------
 
 
@@ -170,6 +177,29 @@ class Status(Message, frozen=True):
     counters: dict[str, int]  # since the scheduler started: requests by end, encodes, retries
 
 
+class Reason(Struct, frozen=True, array_like=True):
+    """One decision about a request, or an event that led to one, and the numbers that decided.
+
+    `what` is one of `chiasm.explain.SENTENCES`, which say what its `numbers` mean. `others` are workers that were
+    considered and not chosen, with the seconds until they would have been done.
+    """
+
+    at_s: float  # on the scheduler's clock
+    what: str
+    worker: WorkerId
+    detail: str
+    numbers: dict[str, float]
+    others: tuple[tuple[WorkerId, float], ...]
+
+
+class Reasons(Message, frozen=True):
+    """What is known of the request `about`, oldest first; nothing of one that is unknown or long over."""
+
+    request: RequestId
+    about: RequestId
+    reasons: tuple[Reason, ...]
+
+
 # -- worker to scheduler -------------------------------------------------------------------------------------------
 
 
@@ -215,8 +245,8 @@ class Unknown(Message, frozen=True):
     worker: WorkerId
 
 
-FromGateway = Submit | EncodeDone | EncodeFailed | DecodeDone | DecodeFailed | Cancel | AskStatus
-ToGateway = Encode | Decode | Reject | Status
+FromGateway = Submit | EncodeDone | EncodeFailed | DecodeDone | DecodeFailed | Cancel | AskStatus | AskReasons
+ToGateway = Encode | Decode | Reject | Status | Reasons
 FromWorker = Register | Heartbeat | Lost | Evicted
 ToWorker = Unknown
 AnyMessage = FromGateway | ToGateway | FromWorker | ToWorker

@@ -38,6 +38,11 @@ class Pool:
         self.placement.remove(worker)
         self._roomiest.discard(worker)
 
+    @property
+    def considered(self) -> list[tuple[DecodeWorker, float]]:
+        """What the latest choice looked at, and when each would be done, in seconds."""
+        return self.placement.considered
+
     def choose(
         self, output_tokens: int, kv_tokens: int, allowed: Callable[[DecodeWorker], bool]
     ) -> DecodeWorker | None:
@@ -46,6 +51,7 @@ class Pool:
         The earliest predicted finish among those that are looked at; where caches are so full that none of these has
         room, the roomiest of all.
         """
+        self.placement.considered = []
         roomiest = self._roomiest.first(anyone, 0)
         if roomiest is None or not (kv_tokens <= roomiest[1].room or kv_tokens > roomiest[1].kv_tokens):
             return None
@@ -98,6 +104,10 @@ class Admission:
         self._pools[worker.role].remove(worker)
         self._due = True
 
+    def wake(self) -> None:
+        """Which workers a request may use can have changed."""
+        self._due = True
+
     def next(self) -> tuple[LiveRequest, DecodeWorker] | None:
         """The request to hand out now and the worker for it; None while every head is blocked."""
         if not self._due:
@@ -114,6 +124,10 @@ class Admission:
             barred = roles
         self._due = False
         return None
+
+    def considered(self) -> list[tuple[DecodeWorker, float]]:
+        """What the latest choice looked at, and when each would be done, in seconds."""
+        return [each for pool in self._pools.values() for each in pool.considered]
 
     def without_embeddings(self) -> list[LiveRequest]:
         """The queued image requests that were not encoded because a `whole` worker was to take them."""

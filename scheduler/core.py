@@ -12,6 +12,7 @@ from typing import Any
 
 from chiasm.config import SchedulerConfig
 from chiasm.messages import (
+    AskReasons,
     AskStatus,
     Cancel,
     DecodeDone,
@@ -32,6 +33,7 @@ from chiasm.messages import (
     Unknown,
     WorkerStatus,
 )
+from chiasm.messages import Reasons as ReasonsAnswer
 from chiasm.nouns import RequestId, WorkerId
 from scheduler.admission import Admission
 from scheduler.counters import ended, new_counters
@@ -40,6 +42,7 @@ from scheduler.encodes import Encodes
 from scheduler.finish_index import FinishIndex
 from scheduler.lifecycle import Lifecycle
 from scheduler.placement import Placement, retry_after_s, seconds_of
+from scheduler.reasons import Reasons
 from scheduler.table import WorkerTable, fault
 from scheduler.workers import DecodeWorker, EncodeWorker
 
@@ -66,11 +69,14 @@ class Core:
     def __init__(self, config: SchedulerConfig, encoders: Placement[EncodeWorker] | None = None) -> None:
         self._config = config
         self._counters = new_counters()
+        self._reasons = Reasons(config.explained_requests)
         self._workers = WorkerTable(config.look_ahead)
         self._directory = Directory(config.cached_items)
-        self._encodes = Encodes(self._workers.encoders, encoders or FinishIndex(), self._counters)
+        self._encodes = Encodes(self._workers.encoders, encoders or FinishIndex(), self._counters, self._reasons)
         self._admission = Admission(self._workers)
-        self._life = Lifecycle(config, self._workers, self._directory, self._encodes, self._admission, self._counters)
+        self._life = Lifecycle(
+            config, self._workers, self._directory, self._encodes, self._admission, self._counters, self._reasons
+        )
         self._time = 0.0  # the core's own time: the sum of all advances of `now`
         self._last_now: float | None = None
         self._answers: list[Decision] = []
@@ -82,6 +88,7 @@ class Core:
             DecodeFailed: self._decode_failed,
             Cancel: self._cancel,
             AskStatus: self._ask_status,
+            AskReasons: self._ask_reasons,
             Register: self._register,
             Heartbeat: self._heartbeat,
             Lost: lambda event: self._lost(event.worker, event.reason),
@@ -106,6 +113,10 @@ class Core:
         """A snapshot as of `now`, as the answer to `request`."""
         self._pass_time(now)
         return self._status(request)
+
+    def reasons(self, request: RequestId, about: RequestId) -> ReasonsAnswer:
+        """Why the request `about` was treated as it was, as the answer to `request`."""
+        return ReasonsAnswer(request, about, self._reasons.of(about))
 
     def _status(self, request: RequestId) -> Status:
         return Status(
@@ -218,6 +229,9 @@ class Core:
     def _ask_status(self, event: AskStatus) -> None:
         self._answers.append(self._status(event.request))
 
+    def _ask_reasons(self, event: AskReasons) -> None:
+        self._answers.append(self.reasons(event.request, event.about))
+
     # -- workers -------------------------------------------------------------------------------------------------
 
     def _register(self, event: Register) -> None:
@@ -265,6 +279,7 @@ class Core:
 
     def _reroute(self) -> None:
         """Sends image requests that wait for an arrangement that is gone to the one that lives, now workers changed."""
+        self._admission.wake()
         if self._workers.split_lives:
             for request in self._admission.without_embeddings():
                 self._life.seek(request)
@@ -295,6 +310,7 @@ class Core:
         if self._last_now is not None:
             self._time += max(now - self._last_now, 0.0)
         self._last_now = now
+        self._reasons.now = self._time
 
     def _worker_status(self, worker: EncodeWorker | DecodeWorker) -> WorkerStatus:
         return WorkerStatus(

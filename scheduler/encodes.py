@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from chiasm.messages import Encode, EncodeDone
 from chiasm.nouns import Item, ItemUuid, RequestId, WorkerId
 from scheduler.placement import Placement, anyone, avoiding
+from scheduler.reasons import Reasons, beside
 from scheduler.workers import EncodeJob, EncodeWorker
 
 
@@ -20,7 +21,9 @@ class Encodes:
         encoders: dict[WorkerId, EncodeWorker],
         placement: Placement[EncodeWorker],
         counters: dict[str, int],
+        reasons: Reasons,
     ) -> None:
+        self._reasons = reasons
         self._encoders = encoders
         self._placement = placement
         self.owed = 0  # tokens of all jobs
@@ -53,6 +56,8 @@ class Encodes:
         else:
             self._counters["encode_shared"] += 1
             job.waiters[request] = None
+            worker = job.encoder.id if job.encoder is not None else WorkerId("")
+            self._reasons.note(request, "encode shared", worker, item.uuid)
 
     def leave(self, request: RequestId, uuid: ItemUuid) -> None:
         """Ends the wait of `request`, whose gateway drops what it has posted for it."""
@@ -130,10 +135,17 @@ class Encodes:
             return
         if not self._encoders:
             self._unplaced[job.uuid] = job
+            for waiter in job.waiters:
+                self._reasons.note(waiter, "no encoder", detail=job.uuid)
             return
         fits = avoiding(self._encoders, job.failed_on)
         encoder = self._placement.best(job.tokens, fits) or self._placement.best(job.tokens, anyone)
         assert encoder is not None
+        rate = encoder.rate.tokens_per_s
+        others = beside(encoder, self._placement.considered)
+        numbers = {"owed": encoder.owed, "tokens": job.tokens, "tokens_per_s": rate}
+        for waiter in job.waiters:
+            self._reasons.note(waiter, "encode placed", encoder.id, job.uuid, others, **numbers)
         encoder.append(job)
         self._placement.update(encoder)
         self.due[encoder] = None
@@ -157,6 +169,7 @@ class Encodes:
         for encoder in self.due:
             while (job := encoder.start_next()) is not None and job.carrier is not None:
                 self._counters["encodes"] += 1
+                self._reasons.note(job.carrier, "encode posted", encoder.id, job.uuid)
                 yield Encode(job.carrier, job.uuid, encoder.id, encoder.url)
         self.due.clear()
 

@@ -83,6 +83,7 @@ class FinishIndex(Generic[W]):
         self._speed_of: dict[int, int] = {}  # by `Worker.order`
         self._rates: dict[int, int] = {}  # by `Worker.order`, in thousandths, so that their sum never drifts
         self._total = 0
+        self.considered: list[tuple[W, float]] = []  # by the latest search: the best of each speed, and its finish
 
     def update(self, worker: W, eligible: bool = True) -> None:
         """A worker has joined, or what it owes, its rate, or whether it may be chosen has changed."""
@@ -117,12 +118,14 @@ class FinishIndex(Generic[W]):
         """
         best: W | None = None
         earliest = math.inf
+        self.considered = []
         for ranking in self._speeds.values():
             found = ranking.first(fits, LOOKED_AT)
             if found is None:
                 continue
             owed, worker = found
             finish = (owed + tokens) / worker.rate.tokens_per_s
+            self.considered.append((worker, finish))
             if finish < earliest or (finish == earliest and best is not None and worker.order < best.order):
                 best, earliest = worker, finish
         return best

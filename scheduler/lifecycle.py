@@ -14,6 +14,7 @@ from scheduler.directory import Directory, Entry
 from scheduler.encodes import Encodes
 from scheduler.fairness import FairClock
 from scheduler.ordering import PriorityQueue
+from scheduler.reasons import Reasons, beside
 from scheduler.requests import LiveRequest
 from scheduler.table import WorkerTable
 from scheduler.workers import DecodeWorker
@@ -30,7 +31,9 @@ class Lifecycle:
         encodes: Encodes,
         admission: Admission,
         counters: dict[str, int],
+        reasons: Reasons,
     ) -> None:
+        self._reasons = reasons
         self._max_attempts = config.max_attempts
         self._workers = workers
         self._directory = directory
@@ -61,6 +64,16 @@ class Lifecycle:
             self._fairness.rest()
         request = LiveRequest.of(submit, self._arrivals, now)
         request.tag = self._fairness.tag(submit.tenant, submit.weight, request.kv_tokens())
+        self._reasons.open(request.id)
+        self._reasons.note(
+            request.id,
+            "admitted",
+            ahead=self.withheld,
+            items=len(request.distinct),
+            tokens=request.kv_tokens(),
+            output_tokens=request.output_tokens,
+            weight=submit.weight,
+        )
         self.live[request.id] = self.encoding[request.id] = request
         self._deadlines.push(request, request.deadline)
         self.owed_output += request.output_tokens
@@ -70,6 +83,7 @@ class Lifecycle:
         """Looks for the embeddings that a request lacks: READY with all of them, ENCODING while it waits for some."""
         if request.items and self._workers.prefers_whole:
             self._drop_embeddings(request)
+            self._reasons.note(request.id, "goes whole")
             self._move(request, RequestState.READY)
             return
         for item in request.distinct.values():
@@ -79,6 +93,7 @@ class Lifecycle:
             if entry is not None:
                 self._counters["encode_cached"] += 1
                 request.entries[item.uuid] = entry
+                self._reasons.note(request.id, "encode cached", entry.worker, item.uuid)
             elif request.encodes.get(item.uuid, 0) < self._max_attempts:
                 self._encodes.want(request.id, item, request.tag)
                 request.waiting[item.uuid] = None
@@ -93,6 +108,7 @@ class Lifecycle:
         for request in [self.live[user] for user in entry.users]:
             request.encodes[uuid] = request.encodes.get(uuid, 0) + 1
             request.entries[uuid] = entry
+            self._reasons.note(request.id, "encoded", entry.worker, uuid, tokens=entry.embedding.shape[0])
             del request.waiting[uuid]
             if not request.waiting:
                 self._move(request, RequestState.READY)
@@ -101,6 +117,7 @@ class Lifecycle:
         """An attempt at an item came to nothing: charged to all that waited, and the end of those that had the last."""
         for request in [self.live[waiter] for waiter in waiters]:
             attempts = request.encodes[uuid] = request.encodes.get(uuid, 0) + 1
+            self._reasons.note(request.id, "encode failed", detail=f"{uuid}: {detail}", attempt=attempts)
             if attempts >= self._max_attempts:
                 self.fail(request, RejectReason.ATTEMPTS, f"item {uuid}: {detail} (attempt {attempts})")
 
@@ -111,6 +128,7 @@ class Lifecycle:
         for entry in entries:
             self._directory.drop(entry)
             for user in entry.users:
+                self._reasons.note(user, "embedding lost", entry.worker, entry.embedding.uuid)
                 del self.live[user].entries[entry.embedding.uuid]
                 users[user] = None
             entry.users.clear()
@@ -128,6 +146,18 @@ class Lifecycle:
         self._move(request, RequestState.DECODING)
         request.decoder = worker
         request.decodes += 1
+        self._reasons.note(
+            request.id,
+            "decode posted",
+            worker.id,
+            others=beside(worker, self._admission.considered()),
+            owed=worker.owed,
+            tokens=request.output_tokens,
+            tokens_per_s=worker.rate.tokens_per_s,
+            kv_tokens=kv_tokens,
+            room=worker.room,
+            running=len(worker.running),
+        )
         worker.reserve(request.id, kv_tokens, request.output_tokens)
         self._admission.update(worker)
         self._fairness.served(request.tag)
@@ -138,10 +168,13 @@ class Lifecycle:
         """An engine is lost. Only their gateways know whether its requests delivered a token, so these must report."""
         self._admission.remove(worker)
         self.orphans.update(dict.fromkeys(worker.running))
+        for request in worker.running:
+            self._reasons.note(request, "decoder lost", worker.id)
 
     def retry_decode(self, request: LiveRequest, detail: str) -> None:
         """Brings a request back from its decoder, unless that was its last attempt."""
         request.entries = {}  # released when they were handed out; those still current are found again
+        self._reasons.note(request.id, "decode failed", detail=detail, attempt=request.decodes)
         if request.decodes >= self._max_attempts:
             self.fail(request, RejectReason.ATTEMPTS, f"{detail} (attempt {request.decodes})")
             return
@@ -162,7 +195,7 @@ class Lifecycle:
 
     def fail(self, request: LiveRequest, reason: RejectReason, detail: str) -> None:
         """A named error. The gateway drops what it has posted, which frees the credits now."""
-        self._end(request, RequestState.FAILED)
+        self._end(request, RequestState.FAILED, f"{reason.value}: {detail}")
         self.reject(request.id, reason, detail)
 
     def reject(self, request: RequestId, reason: RejectReason, detail: str, retry: float | None = None) -> None:
@@ -175,8 +208,9 @@ class Lifecycle:
         while (request := self._deadlines.first()) is not None and request.deadline <= now:
             self.fail(request, RejectReason.DEADLINE, f"its deadline passed while it was {request.state}")
 
-    def _end(self, request: LiveRequest, state: RequestState) -> None:
+    def _end(self, request: LiveRequest, state: RequestState, detail: str = "") -> None:
         self._drop_embeddings(request)
+        self._reasons.note(request.id, "ended", detail=detail or state.value)
         self._move(request, state)
         self._deadlines.remove(request)
         self.owed_output -= request.output_tokens

@@ -19,6 +19,9 @@ MAX_RETRY_AFTER_S = 60.0
 class Placement(Protocol[W]):
     """Chooses among the workers of one pool. Must be deterministic."""
 
+    considered: list[tuple[W, float]]
+    """What the latest search looked at, and when each would be done, in seconds."""
+
     def update(self, worker: W, eligible: bool = True) -> None:
         """A worker has joined, or what it owes, its rate, or whether it may be chosen has changed."""
 

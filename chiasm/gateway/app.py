@@ -6,7 +6,7 @@ import asyncio
 import hmac
 import logging
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any
 
 import msgspec
@@ -20,7 +20,7 @@ from chiasm.gateway.delivery import ClientLeft, Delivery
 from chiasm.gateway.errors import INTERNAL_ERROR, ApiError, internal_error
 from chiasm.gateway.fetching import Fetcher
 from chiasm.gateway.flow import Flow, Services, Tenant
-from chiasm.gateway.link import SchedulerLink
+from chiasm.gateway.link import Answer, SchedulerLink
 from chiasm.gateway.parsing import ServingFacts, parse_chat, parse_completion, unknown_model
 from chiasm.gateway.reading import Parse, Reader
 from chiasm.gateway.timing import Timing
@@ -57,6 +57,7 @@ def make_app(
             web.get("/v1/models", gateway.models),
             web.get("/v1/models/{model:.+}", gateway.model),
             web.get("/v1/chiasm/status", gateway.status),
+            web.get("/v1/chiasm/requests/{request}/reasons", gateway.reasons),
             web.get("/health", gateway.health),
             web.get("/ready", gateway.ready),
             web.get("/metrics", gateway.exposition),
@@ -163,10 +164,19 @@ class _Gateway:
         }
 
     async def status(self, _request: web.Request) -> web.Response:
-        status = msgspec.structs.asdict(await self._ask_status())
+        status = msgspec.structs.asdict(await _answered(self._link.ask_status(STATUS_TIMEOUT_S)))
         del status["request"]
         status["workers"] = [msgspec.structs.asdict(worker) for worker in status["workers"]]
         return _json(status)
+
+    async def reasons(self, request: web.Request) -> web.Response:
+        about = RequestId(request.match_info["request"])
+        answer = await _answered(self._link.ask_reasons(about, STATUS_TIMEOUT_S))
+        if not answer.reasons:
+            message = f"Nothing is known of a request {about}. The latest scheduler.explained_requests are remembered."
+            raise ApiError(404, message, code="unknown_request")
+        reasons = [msgspec.structs.asdict(reason) for reason in answer.reasons]
+        return _json({"request": about, "reasons": reasons})
 
     async def health(self, _request: web.Request) -> web.Response:
         if self._routing.done():
@@ -174,7 +184,7 @@ class _Gateway:
         return _json({"status": "alive"})
 
     async def ready(self, _request: web.Request) -> web.Response:
-        status = await self._ask_status()
+        status = await _answered(self._link.ask_status(STATUS_TIMEOUT_S))
         if not status.ready:
             raise ApiError(503, _what_is_missing(status), kind="server_error", code="not_ready")
         return _json({"status": "ready"})
@@ -182,13 +192,14 @@ class _Gateway:
     async def exposition(self, _request: web.Request) -> web.Response:
         return web.Response(body=self._metrics.exposition(), headers={"Content-Type": self._metrics.content_type})
 
-    async def _ask_status(self) -> Status:
-        try:
-            return await self._link.ask_status(STATUS_TIMEOUT_S)
-        except TimeoutError as error:
-            raise ApiError(
-                503, "The scheduler does not answer. Try again shortly.", kind="server_error", code="not_ready"
-            ) from error
+
+async def _answered(asking: Coroutine[Any, Any, Answer]) -> Answer:
+    try:
+        return await asking
+    except TimeoutError as error:
+        raise ApiError(
+            503, "The scheduler does not answer. Try again shortly.", kind="server_error", code="not_ready"
+        ) from error
 
 
 def _what_is_missing(status: Status) -> str:

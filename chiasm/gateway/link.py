@@ -7,10 +7,23 @@ import logging
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Protocol, TypeVar
 
-from chiasm.messages import AnyMessage, AskStatus, Decode, Encode, FromGateway, Reject, Status, ToGateway
+from chiasm.messages import (
+    AnyMessage,
+    AskReasons,
+    AskStatus,
+    Decode,
+    Encode,
+    FromGateway,
+    Reasons,
+    Reject,
+    Status,
+    ToGateway,
+)
 from chiasm.nouns import RequestId
+
+Answer = TypeVar("Answer", Status, Reasons)
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +52,7 @@ class SchedulerLink:
         """Route decisions until cancelled."""
         while True:
             message = await self._channel.receive()
-            if not isinstance(message, Encode | Decode | Reject | Status):
+            if not isinstance(message, Encode | Decode | Reject | Status | Reasons):
                 logger.warning("the scheduler sent %s, which is not for a gateway", type(message).__name__)
                 continue
             decisions = self._requests.get(message.request)
@@ -70,11 +83,21 @@ class SchedulerLink:
         Raises:
             TimeoutError: the scheduler did not answer within `timeout_s` seconds.
         """
-        request = RequestId(uuid.uuid4().hex)
-        with self.open(request) as answers:
-            self.send(AskStatus(request))
+        return await self._ask(AskStatus(RequestId(uuid.uuid4().hex)), Status, timeout_s)
+
+    async def ask_reasons(self, about: RequestId, timeout_s: float) -> Reasons:
+        """Why a request was treated as it was.
+
+        Raises:
+            TimeoutError: the scheduler did not answer within `timeout_s` seconds.
+        """
+        return await self._ask(AskReasons(RequestId(uuid.uuid4().hex), about), Reasons, timeout_s)
+
+    async def _ask(self, question: AskStatus | AskReasons, kind: type[Answer], timeout_s: float) -> Answer:
+        with self.open(question.request) as answers:
+            self.send(question)
             async with asyncio.timeout(timeout_s):
                 while True:
                     answer = await answers.get()
-                    if isinstance(answer, Status):
+                    if isinstance(answer, kind):
                         return answer

@@ -25,6 +25,7 @@ from gateway_fakes import (
 )
 
 from chiasm.config import GatewayConfig, SchedulerConfig
+from chiasm.explain import SENTENCES, sentence
 from chiasm.gateway.app import make_app, start_gateway
 from chiasm.gateway.link import SchedulerLink
 from chiasm.messages import Register, Status, ToGateway
@@ -132,3 +133,24 @@ async def test_a_client_that_leaves_frees_the_slot(served: Served) -> None:
         asking.cancel()
         await served.decoder.aborted.wait()
     assert served.channel.status.decoding == 0
+
+
+async def test_every_decision_about_a_request_can_be_explained(served: Served) -> None:
+    async with served.client.post("/v1/chat/completions", json=chat_body(data_url(png()))) as answer:
+        request = answer.headers["X-Request-Id"]
+    async with served.client.get(f"/v1/chiasm/requests/{request}/reasons") as answer:
+        told = await answer.json()
+    assert [reason["what"] for reason in told["reasons"]] == [
+        *("admitted", "encode placed", "encode posted", "encoded", "decode posted", "ended")
+    ]
+    said = [sentence(reason) for reason in told["reasons"]]
+    assert said[1].startswith("encoder-0 would have encoded")
+    assert said[4].startswith("decoder-0 would be done first")
+    assert said[5] == "done"
+    assert {reason["what"] for reason in told["reasons"]} <= SENTENCES.keys()
+
+
+async def test_of_a_request_that_is_not_known_nothing_is_explained(served: Served) -> None:
+    async with served.client.get("/v1/chiasm/requests/nobody/reasons") as answer:
+        assert answer.status == 404
+        assert (await answer.json())["error"]["code"] == "unknown_request"

@@ -1,0 +1,52 @@
+"""`chiasm explain`: why a request was treated as it was, in sentences made of the scheduler's notes."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich import box
+from rich.table import Table
+
+SENTENCES = {
+    "admitted": "{items:.0f} images, at most {tokens:.0f} tokens of which {output_tokens:.0f} generated; "
+    "{ahead:.0f} requests waited already; share {weight:g}",
+    "goes whole": "not split: an encoder or a decoder is missing, and a whole worker lives",
+    "encode cached": "not encoded: {worker} still holds {detail}",
+    "encode shared": "joins an encode of {detail} that is under way",
+    "no encoder": "{detail} waits: no encoder is registered",
+    "encode placed": "{worker} would have encoded {detail} first, in {finish:.2f} s: it owes {owed:.0f} tokens, "
+    "this is {tokens:.0f}, at {tokens_per_s:.0f} tokens/s",
+    "encode posted": "{worker} has a credit for {detail}",
+    "encoded": "{worker} holds {detail}: {tokens:.0f} tokens",
+    "encode failed": "attempt {attempt:.0f} failed: {detail}",
+    "embedding lost": "{worker} no longer holds {detail}",
+    "decode posted": "{worker} would be done first, in {finish:.2f} s: {running:.0f} requests owe {owed:.0f} tokens, "
+    "this {tokens:.0f}, at {tokens_per_s:.0f} tokens/s; it takes {kv_tokens:.0f} of {room:.0f} free KV tokens",
+    "decoder lost": "{worker} was lost",
+    "decode failed": "attempt {attempt:.0f} failed: {detail}",
+    "ended": "{detail}",
+}
+"""What a note means, by its name. `finish` is what owed tokens and these take at that rate."""
+
+
+def reasons_table(request: str, reasons: Sequence[Mapping[str, Any]]) -> Table:
+    """The notes about a request, one a row, with the seconds since it was admitted."""
+    table = Table(title=f"request {request}", title_justify="left", box=box.SIMPLE)
+    table.add_column("s", justify="right", no_wrap=True)
+    table.add_column("decision", no_wrap=True)
+    table.add_column("because")
+    for reason in reasons:
+        table.add_row(f"{reason['at_s'] - reasons[0]['at_s']:.3f}", reason["what"], sentence(reason))
+    return table
+
+
+def sentence(reason: Mapping[str, Any]) -> str:
+    """One note in words; one of a newer scheduler, which has no sentence here, by its numbers."""
+    numbers: dict[str, float] = reason["numbers"]
+    if "tokens_per_s" in numbers:
+        numbers = numbers | {"finish": (numbers["owed"] + numbers["tokens"]) / numbers["tokens_per_s"]}
+    template = SENTENCES.get(reason["what"])
+    if template is None:
+        return " ".join([reason["worker"], reason["detail"], *(f"{name} {n:g}" for name, n in numbers.items())]).strip()
+    text = template.format(worker=reason["worker"], detail=reason["detail"], **numbers)
+    others = ", ".join(f"{worker} in {finish:.2f} s" for worker, finish in reason["others"])
+    return f"{text}. Considered as well: {others}" if others else text
