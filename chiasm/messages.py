@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from chiasm.nouns import Embedding, Item, ItemUuid, RequestId, Role, WorkerId
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 """Raised whenever a message changes shape; a peer of another version is refused by name."""
 
 
@@ -46,6 +46,7 @@ class EncodeDone(Message, frozen=True):
     worker: WorkerId
     embedding: Embedding
     seconds: float  # from the post to the answer
+    nbytes: int = 0  # what the embedding takes in the encoder's store
 
 
 class EncodeFailed(Message, frozen=True):
@@ -213,6 +214,7 @@ class Register(Message, frozen=True):
     slots: int  # requests the engine runs at once
     kv_tokens: int  # tokens its KV cache holds; 0 for an encoder
     tokens_per_s: float  # vision tokens/s (encoder) or output tokens/s (others); the seed that measurement replaces
+    store_bytes: int = 0  # what an encoder's store of embeddings holds; 0 where that is no limit
     protocol: int = PROTOCOL_VERSION
 
 

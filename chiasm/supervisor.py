@@ -31,6 +31,7 @@ class Capacity:
     slots: int
     kv_tokens: int
     tokens_per_s: float
+    store_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -122,6 +123,7 @@ class Supervisor:
                 slots=capacity.slots,
                 kv_tokens=capacity.kv_tokens,
                 tokens_per_s=capacity.tokens_per_s,
+                store_bytes=capacity.store_bytes,
             )
             self._ready = True
             self._ready_since = time.monotonic()

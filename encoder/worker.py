@@ -27,12 +27,11 @@ class EncoderWorker(Worker):
     """A Ray actor with one encode-only engine."""
 
     def __init__(self, name: str, membership: Membership, node_ip: Callable[[], str], cpus: str | None) -> None:
-        pool = membership.config.encoders
-        super().__init__(name, Role.ENCODER, pool, membership, node_ip, cpus, _capacity, _forward_evictions)
-
-
-def _capacity(_engine: Engine) -> Capacity:
-    return Capacity(SLOTS, kv_tokens=0, tokens_per_s=SEED_TOKENS_PER_S)
+        config = membership.config
+        capacity = Capacity(SLOTS, 0, SEED_TOKENS_PER_S, config.wire.store_bytes)
+        super().__init__(
+            name, Role.ENCODER, config.encoders, membership, node_ip, cpus, lambda _engine: capacity, _forward_evictions
+        )
 
 
 async def _forward_evictions(engine: Engine, channel: ChannelClient) -> None:

@@ -143,6 +143,13 @@ class Core:
         decoding = self._life.decoding.keys() - self._life.orphans.keys()
         assert sorted(held) == sorted(decoding), "a request holds a credit and does not decode, or the other way round"
         assert not any(uuid in self._directory for uuid in self._encodes), "an item is encoded that an encoder holds"
+        for encoder in self._workers.encoders.values():
+            entries = self._directory.entries_of(encoder.id)
+            kept = sum(entry.nbytes for entry in entries if entry.ready)
+            assert encoder.ready_bytes == kept, f"{encoder.id}: bytes kept for ready requests"
+            for entry in entries:
+                ready = sum(self._life.live[user].kept for user in entry.users)
+                assert entry.ready == ready, f"{entry.embedding.uuid} is kept for requests that are not ready"
         holders = set(self._directory.workers())
         assert holders <= self._workers.encoders.keys(), "an embedding is said to lie on a worker that is gone"
 
@@ -179,7 +186,7 @@ class Core:
             self._counters["stale"] += 1
             return
         waiters = self._encodes.finish(event)
-        self._life.landed(self._directory.put(event.worker, embedding, waiters))
+        self._life.landed(self._directory.put(event.worker, embedding, event.nbytes, waiters))
 
     def _encode_failed(self, event: EncodeFailed) -> None:
         owed = self._encodes.settle_owed(event.request, event.worker, event.uuid)

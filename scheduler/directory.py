@@ -12,10 +12,16 @@ from chiasm.nouns import Embedding, ItemUuid, RequestId, WorkerId
 
 @dataclass(slots=True, eq=False)
 class Entry:
-    """One embedding on one encoder. `users` are the withheld requests that count on it, in the order they came."""
+    """One embedding on one encoder.
+
+    `users` are the withheld requests that count on it, in the order they came; `ready` of them lack nothing but a
+    decoder.
+    """
 
     worker: WorkerId
     embedding: Embedding
+    nbytes: int
+    ready: int = 0
     users: dict[RequestId, None] = field(default_factory=dict)
 
 
@@ -47,9 +53,9 @@ class Directory:
         """The workers that are known to hold something."""
         return self._held.keys()
 
-    def put(self, worker: WorkerId, embedding: Embedding, users: Iterable[RequestId]) -> Entry:
+    def put(self, worker: WorkerId, embedding: Embedding, nbytes: int, users: Iterable[RequestId]) -> Entry:
         """Enters an embedding whose item is not in the directory yet, in use by `users` from the start."""
-        entry = Entry(worker, embedding, dict.fromkeys(users))
+        entry = Entry(worker, embedding, nbytes, users=dict.fromkeys(users))
         self._entries[embedding.uuid] = entry
         self._by_worker.setdefault(worker, {}).setdefault(embedding.key, {})[embedding.uuid] = None
         self._held[worker] = self.held_by(worker) + 1

@@ -160,6 +160,13 @@ class Encodes:
         for job in jobs:
             self.place(job)
 
+    def keep(self, worker: WorkerId, nbytes: int) -> None:
+        """So many more bytes, or fewer, of an encoder's store are needed until some decoder has room."""
+        encoder = self._encoders.get(worker)
+        if encoder is not None:
+            encoder.ready_bytes += nbytes
+            self.due[encoder] = None
+
     def stranded(self) -> Iterable[RequestId]:
         """The requests that wait for an encode while no encoder is registered."""
         return dict.fromkeys(request for job in self._unplaced.values() for request in job.waiters)
@@ -200,7 +207,7 @@ class Encodes:
             assert job.waiters, "an encode that nobody waits for"
             assert job.carrier is None or job.carrier in job.waiters, "an encode is carried by one who does not wait"
         for encoder in self._encoders.values():
-            assert not encoder.waiting or len(encoder.running) == encoder.credits, "an encode waits beside a credit"
+            assert not encoder.waiting or not encoder.may_start, "an encode waits beside a credit"
 
 
 def _turn(job: EncodeJob) -> tuple[float, int]:

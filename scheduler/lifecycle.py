@@ -86,7 +86,8 @@ class Lifecycle:
             self._reasons.note(request.id, "goes whole")
             self._move(request, RequestState.READY)
             return
-        for item in request.distinct.values():
+        self._unkeep(request)
+        for item in request.largest_first:
             if item.uuid in request.entries or item.uuid in request.waiting:
                 continue
             entry = self._directory.acquire(item.uuid, request.id)
@@ -101,6 +102,8 @@ class Lifecycle:
                 self.fail(request, RejectReason.ATTEMPTS, f"the embedding of item {item.uuid} was lost too often")
                 return
         self._move(request, RequestState.ENCODING if request.waiting else RequestState.READY)
+        if request.state is RequestState.READY and not request.kept:
+            self._keep(request)
 
     def landed(self, entry: Entry) -> None:
         """An item is encoded: every request that uses the new entry stops waiting for it."""
@@ -129,6 +132,7 @@ class Lifecycle:
             self._directory.drop(entry)
             for user in entry.users:
                 self._reasons.note(user, "embedding lost", entry.worker, entry.embedding.uuid)
+                self._unkeep(self.live[user])
                 del self.live[user].entries[entry.embedding.uuid]
                 users[user] = None
             entry.users.clear()
@@ -139,6 +143,7 @@ class Lifecycle:
         """Books a READY request on a worker. From here on it is the decoder that notices a lost embedding."""
         kv_tokens = request.kv_tokens()
         embeddings = request.embeddings() if worker.role is Role.DECODER else ()
+        self._unkeep(request)
         for entry in request.entries.values():
             self._directory.release(entry, request.id)
         if not embeddings:
@@ -221,14 +226,31 @@ class Lifecycle:
     def _move(self, request: LiveRequest, state: RequestState) -> None:
         if request.state is state:
             return
+        self._unkeep(request)
         self._leave_container(request)
         request.state = state
         if state is RequestState.ENCODING:
             self.encoding[request.id] = request
         elif state is RequestState.READY:
+            self._keep(request)
             self._admission.withhold(request)
         elif state is RequestState.DECODING:
             self.decoding[request.id] = request
+
+    def _keep(self, request: LiveRequest) -> None:
+        request.kept = True
+        for entry in request.entries.values():
+            entry.ready += 1
+            if entry.ready == 1:
+                self._encodes.keep(entry.worker, entry.nbytes)
+
+    def _unkeep(self, request: LiveRequest) -> None:
+        if request.kept:
+            request.kept = False
+            for entry in request.entries.values():
+                entry.ready -= 1
+                if entry.ready == 0:
+                    self._encodes.keep(entry.worker, -entry.nbytes)
 
     def _leave_container(self, request: LiveRequest) -> None:
         if request.state is RequestState.ENCODING:
@@ -244,6 +266,7 @@ class Lifecycle:
             request.decoder = None
 
     def _drop_embeddings(self, request: LiveRequest) -> None:
+        self._unkeep(request)
         for uuid in request.waiting:
             self._encodes.leave(request.id, uuid)
         for entry in request.entries.values():

@@ -4,6 +4,7 @@ Owns the record, not its transitions (`scheduler.core`). Imports only `chiasm.{n
 and the records that it refers to.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from chiasm.messages import Submit
@@ -31,6 +32,7 @@ class LiveRequest:
     state: RequestState = RequestState.ENCODING
     waiting: dict[ItemUuid, None] = field(default_factory=dict)
     entries: dict[ItemUuid, Entry] = field(default_factory=dict)
+    kept: bool = False  # its entries count as needed until a decoder has room (`Entry.ready`)
     encodes: dict[ItemUuid, int] = field(default_factory=dict)  # attempts that ended while it waited for them
     decodes: int = 0  # attempts handed out
     decode_failed_on: set[WorkerId] = field(default_factory=set)
@@ -48,6 +50,16 @@ class LiveRequest:
             output_tokens=max(submit.output_tokens, 0),
             deadline=now + submit.deadline_s,
         )
+
+    @property
+    def largest_first(self) -> Iterable[Item]:
+        """Its distinct items in the order in which they are placed.
+
+        Each goes where it is done first, so that they fan out only as far as that helps; the largest have the choice,
+        as in R. Graham, "Bounds on multiprocessing timing anomalies", 1969.
+        """
+        items = self.distinct.values()
+        return sorted(items, key=lambda item: -item.tokens) if len(items) > 1 else items
 
     @property
     def has_embeddings(self) -> bool:

@@ -15,6 +15,9 @@ from scheduler.ordering import PriorityQueue
 EWMA_WEIGHT = 0.2
 """How much one sample moves a measured rate."""
 
+STORE_SHARE = 0.8
+"""Of a store, at most, for embeddings that wait for a decoder; the rest is for what is being encoded or fetched."""
+
 SAMPLE_BOUND = 4.0
 """A sample counts as at most this factor away from the present rate: an engine may answer out of its own cache."""
 
@@ -76,13 +79,25 @@ class EncodeJob:
 
 
 class EncodeWorker(Worker):
-    """An encoder: jobs handed to its engine, and jobs withheld for it in order of their tags."""
+    """An encoder: jobs handed to its engine, and jobs withheld for it in order of their tags.
+
+    Its store must keep what requests wait with until a decoder has room for them (`ready_bytes`). When that fills
+    `STORE_SHARE` of the store, no further encode begins: an embedding that nobody fetches in time loses its lease, and
+    requests would lose their embeddings as fast as they get them.
+    """
 
     def __init__(self, register: Register, order: int, look_ahead: int) -> None:
         super().__init__(register, order, look_ahead)
         self.running: dict[ItemUuid, EncodeJob] = {}
         self.running_tokens = 0
         self.waiting: PriorityQueue[EncodeJob] = PriorityQueue()
+        self.ready_bytes = 0
+        self._limit = STORE_SHARE * register.store_bytes if register.store_bytes else math.inf
+
+    @property
+    def may_start(self) -> bool:
+        """Is there a credit, and room for what comes of it?"""
+        return len(self.running) < self.credits and self.ready_bytes < self._limit
 
     def append(self, job: EncodeJob) -> None:
         """Withholds `job`."""
@@ -92,7 +107,7 @@ class EncodeWorker(Worker):
 
     def start_next(self) -> EncodeJob | None:
         """Moves the job at the head of its queue into the engine, if there is one and a credit for it."""
-        if len(self.running) >= self.credits or (job := self.waiting.first()) is None:
+        if not self.may_start or (job := self.waiting.first()) is None:
             return None
         self.waiting.remove(job)
         job.carrier = next(iter(job.waiters))

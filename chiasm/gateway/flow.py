@@ -40,6 +40,7 @@ from chiasm.messages import (
 )
 from chiasm.nouns import RequestId
 from chiasm.telemetry.metrics import GatewayMetrics
+from chiasm.wire.protocol import tensor_nbytes
 
 logger = logging.getLogger(__name__)
 
@@ -157,7 +158,8 @@ class Flow:
         else:
             seconds = self._timing.end("encode", began)
             self._waiting_since = time.monotonic()
-            self._link.send(EncodeDone(self._request, encode.worker, embedding, seconds))
+            nbytes = tensor_nbytes(embedding.shape, embedding.dtype)
+            self._link.send(EncodeDone(self._request, encode.worker, embedding, seconds, nbytes))
 
     async def _replace_decode(self, decode: Decode) -> None:
         """Begin an attempt; the scheduler has given the one before up, even if its engine has not failed us yet."""

@@ -2,6 +2,7 @@
 
 from chiasm.config import SchedulerConfig
 from chiasm.messages import (
+    PROTOCOL_VERSION,
     Cancel,
     Decode,
     DecodeDone,
@@ -27,9 +28,15 @@ def embedding(uuid: str, worker: str, tokens: int = 100, key: str | None = None)
 
 
 def register(
-    worker: str, role: Role, slots: int = 1, kv: int = 1000, rate: float = 100.0, protocol: int = 1
+    worker: str,
+    role: Role,
+    slots: int = 1,
+    kv: int = 1000,
+    rate: float = 100.0,
+    protocol: int = PROTOCOL_VERSION,
+    store: int = 0,
 ) -> Register:
-    return Register(WorkerId(worker), role, "node", f"http://{worker}", slots, kv, rate, protocol)
+    return Register(WorkerId(worker), role, "node", f"http://{worker}", slots, kv, rate, store, protocol)
 
 
 class Driver:
@@ -51,8 +58,8 @@ class Driver:
         self.core.check_integrity()
         return decisions
 
-    def encoder(self, worker: str, slots: int = 1, rate: float = 100.0) -> list[Decision]:
-        return self.do(register(worker, Role.ENCODER, slots, 0, rate))
+    def encoder(self, worker: str, slots: int = 1, rate: float = 100.0, store: int = 0) -> list[Decision]:
+        return self.do(register(worker, Role.ENCODER, slots, 0, rate, store=store))
 
     def decoder(
         self, worker: str, slots: int = 1, kv: int = 1000, rate: float = 100.0, role: Role = Role.DECODER
@@ -73,9 +80,17 @@ class Driver:
         return self.do(Submit(RequestId(request), items, text, output, deadline, tenant))
 
     def encoded(
-        self, request: str, worker: str, uuid: str, tokens: int = 100, seconds: float = 1.0, key: str | None = None
+        self,
+        request: str,
+        worker: str,
+        uuid: str,
+        tokens: int = 100,
+        seconds: float = 1.0,
+        key: str | None = None,
+        nbytes: int = 0,
     ) -> list[Decision]:
-        return self.do(EncodeDone(RequestId(request), WorkerId(worker), embedding(uuid, worker, tokens, key), seconds))
+        found = embedding(uuid, worker, tokens, key)
+        return self.do(EncodeDone(RequestId(request), WorkerId(worker), found, seconds, nbytes))
 
     def encode_failed(
         self, request: str, worker: str, uuid: str, retryable: bool = True, unreachable: bool = False

@@ -3,7 +3,8 @@
 import pytest
 from core_driver import Driver, decode, encode, placed, rejected
 
-from chiasm.messages import RejectReason
+from chiasm.messages import Encode, RejectReason, Submit
+from chiasm.nouns import Item, ItemUuid, RequestId
 
 
 def with_encoders(*names: str, slots: int = 1, **config: float) -> Driver:
@@ -223,3 +224,50 @@ def test_results_that_nobody_waits_for_are_bounded_too() -> None:
         driver.encoded("r", "e0", uuid)
     assert driver.status.workers[0].held == 1
     assert driver.submit("s", "b") == [decode("s", "d0", ("b", "e0"))]
+
+
+def test_an_encoder_whose_store_is_full_of_what_waits_for_a_decoder_begins_no_further_encode() -> None:
+    driver = Driver()
+    driver.encoder("e0", store=100)
+    driver.decoder("d0")
+    driver.submit("first", "a")
+    assert driver.encoded("first", "e0", "a", nbytes=50) == [decode("first", "d0", ("a", "e0"))]
+    driver.submit("second", "b")
+    driver.submit("third", "c")
+    assert driver.encoded("second", "e0", "b", nbytes=50) == [encode("third", "c", "e0")]  # half full: room for more
+    driver.submit("fourth", "d")
+    assert driver.encoded("third", "e0", "c", nbytes=50) == []  # "second" and "third" wait for d0
+    assert driver.decoded("first", "d0") == [decode("second", "d0", ("b", "e0")), encode("fourth", "d", "e0")]
+
+
+def test_an_embedding_that_several_wait_with_counts_once() -> None:
+    driver = Driver()
+    driver.encoder("e0", store=100)
+    driver.decoder("d0")
+    driver.submit("first", "a")
+    driver.submit("second", "a")
+    driver.submit("third", "a")
+    driver.encoded("first", "e0", "a", nbytes=50)
+    assert driver.submit("fourth", "b") == [encode("fourth", "b", "e0")]
+
+
+def test_images_of_one_request_fan_out_only_where_the_last_is_done_sooner() -> None:
+    driver = Driver()
+    driver.encoder("slow", slots=9, rate=10.0)
+    driver.encoder("fast", slots=9, rate=100.0)
+    driver.decoder("d0")
+    assert placed(driver.submit("r", "a", "b", "c", tokens=100)) == ["fast", "fast", "fast"]
+    driver.encoder("equal", slots=9, rate=100.0)
+    assert sorted(placed(driver.submit("s", "d", "e", "f", tokens=100))) == ["equal", "equal", "equal"]
+    assert set(placed(driver.submit("t", "g", "h", tokens=100))) == {"fast", "equal"}
+
+
+def test_the_largest_image_of_a_request_is_placed_first() -> None:
+    driver = Driver()
+    driver.encoder("e0", slots=9)
+    driver.encoder("e1", slots=9)
+    driver.decoder("d0")
+    sizes = {"a": 100, "b": 100, "c": 200}
+    items = tuple(Item(ItemUuid(uuid), "image", tokens) for uuid, tokens in sizes.items())
+    decisions = driver.do(Submit(RequestId("r"), items, 10, 10, 60.0))
+    assert {one.uuid: one.worker for one in decisions if isinstance(one, Encode)} == {"c": "e0", "a": "e1", "b": "e1"}

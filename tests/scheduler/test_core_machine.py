@@ -7,6 +7,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from chiasm.config import SchedulerConfig
 from chiasm.messages import (
+    PROTOCOL_VERSION,
     Cancel,
     Decode,
     DecodeDone,
@@ -143,7 +144,7 @@ class CoreMachine(RuleBasedStateMachine):
         request, worker = posted.request, posted.worker
         if isinstance(posted, Encode):
             if outcome == "good":
-                self.deliver(EncodeDone(request, worker, embedding(posted.uuid, worker, 12), 0.5))
+                self.deliver(EncodeDone(request, worker, embedding(posted.uuid, worker, 12), 0.5, 100))
             else:
                 self.deliver(
                     EncodeFailed(request, worker, posted.uuid, "it broke", outcome != "bad", outcome == "unreachable")
@@ -189,13 +190,15 @@ class CoreMachine(RuleBasedStateMachine):
     @initialize(workers=st.sampled_from([SPLIT, SPLIT, tuple(WORKERS), ("w0",), ()]))
     def start(self, workers: tuple[str, ...]) -> None:
         for worker in workers:
-            self.register(WorkerId(worker), 1)
+            self.register(WorkerId(worker), True)
 
-    @rule(worker=ANY_WORKER, protocol=st.sampled_from([1, 1, 1, 2]))
-    def register(self, worker: WorkerId, protocol: int) -> None:
+    @rule(worker=ANY_WORKER, speaks=st.sampled_from([True, True, True, False]))
+    def register(self, worker: WorkerId, speaks: bool) -> None:
         self.held = {(holder, uuid) for holder, uuid in self.held if holder != worker}
         role = WORKERS[worker]
-        self.step(register(worker, role, slots=1, kv=0 if role is Role.ENCODER else 80, protocol=protocol))
+        protocol = PROTOCOL_VERSION if speaks else PROTOCOL_VERSION + 1
+        sizes = {"kv": 0, "store": 300} if role is Role.ENCODER else {"kv": 80}
+        self.step(register(worker, role, protocol=protocol, **sizes))
 
     @rule(worker=ANY_WORKER, dies=st.booleans())
     def lose_or_hear(self, worker: WorkerId, dies: bool) -> None:
@@ -224,7 +227,7 @@ class CoreMachine(RuleBasedStateMachine):
         """Once everything works again and everybody answers, nothing that was admitted may be left."""
         for worker in WORKERS:
             if worker not in self.alive:
-                self.register(worker, 1)
+                self.register(worker, True)
         for _ in range(1000):
             if not self.posted:
                 break
