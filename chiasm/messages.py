@@ -3,10 +3,11 @@
 Gateways and workers speak to the scheduler over ZeroMQ (`chiasm.wire.channel`), one msgpack message a frame. The
 scheduler's core takes these very objects as its events and returns them as its decisions. Tensors never travel here.
 
-    gateway ──Submit, EncodeDone, EncodeFailed, DecodeDone, DecodeFailed, Cancel, AskStatus, AskReasons──► scheduler
-    gateway ◄──Encode, Decode, Reject, Status, Reasons── scheduler
+    gateway ──Submit, EncodeDone, EncodeFailed, DecodeDone, DecodeFailed, Returned, Cancel──► scheduler
+    gateway ──AskStatus, AskReasons──► scheduler
+    gateway ◄──Encode, Decode, Return, Reject, Status, Reasons── scheduler
     worker  ──Register, Heartbeat, Lost, Evicted──► scheduler
-    worker  ◄──Unknown── scheduler
+    worker  ◄──Unknown, Pause, Resume── scheduler
 """
 
 from enum import StrEnum
@@ -18,6 +19,9 @@ from chiasm.nouns import Embedding, Item, ItemUuid, RequestId, Role, WorkerId
 
 PROTOCOL_VERSION = 2
 """Raised whenever a message changes shape; a peer of another version is refused by name."""
+
+
+NOBODY = WorkerId("")
 
 
 class Message(Struct, frozen=True, array_like=True, tag=True):
@@ -37,6 +41,7 @@ class Submit(Message, frozen=True):
     deadline_s: float  # seconds from now until it is rejected
     tenant: str = ""  # whose it is, for the fair queue
     weight: float = 1.0  # that tenant's share, by the shares of others
+    stealable: bool = False  # it could go on elsewhere in mid-answer (`chiasm.continuation`)
 
 
 class EncodeDone(Message, frozen=True):
@@ -87,6 +92,14 @@ class DecodeFailed(Message, frozen=True):
     unreachable: bool = False
 
 
+class Returned(Message, frozen=True):
+    """The answer to Return: its stream has ended at the thief, after so many tokens."""
+
+    request: RequestId
+    worker: WorkerId
+    output_tokens: int
+
+
 class Cancel(Message, frozen=True):
     """The client left, or the gateway gave up."""
 
@@ -129,6 +142,16 @@ class Decode(Message, frozen=True):
     role: Role
     url: str
     embeddings: tuple[Embedding, ...]
+
+
+class Return(Message, frozen=True):
+    """Stop the request at the thief that generates it, and report Returned, or how it ended before that.
+
+    A Decode elsewhere follows.
+    """
+
+    request: RequestId
+    worker: WorkerId
 
 
 class RejectReason(StrEnum):
@@ -215,6 +238,7 @@ class Register(Message, frozen=True):
     kv_tokens: int  # tokens its KV cache holds; 0 for an encoder
     tokens_per_s: float  # vision tokens/s (encoder) or output tokens/s (others); the seed that measurement replaces
     store_bytes: int = 0  # what an encoder's store of embeddings holds; 0 where that is no limit
+    host: WorkerId = NOBODY  # the encoder whose card a text engine shares: then it is a thief
     protocol: int = PROTOCOL_VERSION
 
 
@@ -247,10 +271,24 @@ class Unknown(Message, frozen=True):
     worker: WorkerId
 
 
-FromGateway = Submit | EncodeDone | EncodeFailed | DecodeDone | DecodeFailed | Cancel | AskStatus | AskReasons
-ToGateway = Encode | Decode | Reject | Status | Reasons
+class Pause(Message, frozen=True):
+    """An image has come to the card of this thief: hold its engine at the next token, and keep the KV cache."""
+
+    worker: WorkerId
+
+
+class Resume(Message, frozen=True):
+    """No image is left: go on."""
+
+    worker: WorkerId
+
+
+FromGateway = (
+    Submit | EncodeDone | EncodeFailed | DecodeDone | DecodeFailed | Returned | Cancel | AskStatus | AskReasons
+)
+ToGateway = Encode | Decode | Return | Reject | Status | Reasons
 FromWorker = Register | Heartbeat | Lost | Evicted
-ToWorker = Unknown
+ToWorker = Unknown | Pause | Resume
 AnyMessage = FromGateway | ToGateway | FromWorker | ToWorker
 
 _encoder = msgspec.msgpack.Encoder()

@@ -92,6 +92,8 @@ class Scheduler:
                 continue
             if isinstance(decision, messages.Unknown):
                 peer = self._workers.pop(decision.worker, None)
+            elif isinstance(decision, messages.Pause | messages.Resume):
+                peer = self._workers.get(decision.worker)
             else:
                 peer = self._gateways.get(decision.request)
             if isinstance(decision, messages.Reject):

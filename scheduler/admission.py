@@ -7,8 +7,8 @@ does). Imports only `chiasm.nouns`, the standard library and its neighbours.
 from collections import ChainMap
 from collections.abc import Callable, Iterable
 
-from chiasm.nouns import Role
-from scheduler.finish_index import FinishIndex, Ranking
+from chiasm.nouns import Role, WorkerId
+from scheduler.finish_index import LOOKED_AT, FinishIndex, Ranking
 from scheduler.ordering import PriorityQueue
 from scheduler.placement import Placement, anyone, avoiding
 from scheduler.requests import LiveRequest
@@ -24,9 +24,11 @@ class Pool:
     def __init__(self) -> None:
         self.placement: Placement[DecodeWorker] = FinishIndex()
         self._roomiest: Ranking[DecodeWorker] = Ranking()
+        self.members: dict[WorkerId, DecodeWorker] = {}  # those without a credit included
 
     def update(self, worker: DecodeWorker) -> None:
         """A worker has joined, or what it holds or its rate has changed."""
+        self.members[worker.id] = worker
         self.placement.update(worker, worker.has_credit)
         if worker.has_credit:
             self._roomiest.put(worker, -worker.room)
@@ -35,6 +37,7 @@ class Pool:
 
     def remove(self, worker: DecodeWorker) -> None:
         """A worker has left."""
+        del self.members[worker.id]
         self.placement.remove(worker)
         self._roomiest.discard(worker)
 
@@ -74,6 +77,9 @@ class Admission:
         self._pools = {role: Pool() for role in TEXT_ROLES}
         self._text: PriorityQueue[LiveRequest] = PriorityQueue()
         self._images: PriorityQueue[LiveRequest] = PriorityQueue()
+        self._stealable: PriorityQueue[LiveRequest] = PriorityQueue()  # those of the text lane, from its end
+        self._running: dict[int, int] = {}  # requests by `Worker.order`
+        self.running = 0
         self._due = False  # has anything changed since the heads were found blocked?
 
     def __len__(self) -> int:
@@ -86,22 +92,29 @@ class Admission:
         """Queues a request at the place of its tag."""
         lane = self._lane(request)
         lane.push(request, request.tag)
+        if request.stealable and not request.decodes:
+            self._stealable.push(request, -request.tag)
         if lane.first() is request:
             self._due = True
 
     def withdraw(self, request: LiveRequest) -> None:
         """Takes a queued request out."""
         self._lane(request).remove(request)
+        if request in self._stealable:
+            self._stealable.remove(request)
         self._due = True
 
     def update(self, worker: DecodeWorker) -> None:
         """A worker has joined, or what it holds or its rate has changed."""
         self._pools[worker.role].update(worker)
+        self.running += len(worker.running) - self._running.get(worker.order, 0)
+        self._running[worker.order] = len(worker.running)
         self._due = True
 
     def remove(self, worker: DecodeWorker) -> None:
         """A worker has left."""
         self._pools[worker.role].remove(worker)
+        self.running -= self._running.pop(worker.order)
         self._due = True
 
     def wake(self) -> None:
@@ -133,6 +146,15 @@ class Admission:
         """The queued image requests that were not encoded because a `whole` worker was to take them."""
         return [request for request in self._images.unordered() if not request.has_embeddings]
 
+    def waits_longest(self) -> list[LiveRequest]:
+        """The last in the queue that may be stolen: a few of them, from the end."""
+        return self._stealable.first_few(LOOKED_AT)
+
+    @property
+    def workers(self) -> int:
+        """How many decode workers there are."""
+        return len(self._running)
+
     @property
     def tokens_per_s(self) -> float:
         """What all decode workers generate together."""
@@ -153,8 +175,8 @@ class Admission:
         if request.decode_failed_on:
             # A worker that failed at it stays out as long as another lives, even a full one: refusing comes quickly,
             # and would use up all attempts while a sound worker is busy.
-            pools = (self._workers.decoders[role] for role in roles)
-            allowed = avoiding(ChainMap(*pools), request.decode_failed_on)
+            everyone = ChainMap(*(self._pools[role].members for role in roles))
+            allowed = avoiding(everyone, request.decode_failed_on)
         best: DecodeWorker | None = None
         for role in roles:
             worker = self._pools[role].choose(request.output_tokens, kv_tokens, allowed)
@@ -166,6 +188,9 @@ class Admission:
         """Raises AssertionError where the lanes are unsound, or a head is withheld though a worker has room for it."""
         self._text.check_integrity()
         self._images.check_integrity()
+        self._stealable.check_integrity()
+        stealable = [one for one in self._text.unordered() if one.stealable and not one.decodes]
+        assert sorted(one.arrival for one in self._stealable.unordered()) == sorted(one.arrival for one in stealable)
         self._due = True
         assert self.next() is None, "a request is withheld beside a credit"
 

@@ -24,8 +24,12 @@ from chiasm.messages import (
     FromWorker,
     Heartbeat,
     Lost,
+    Pause,
     Register,
     RejectReason,
+    Resume,
+    Return,
+    Returned,
     Status,
     Submit,
     ToGateway,
@@ -43,6 +47,7 @@ from scheduler.finish_index import FinishIndex
 from scheduler.lifecycle import Lifecycle
 from scheduler.placement import Placement, retry_after_s, seconds_of
 from scheduler.reasons import Reasons
+from scheduler.stealing import Stealing, Thief, Victims
 from scheduler.table import WorkerTable, fault
 from scheduler.workers import DecodeWorker, EncodeWorker
 
@@ -75,8 +80,17 @@ class Core:
         self._encodes = Encodes(self._workers.encoders, encoders or FinishIndex(), self._counters, self._reasons)
         self._admission = Admission(self._workers)
         self._life = Lifecycle(
-            config, self._workers, self._directory, self._encodes, self._admission, self._counters, self._reasons
+            config,
+            self._workers,
+            self._directory,
+            self._encodes,
+            self._admission,
+            self._counters,
+            self._reasons,
+            self._worker_changed,
         )
+        self._stealing = Stealing(config.itl_slo_ms / 1000)
+        self._may_steal = False  # has anything changed since nothing was worth stealing?
         self._time = 0.0  # the core's own time: the sum of all advances of `now`
         self._last_now: float | None = None
         self._answers: list[Decision] = []
@@ -86,6 +100,7 @@ class Core:
             EncodeFailed: self._encode_failed,
             DecodeDone: self._decode_done,
             DecodeFailed: self._decode_failed,
+            Returned: self._returned,
             Cancel: self._cancel,
             AskStatus: self._ask_status,
             AskReasons: self._ask_reasons,
@@ -107,6 +122,10 @@ class Core:
         self._life.expire(self._time)
         for worker in self._workers.silent_since(self._time - self._config.heartbeat_timeout_s):
             self._lost(worker, f"not heard of for {self._config.heartbeat_timeout_s} s")
+        for host, thief in list(self._stealing.paused.items()):
+            if (encoder := self._workers.encoders.get(host)) is not None:
+                self._return_overdue(thief, encoder)
+        self._may_steal = True  # somebody's patience may be over
         return self._settle()
 
     def status(self, request: RequestId, now: float) -> Status:
@@ -171,6 +190,7 @@ class Core:
             self._life.reject(event.request, RejectReason.QUEUE_FULL, detail, self._retry_after_s(has_items))
         else:
             self._life.admit(event, self._time)
+            self._may_steal = True
 
     def _retry_after_s(self, has_items: bool) -> float:
         waits = [seconds_of(self._life.owed_output, self._admission.tokens_per_s)]
@@ -228,6 +248,16 @@ class Core:
             request.decode_failed_on.add(event.worker)
         self._life.retry_decode(request, event.reason)
 
+    def _returned(self, event: Returned) -> None:
+        request = self._life.decoding.get(event.request)
+        thief = None
+        if request is not None and request.decoder is not None and request.decoder.id == event.worker:
+            thief = self._stealing.on(request.decoder.host)
+        if request is None or thief is None or request.id not in thief.returning:
+            self._counters["stale"] += 1
+            return
+        self._life.give_back(request, event.output_tokens)
+
     def _cancel(self, event: Cancel) -> None:
         request = self._life.live.get(event.request)
         if request is not None:  # else it has ended meanwhile, which is nobody's mistake
@@ -250,8 +280,12 @@ class Core:
         worker = self._workers.add(event, self._time)
         if isinstance(worker, EncodeWorker):
             self._encodes.add(worker)
-        else:
+        elif not worker.host:
             self._admission.update(worker)
+        elif self._config.stealing != "off":
+            encoder = self._workers.encoders.get(worker.host)
+            self._stealing.add(worker, encoder is not None and encoder.owed > 0, self._time)
+            self._may_steal = True
         self._reroute()
 
     def _heartbeat(self, event: Heartbeat) -> None:
@@ -267,6 +301,10 @@ class Core:
         if isinstance(worker, EncodeWorker):
             self._encoder_lost(worker, reason)
         else:
+            if worker.host:
+                self._stealing.remove(worker)
+            else:
+                self._admission.remove(worker)
             self._life.orphan(worker)
         self._reroute()
 
@@ -279,6 +317,7 @@ class Core:
             self._encodes.retry(job)
         for job in withheld:
             self._encodes.place(job)
+        self._mind_thief(encoder, busy=False)
 
     def _evicted(self, event: Evicted) -> None:
         for key in event.keys:
@@ -294,6 +333,68 @@ class Core:
             for waiter in self._encodes.stranded():
                 self._life.seek(self._life.live[waiter])
 
+    # -- stealing ------------------------------------------------------------------------------------------------
+
+    def _worker_changed(self, worker: DecodeWorker) -> None:
+        if not worker.host:
+            self._admission.update(worker)
+        elif (thief := self._stealing.on(worker.host)) is not None and thief.worker is worker:
+            self._stealing.update(thief)
+        self._may_steal = True
+
+    def _mind_thief(self, encoder: EncodeWorker, busy: bool) -> None:
+        """The image goes first: holds the thief on an encoder's card while that has work."""
+        thief = self._stealing.on(encoder.id)
+        if thief is None:
+            return
+        if busy != thief.busy:
+            thief.observe(busy, self._time)
+            if busy and thief.worker.running and self._config.stealing == "yield":
+                self._counters["paused"] += 1
+                self._stealing.preempted(thief, encoder.mean_encode_s, self._time)
+                self._answers.append(Pause(thief.worker.id))
+            elif not busy:
+                thief.idle_since = self._time
+                if thief.paused_at is not None:
+                    self._stealing.resumed(thief)
+                    self._answers.append(Resume(thief.worker.id))
+            self._stealing.update(thief)
+            self._may_steal = True
+        self._return_overdue(thief, encoder)
+
+    def _return_overdue(self, thief: Thief, encoder: EncodeWorker) -> None:
+        if self._stealing.overdue(thief, encoder, self._time):
+            for request in thief.worker.running.keys() - thief.returning:
+                self._answers.append(Return(request, thief.worker.id))
+            thief.returning.update(thief.worker.running)
+            self._stealing.update(thief)
+
+    def _steal(self) -> None:
+        """Hands queued text to idle encoders' cards, as long as that pays."""
+        self._may_steal = False
+        while candidates := self._admission.waits_longest():
+            victims = Victims(
+                self._admission.workers,
+                self._admission.running,
+                self._admission.tokens_per_s,
+                self._life.owed_output,
+            )
+            tokens = min(request.output_tokens for request in candidates)
+            thief = self._stealing.best(tokens, victims, self._mean_encode_s, self._time)
+            if thief is None:
+                return
+            room = [request for request in candidates if thief.worker.admits(request.kv_tokens())]
+            gains = [(self._stealing.gain_s(request, thief, victims), -request.arrival, request) for request in room]
+            best = max(gains, default=None)
+            if best is None or best[0] <= 0:
+                return
+            self._counters["stolen"] += 1
+            self._answers.append(self._life.hand_out(best[2], thief.worker))
+
+    def _mean_encode_s(self, encoder: WorkerId) -> float:
+        found = self._workers.encoders.get(encoder)
+        return found.mean_encode_s if found is not None else 0.0
+
     # -- decisions -----------------------------------------------------------------------------------------------
 
     def _settle(self) -> list[Decision]:
@@ -305,7 +406,12 @@ class Core:
         while (pick := self._admission.next()) is not None:
             out.append(self._life.hand_out(*pick))
         if self._encodes.due:
+            changed = list(self._encodes.due)
             out.extend(self._encodes.hand_out())
+            for encoder in changed:
+                self._mind_thief(encoder, busy=encoder.owed > 0)
+        if self._may_steal:
+            self._steal()
         self._answers = []
         return out
 

@@ -14,6 +14,9 @@ COUNTERS = (
     "embeddings_lost",  # known to be gone from their encoder
     "decodes",  # handed to an engine
     "decode_retries",
+    "stolen",  # handed to a thief
+    "paused",  # thieves held because an image came
+    "returned",  # stolen, and given back in mid-answer
     "workers_lost",
     "refused",  # events that broke the protocol
     "stale",  # reports about work that the core has given up, or never gave

@@ -4,10 +4,10 @@ Owns the live requests, their deadlines and their use of embeddings. What an eve
 Imports only `chiasm.{nouns,messages,config}`, the standard library and its neighbours.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from chiasm.config import SchedulerConfig
-from chiasm.messages import Decode, Reject, RejectReason, Submit
+from chiasm.messages import NOBODY, Decode, Reject, RejectReason, Submit
 from chiasm.nouns import ItemUuid, RequestId, RequestState, Role
 from scheduler.admission import Admission
 from scheduler.directory import Directory, Entry
@@ -32,8 +32,10 @@ class Lifecycle:
         admission: Admission,
         counters: dict[str, int],
         reasons: Reasons,
+        changed: Callable[[DecodeWorker], None],
     ) -> None:
         self._reasons = reasons
+        self._changed = changed  # what a worker holds
         self._max_attempts = config.max_attempts
         self._workers = workers
         self._directory = directory
@@ -164,14 +166,13 @@ class Lifecycle:
             running=len(worker.running),
         )
         worker.reserve(request.id, kv_tokens, request.output_tokens)
-        self._admission.update(worker)
+        self._changed(worker)
         self._fairness.served(request.tag)
         self._counters["decodes"] += 1
         return Decode(request.id, worker.id, worker.role, worker.url, embeddings)
 
     def orphan(self, worker: DecodeWorker) -> None:
         """An engine is lost. Only their gateways know whether its requests delivered a token, so these must report."""
-        self._admission.remove(worker)
         self.orphans.update(dict.fromkeys(worker.running))
         for request in worker.running:
             self._reasons.note(request, "decoder lost", worker.id)
@@ -184,6 +185,18 @@ class Lifecycle:
             self.fail(request, RejectReason.ATTEMPTS, f"{detail} (attempt {request.decodes})")
             return
         self._counters["decode_retries"] += 1
+        self.seek(request)
+
+    def give_back(self, request: LiveRequest, output_tokens: int) -> None:
+        """A thief has stopped after so many tokens: the rest is for a decoder, and is not stolen again."""
+        self._counters["returned"] += 1
+        self._reasons.note(request.id, "returned", request.decoder.id if request.decoder else NOBODY)
+        done = min(output_tokens, request.output_tokens)
+        request.text_tokens += done
+        request.output_tokens -= done
+        self.owed_output -= done
+        request.stealable = False
+        request.decodes -= 1
         self.seek(request)
 
     # -- the ends ------------------------------------------------------------------------------------------------
@@ -262,7 +275,7 @@ class Lifecycle:
             self.orphans.pop(request.id, None)
             request.decoder.release(request.id)
             if self._workers.get(request.decoder.id) is request.decoder:  # else its books are void with its engine
-                self._admission.update(request.decoder)
+                self._changed(request.decoder)
             request.decoder = None
 
     def _drop_embeddings(self, request: LiveRequest) -> None:

@@ -58,6 +58,17 @@ class PriorityQueue(Generic[T]):
             heappop(heap)
         return None
 
+    def first_few(self, number: int) -> list[T]:
+        """The first so many members, in order."""
+        found: list[T] = []
+        places = []
+        while len(found) < number and (member := self.first()) is not None:
+            places.append(heappop(self._heap))
+            found.append(member)
+        for place in places:
+            heappush(self._heap, place)
+        return found
+
     def unordered(self) -> list[T]:
         """All members, in the order in which they were entered."""
         return [member for _, member in self._members.values()]

@@ -7,13 +7,12 @@ and the standard library.
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from chiasm.messages import Reason
+from chiasm.messages import NOBODY, Reason
 from chiasm.nouns import RequestId, WorkerId
 
 if TYPE_CHECKING:
     from scheduler.workers import Worker
 
-NOBODY = WorkerId("")
 NOTES = 64  # about one request: beyond, only its end is noted
 
 

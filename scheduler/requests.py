@@ -34,7 +34,8 @@ class LiveRequest:
     entries: dict[ItemUuid, Entry] = field(default_factory=dict)
     kept: bool = False  # its entries count as needed until a decoder has room (`Entry.ready`)
     encodes: dict[ItemUuid, int] = field(default_factory=dict)  # attempts that ended while it waited for them
-    decodes: int = 0  # attempts handed out
+    decodes: int = 0  # attempts handed out, returned ones not counted
+    stealable: bool = False
     decode_failed_on: set[WorkerId] = field(default_factory=set)
     decoder: DecodeWorker | None = None  # set exactly while DECODING
 
@@ -49,6 +50,7 @@ class LiveRequest:
             text_tokens=max(submit.text_tokens, 0),
             output_tokens=max(submit.output_tokens, 0),
             deadline=now + submit.deadline_s,
+            stealable=submit.stealable and not submit.items,
         )
 
     @property

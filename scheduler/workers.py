@@ -55,6 +55,7 @@ class Worker:
         self.credits = register.slots + look_ahead
         self.rate = Rate(register.tokens_per_s)
         self.owed = 0
+        self.host = register.host  # the encoder whose card it shares, if it is a thief
 
 
 @dataclass(slots=True, eq=False)
@@ -92,6 +93,7 @@ class EncodeWorker(Worker):
         self.running_tokens = 0
         self.waiting: PriorityQueue[EncodeJob] = PriorityQueue()
         self.ready_bytes = 0
+        self.mean_encode_s = 0.0
         self._limit = STORE_SHARE * register.store_bytes if register.store_bytes else math.inf
 
     @property
@@ -132,6 +134,8 @@ class EncodeWorker(Worker):
         of the job as well as its own: both count as done. Work posted later is left out, which errs on the slow side.
         """
         self.rate.learn(job.ahead + tokens, seconds)
+        if 0 < seconds < math.inf:
+            self.mean_encode_s += EWMA_WEIGHT * (seconds - self.mean_encode_s)
 
     def check_integrity(self) -> None:
         """Raises AssertionError where its books do not add up."""

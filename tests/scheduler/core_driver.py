@@ -16,6 +16,7 @@ from chiasm.messages import (
     Register,
     Reject,
     RejectReason,
+    Returned,
     Status,
     Submit,
 )
@@ -35,8 +36,10 @@ def register(
     rate: float = 100.0,
     protocol: int = PROTOCOL_VERSION,
     store: int = 0,
+    host: str = "",
 ) -> Register:
-    return Register(WorkerId(worker), role, "node", f"http://{worker}", slots, kv, rate, store, protocol)
+    sizes = (slots, kv, rate, store)
+    return Register(WorkerId(worker), role, "node", f"http://{worker}", *sizes, WorkerId(host), protocol)
 
 
 class Driver:
@@ -66,6 +69,9 @@ class Driver:
     ) -> list[Decision]:
         return self.do(register(worker, role, slots, kv, rate))
 
+    def thief(self, worker: str, host: str, slots: int = 4, kv: int = 1000, rate: float = 100.0) -> list[Decision]:
+        return self.do(register(worker, Role.TEXT, slots, kv, rate, host=host))
+
     def submit(
         self,
         request: str,
@@ -75,9 +81,10 @@ class Driver:
         output: int = 10,
         deadline: float = 60.0,
         tenant: str = "",
+        stealable: bool = False,
     ) -> list[Decision]:
         items = tuple(Item(ItemUuid(uuid), "image", tokens) for uuid in uuids)
-        return self.do(Submit(RequestId(request), items, text, output, deadline, tenant))
+        return self.do(Submit(RequestId(request), items, text, output, deadline, tenant, 1.0, stealable))
 
     def encoded(
         self,
@@ -107,6 +114,9 @@ class Driver:
         uuids = tuple(ItemUuid(uuid) for uuid in lost)
         failed = DecodeFailed(RequestId(request), WorkerId(worker), "it broke", retryable, uuids, unreachable)
         return self.do(failed)
+
+    def returned(self, request: str, worker: str, output: int) -> list[Decision]:
+        return self.do(Returned(RequestId(request), WorkerId(worker), output))
 
     def cancel(self, request: str) -> list[Decision]:
         return self.do(Cancel(RequestId(request)))

@@ -18,7 +18,11 @@ from chiasm.messages import (
     Evicted,
     Heartbeat,
     Lost,
+    Pause,
     Reject,
+    Resume,
+    Return,
+    Returned,
     Submit,
     Unknown,
 )
@@ -34,10 +38,13 @@ WORKERS = {
     WorkerId("d1"): Role.DECODER,
     WorkerId("t0"): Role.TEXT,
     WorkerId("w0"): Role.WHOLE,
+    WorkerId("x0"): Role.TEXT,
 }
+HOSTS = {WorkerId("x0"): "e0"}  # thieves, and the encoders whose cards they share
 SPLIT = ("e0", "d0", "d1")
+STEALING = ("e0", "d0", "x0")
 ANY_WORKER = st.sampled_from(list(WORKERS))
-Report = EncodeDone | EncodeFailed | DecodeDone | DecodeFailed
+Report = EncodeDone | EncodeFailed | DecodeDone | DecodeFailed | Returned
 
 OUTCOMES = ("good", "good", "good", "retry", "bad", "lost", "unreachable")
 
@@ -47,14 +54,17 @@ class CoreMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.config = SchedulerConfig(queue_limit=6, max_attempts=2, look_ahead=1, cached_items=3)
+        self.config = SchedulerConfig(queue_limit=12, max_attempts=2, look_ahead=1, cached_items=3, itl_slo_ms=150.0)
         self.core = Core(self.config)
         self.now = 0.0
         self.history: list[tuple[Event | None, float, list[Decision]]] = []
         self.live: set[RequestId] = set()
         self.alive: dict[WorkerId, Role] = {}
         self.held: set[tuple[str, ItemUuid]] = set()  # what decoders may be told to fetch
-        self.posted: list[Encode | Decode] = []  # not yet reported on
+        self.posted: list[Encode | Decode | Return] = []  # not yet reported on
+        self.started: set[RequestId] = set()  # live requests that were handed to an engine before
+        self.text: dict[RequestId, bool] = {}  # live requests: text that may be stolen?
+        self.held_engines: set[WorkerId] = set()  # thieves that have been told to pause
         self.reported: list[Report] = []
         self.done = 0
         self.fresh = 0
@@ -75,6 +85,12 @@ class CoreMachine(RuleBasedStateMachine):
         for decision in decisions:
             self.observe(decision)
         assert status.encoding + status.withheld + status.decoding == len(self.live)
+        running = {worker.worker: worker.running for worker in status.workers}
+        self.held_engines &= self.alive.keys()
+        for thief, host in HOSTS.items():
+            busy = running.get(WorkerId(host), 0) > 0
+            assert not (busy and running.get(thief, 0)) or thief in self.held_engines, "an image waits behind text"
+            assert busy or thief not in self.held_engines, "a thief is held for nothing"
         return decisions
 
     def observe(self, decision: Decision) -> None:
@@ -87,9 +103,22 @@ class CoreMachine(RuleBasedStateMachine):
         elif isinstance(decision, Decode):
             assert decision.request in self.live
             assert self.alive[decision.worker] is decision.role
+            if decision.worker in HOSTS:
+                assert self.text[decision.request], "stolen, though not text that may be stolen"
+                assert decision.request not in self.started, "stolen, though it was started before"
+            self.started.add(decision.request)
             for one in decision.embeddings:
                 assert (one.endpoint.removeprefix("tcp://"), one.uuid) in self.held, "told to fetch what is gone"
             self.posted.append(decision)
+        elif isinstance(decision, Return):
+            assert decision.worker in HOSTS
+            assert decision.request in self.live
+            self.posted.append(decision)
+        elif isinstance(decision, Pause):
+            assert decision.worker not in self.held_engines
+            self.held_engines.add(decision.worker)
+        elif isinstance(decision, Resume):
+            self.held_engines.remove(decision.worker)  # KeyError: it was not held
         else:
             assert isinstance(decision, Unknown | Refused)
 
@@ -101,19 +130,38 @@ class CoreMachine(RuleBasedStateMachine):
             self.fresh += 1
             self.submit(RequestId(f"r{self.fresh}"), uuids, text, output=10, deadline=1e9)
 
+    @rule(number=st.integers(1, 5), output=st.integers(1, 40), then=st.lists(UUIDS, max_size=3))
+    def submit_text_then_images(self, number: int, output: int, then: list[ItemUuid]) -> None:
+        for uuids in [[]] * number + [then] * bool(then):
+            self.fresh += 1
+            self.submit(RequestId(f"r{self.fresh}"), uuids, 5, output, deadline=1e9)
+
     @rule(
         request=REQUESTS,
         uuids=st.lists(UUIDS, max_size=3),
         text=st.integers(-1, 60),
         output=st.integers(-1, 60),
         deadline=st.sampled_from([1e9, 1e9, 1e9, 5.0, 0.0]),
+        stealable=st.booleans(),
     )
-    def submit(self, request: RequestId, uuids: list[ItemUuid], text: int, output: int, deadline: float) -> None:
+    def submit(
+        self,
+        request: RequestId,
+        uuids: list[ItemUuid],
+        text: int,
+        output: int,
+        deadline: float,
+        stealable: bool = True,
+    ) -> None:
         items = tuple(Item(uuid, "image", 10) for uuid in uuids)
         known = request in self.live
         full = self.withheld() >= self.config.queue_limit
+        if not known:
+            self.started.discard(request)
+            self.text[request] = stealable and not uuids
         self.live.add(request)
-        decisions = self.step(Submit(request, items, text, output, deadline))
+        tenant = f"t{text % 3}"
+        decisions = self.step(Submit(request, items, text, output, deadline, tenant, 1.0, stealable))
         assert known == any(isinstance(one, Refused) for one in decisions)
         assert known or not full or request not in self.live, "admitted beyond the limit"
 
@@ -140,9 +188,11 @@ class CoreMachine(RuleBasedStateMachine):
         for _ in range(min(most, len(self.posted))):
             self.report(self.posted.pop(0), "good")
 
-    def report(self, posted: Encode | Decode, outcome: str) -> None:
+    def report(self, posted: Encode | Decode | Return, outcome: str) -> None:
         request, worker = posted.request, posted.worker
-        if isinstance(posted, Encode):
+        if isinstance(posted, Return):
+            self.deliver(Returned(request, worker, 3))
+        elif isinstance(posted, Encode):
             if outcome == "good":
                 self.deliver(EncodeDone(request, worker, embedding(posted.uuid, worker, 12), 0.5, 100))
             else:
@@ -170,7 +220,7 @@ class CoreMachine(RuleBasedStateMachine):
         request=REQUESTS,
         worker=ANY_WORKER,
         uuid=UUIDS,
-        kind=st.integers(0, 3),
+        kind=st.integers(0, 4),
         retryable=st.booleans(),
         good=st.booleans(),
     )
@@ -182,12 +232,13 @@ class CoreMachine(RuleBasedStateMachine):
             EncodeFailed(request, worker, uuid, "it broke", retryable),
             DecodeDone(request, worker, 0, 0.0),
             DecodeFailed(request, worker, "it broke", retryable, (uuid,) if good else ()),
+            Returned(request, worker, -1),
         )
         self.deliver(reports[kind])
 
     # -- workers and time ----------------------------------------------------------------------------------------
 
-    @initialize(workers=st.sampled_from([SPLIT, SPLIT, tuple(WORKERS), ("w0",), ()]))
+    @initialize(workers=st.sampled_from([SPLIT, STEALING, STEALING, tuple(WORKERS), ("w0",), ()]))
     def start(self, workers: tuple[str, ...]) -> None:
         for worker in workers:
             self.register(WorkerId(worker), True)
@@ -198,7 +249,8 @@ class CoreMachine(RuleBasedStateMachine):
         role = WORKERS[worker]
         protocol = PROTOCOL_VERSION if speaks else PROTOCOL_VERSION + 1
         sizes = {"kv": 0, "store": 300} if role is Role.ENCODER else {"kv": 80}
-        self.step(register(worker, role, protocol=protocol, **sizes))
+        self.held_engines.discard(worker)
+        self.step(register(worker, role, protocol=protocol, host=HOSTS.get(worker, ""), **sizes))
 
     @rule(worker=ANY_WORKER, dies=st.booleans())
     def lose_or_hear(self, worker: WorkerId, dies: bool) -> None:

@@ -1,0 +1,163 @@
+"""Work stealing: idle encoders generate text, revocably.
+
+A *thief* is a text engine on an encoder's card. While no image waits there it takes queued text requests that have not
+been started, where that pays; the image that comes goes first. Owns who may steal, how patient each thief is, and when
+stolen requests must go back; `scheduler.core` acts on it. Imports only `chiasm.{nouns,config}`, the standard library
+and its neighbours.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from chiasm.nouns import RequestId, WorkerId
+from scheduler.finish_index import FinishIndex
+from scheduler.requests import LiveRequest
+from scheduler.workers import DecodeWorker, EncodeWorker
+
+FIRST_PATIENCE = 2.0
+"""Times the mean encode, that an encoder must have been idle before its card steals."""
+
+LONGEST_PATIENCE_S = 60.0
+PATIENCE_HALVES_S = 30.0
+"""In so long without a pre-emption half of what pre-emptions have added to a thief's patience is forgotten."""
+
+BUSY_MEMORY_S = 60.0
+"""Time constant of the share of time that an encoder is found busy."""
+
+
+@dataclass(slots=True, eq=False)
+class Thief:
+    """A text engine on an encoder's card. Times are the core's, in seconds."""
+
+    worker: DecodeWorker
+    idle_since: float
+    paused_at: float | None = None
+    patience_s: float = 0.0  # beyond the first; grows by pre-emptions
+    preempted_at: float = 0.0
+    busy_share: float = 0.0  # of the time
+    observed_at: float = 0.0
+    busy: bool = False
+    returning: set[RequestId] = field(default_factory=set)
+
+    def observe(self, busy: bool, now: float) -> None:
+        """The encoder has work, or none, from now on."""
+        passed = now - self.observed_at
+        kept = math.exp(-passed / BUSY_MEMORY_S)
+        self.busy_share = kept * self.busy_share + (1 - kept) * self.busy
+        self.observed_at, self.busy = now, busy
+
+    def patience(self, mean_encode_s: float, now: float) -> float:
+        """How long its encoder must have been idle."""
+        added: float = self.patience_s * 0.5 ** ((now - self.preempted_at) / PATIENCE_HALVES_S)
+        return min(FIRST_PATIENCE * mean_encode_s + added, LONGEST_PATIENCE_S)
+
+
+class Stealing:
+    """All thieves, by the encoder whose card they are on. `paused` are those whose engines are held.
+
+    Args:
+        itl_slo_s: the objective for inter-token latency: a thief's step must keep to it, and so must a pause.
+    """
+
+    def __init__(self, itl_slo_s: float) -> None:
+        self._itl_slo_s = itl_slo_s
+        self._thieves: dict[WorkerId, Thief] = {}
+        self._by_finish: FinishIndex[DecodeWorker] = FinishIndex()
+        self.paused: dict[WorkerId, Thief] = {}
+
+    def add(self, worker: DecodeWorker, busy: bool, now: float) -> None:
+        """A thief has registered, while its encoder has work or none."""
+        thief = self._thieves[worker.host] = Thief(worker, idle_since=now, observed_at=now, busy=busy)
+        self.update(thief)
+
+    def remove(self, worker: DecodeWorker) -> None:
+        """A thief is lost."""
+        thief = self._thieves.get(worker.host)
+        if thief is not None and thief.worker is worker:
+            del self._thieves[worker.host]
+            self.paused.pop(worker.host, None)
+            self._by_finish.remove(worker)
+
+    def on(self, encoder: WorkerId) -> Thief | None:
+        """The thief on the card of an encoder."""
+        return self._thieves.get(encoder)
+
+    def __iter__(self) -> Iterator[Thief]:
+        yield from self._thieves.values()
+
+    def update(self, thief: Thief) -> None:
+        """What it holds, its rate, or what keeps it from stealing has changed."""
+        thief.returning &= thief.worker.running.keys()
+        self._by_finish.update(thief.worker, not thief.busy and not thief.returning and thief.worker.has_credit)
+
+    def best(
+        self, tokens: int, victims: "Victims", mean_encode_s: Callable[[WorkerId], float], now: float
+    ) -> Thief | None:
+        """Who would be done first with so many tokens, among those that may take one more request."""
+
+        def able(worker: DecodeWorker) -> bool:
+            thief = self._thieves[worker.host]
+            patience_s = thief.patience(mean_encode_s(worker.host), now)
+            return now - thief.idle_since >= patience_s and len(worker.running) < victims.cap(worker)
+
+        worker = self._by_finish.best(tokens, able)
+        return None if worker is None else self._thieves[worker.host]
+
+    def gain_s(self, request: LiveRequest, thief: Thief, victims: "Victims") -> float:
+        """Seconds by which `request` is done sooner if `thief` takes it now; minus infinity beyond the objective.
+
+        It saves the wait in the queue. It costs what each token takes longer than with the victim, and the pauses: a
+        card whose encoder is busy for a share b of the time generates for the rest, so what takes t takes t b / (1 - b)
+        more.
+        """
+        itl_s = (len(thief.worker.running) + 1) / thief.worker.rate.tokens_per_s
+        if itl_s > self._itl_slo_s:
+            return -math.inf
+        generating_s = request.output_tokens * itl_s
+        pauses_s = generating_s * thief.busy_share / max(1 - thief.busy_share, 1e-3)
+        return victims.wait_s - request.output_tokens * (itl_s - victims.itl_s) - pauses_s
+
+    def overdue(self, thief: Thief, encoder: EncodeWorker, now: float) -> bool:
+        """Is its pause, with all that is still to be encoded, longer than the objective allows a stream to stall?"""
+        if thief.paused_at is None:
+            return False
+        return now - thief.paused_at + encoder.owed / encoder.rate.tokens_per_s > self._itl_slo_s
+
+    def preempted(self, thief: Thief, mean_encode_s: float, now: float) -> None:
+        """An image has come while it generated: it waits twice as long before it steals again."""
+        patience_s = thief.patience(mean_encode_s, now)
+        thief.paused_at = thief.preempted_at = now
+        self.paused[thief.worker.host] = thief
+        thief.patience_s = min(2 * patience_s - FIRST_PATIENCE * mean_encode_s, LONGEST_PATIENCE_S)
+
+    def resumed(self, thief: Thief) -> None:
+        """Its engine is held no longer."""
+        thief.paused_at = None
+        self.paused.pop(thief.worker.host, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Victims:
+    """What the workers that requests are stolen from do together, at this moment."""
+
+    workers: int
+    running: int  # requests
+    tokens_per_s: float
+    owed: int  # tokens of all text requests that wait or run
+
+    @property
+    def wait_s(self) -> float:
+        """Until the last request of the queue has its turn."""
+        return self.owed / self.tokens_per_s if self.tokens_per_s else math.inf
+
+    @property
+    def itl_s(self) -> float:
+        """Of one more stream."""
+        return (self.running + self.workers) / self.tokens_per_s if self.tokens_per_s else math.inf
+
+    def cap(self, thief: DecodeWorker) -> int:
+        """Most requests that a thief may hold: what a victim holds in mean, by how much slower it is; at least one."""
+        if not self.tokens_per_s:
+            return thief.credits
+        return max(1, math.floor(self.running * thief.rate.tokens_per_s / self.tokens_per_s))

@@ -1,0 +1,179 @@
+"""Idle encoders take queued text, images go first, and what is stolen goes back."""
+
+import pytest
+from core_driver import Driver, decode, encode, placed
+
+from chiasm.messages import Pause, Resume, Return
+from chiasm.nouns import RequestId, Role, WorkerId
+from scheduler.stealing import FIRST_PATIENCE, LONGEST_PATIENCE_S
+
+PAUSE, RESUME = Pause(WorkerId("t0")), Resume(WorkerId("t0"))
+
+
+def return_of(request: str) -> Return:
+    return Return(RequestId(request), WorkerId("t0"))
+
+
+def cluster(**config: object) -> Driver:
+    """One encoder with a thief on its card, one decoder with one slot that is taken, and a queue of text."""
+    driver = Driver(itl_slo_ms=1000.0, **config)  # type: ignore[arg-type]
+    driver.encoder("e0")
+    driver.decoder("d0", slots=1, kv=10_000)
+    driver.submit("running", output=500, deadline=1e6)
+    return driver
+
+
+def with_thief(**config: object) -> Driver:
+    driver = cluster(**config)
+    driver.thief("t0", "e0")
+    return driver
+
+
+def test_an_idle_encoder_takes_text_that_would_wait() -> None:
+    driver = with_thief()
+    assert driver.submit("text", output=50, stealable=True) == [decode("text", "t0", role=Role.TEXT)]
+    assert driver.count("stolen") == 1
+
+
+@pytest.mark.parametrize("stealing", ["off", "yield", "share"])
+def test_stealing_can_be_turned_off(stealing: str) -> None:
+    driver = with_thief(stealing=stealing)
+    assert placed(driver.submit("text", output=50, stealable=True)) == ([] if stealing == "off" else ["t0"])
+
+
+def test_what_may_not_be_stolen_waits() -> None:
+    driver = with_thief()
+    assert driver.submit("text", output=50) == []
+    assert placed(driver.submit("image", "a", output=50, stealable=True)) == ["e0"]
+
+
+def test_a_request_that_was_started_once_is_not_stolen() -> None:
+    driver = with_thief()
+    driver.cancel("running")
+    driver.submit("text", output=50, stealable=True)
+    assert driver.running("d0") == 1
+    driver.submit("next", output=50)
+    assert driver.decode_failed("text", "d0", retryable=True) == [decode("text", "d0")]
+    driver.decoder("d1")  # takes "next"
+    assert driver.count("stolen") == 0
+
+
+def test_it_must_pay() -> None:
+    driver = cluster()
+    driver.thief("t0", "e0", rate=2.0)  # half a second for a token; d0's queue is over in 5 s
+    assert driver.submit("long", output=50, stealable=True) == []
+    assert driver.submit("short", output=5, stealable=True) == [decode("short", "t0", role=Role.TEXT)]
+
+
+def test_a_thief_that_would_break_the_objective_takes_nothing() -> None:
+    driver = cluster()
+    driver.thief("t0", "e0", rate=0.9)
+    assert driver.submit("text", output=1, stealable=True) == []
+
+
+def test_the_one_that_gains_most_is_taken_and_the_oldest_on_a_tie() -> None:
+    driver = cluster()
+    for name, output in (("long", 90), ("older", 20), ("younger", 20)):
+        driver.submit(name, output=output, stealable=True)
+    assert driver.thief("t0", "e0", rate=40.0, slots=1) == [decode("older", "t0", role=Role.TEXT)]
+
+
+def test_a_thief_holds_no_more_than_its_share() -> None:
+    driver = Driver(itl_slo_ms=1000.0)
+    driver.encoder("e0")
+    driver.decoder("d0", slots=6, kv=10_000, rate=300.0)
+    for index in range(6):
+        driver.submit(f"running-{index}", output=500)
+    for index in range(9):
+        driver.submit(f"text-{index}", output=10, stealable=True)
+    assert placed(driver.thief("t0", "e0", slots=9, rate=100.0)) == ["t0", "t0"]  # 6 in flight, a third as fast
+
+
+def test_the_image_goes_first_and_the_thief_goes_on_when_it_is_encoded() -> None:
+    driver = with_thief()
+    driver.submit("text", output=50, stealable=True)
+    assert driver.submit("image", "a", tokens=10) == [encode("image", "a", "e0"), PAUSE]
+    assert driver.encoded("image", "e0", "a", tokens=10, seconds=0.1) == [RESUME]
+    assert driver.count("paused") == 1
+
+
+def test_sharing_encoders_do_not_pause() -> None:
+    driver = with_thief(stealing="share")
+    driver.submit("text", output=50, stealable=True)
+    assert driver.submit("image", "a", tokens=10) == [encode("image", "a", "e0")]
+    assert driver.submit("more", output=50, stealable=True) == []  # but they stop stealing
+    assert driver.encoded("image", "e0", "a", tokens=10, seconds=0.1) == []
+
+
+def test_patience_doubles_with_each_preemption_and_comes_back_to_twice_the_mean_encode() -> None:
+    driver = with_thief(heartbeat_timeout_s=1e6)
+    waits = []
+    for index in range(3):
+        assert placed(driver.submit(f"text-{index}", output=50, stealable=True)) == ["t0"]
+        driver.submit(f"image-{index}", f"a-{index}", tokens=10)
+        driver.encoded(f"image-{index}", "e0", f"a-{index}", tokens=10, seconds=1.0)
+        driver.decoded(f"text-{index}", "t0")
+        assert driver.submit(f"waits-{index}", output=50, stealable=True) == []
+        waited = 0.0
+        while not placed(driver.tick(0.1)):
+            waited += 0.1
+            assert waited < LONGEST_PATIENCE_S
+        waits.append(waited)
+        driver.decoded(f"waits-{index}", "t0")
+    assert waits == sorted(waits)
+    assert waits[2] > 1.5 * waits[1] > 1.5 * FIRST_PATIENCE * 0.2
+    driver.tick(1000.0)
+    driver.submit("later", output=50, stealable=True, deadline=1e6)
+    assert driver.running("t0") == 1
+
+
+def test_beyond_the_objective_what_is_stolen_returns_and_is_generated_to_its_end_elsewhere() -> None:
+    driver = with_thief()
+    driver.submit("text", output=50, stealable=True)
+    assert driver.submit("image", "a", tokens=200) == [encode("image", "a", "e0"), PAUSE, return_of("text")]
+    assert driver.submit("image too", "b", tokens=200) == []  # it is asked once
+    assert driver.returned("text", "t0", 20) == []
+    assert driver.decoded("running", "d0", output=500) == [decode("text", "d0")]
+    assert (driver.count("returned"), driver.status.counters["decode_retries"]) == (1, 0)
+    driver.decoded("text", "d0", output=30)
+    assert driver.count("done") == 2
+
+
+def test_a_pause_that_grows_too_long_ends_in_a_return() -> None:
+    driver = with_thief()
+    driver.submit("text", output=50, stealable=True)
+    assert driver.submit("image", "a", tokens=10) == [encode("image", "a", "e0"), PAUSE]
+    assert driver.tick(0.5) == []
+    assert driver.tick(0.5) == [return_of("text")]
+
+
+def test_who_has_finished_before_it_could_return_is_done() -> None:
+    driver = with_thief()
+    driver.submit("text", output=50, stealable=True)
+    driver.submit("image", "a", tokens=200)
+    driver.decoded("text", "t0", output=50)
+    assert driver.count("done") == 1
+    driver.returned("text", "t0", 50)
+    assert driver.count("stale") == 1
+
+
+def test_a_return_that_nobody_asked_for_is_stale() -> None:
+    driver = with_thief()
+    driver.submit("text", output=50, stealable=True)
+    assert driver.returned("text", "t0", 10) == []
+    assert (driver.count("stale"), driver.running("t0")) == (1, 1)
+
+
+def test_an_encoder_that_is_lost_holds_its_thief_no_longer() -> None:
+    driver = with_thief()
+    driver.submit("text", output=50, stealable=True)
+    driver.submit("image", "a", tokens=10)
+    assert driver.lost("e0") == [RESUME]
+
+
+def test_what_a_lost_thief_held_is_generated_elsewhere() -> None:
+    driver = with_thief()
+    driver.submit("text", output=50, stealable=True)
+    driver.lost("t0")
+    driver.cancel("running")
+    assert driver.decode_failed("text", "t0", retryable=True) == [decode("text", "d0")]
