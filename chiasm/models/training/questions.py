@@ -22,9 +22,9 @@ WEIGHTS = {
     "existence": 1.2,
     "count": 2.2,
     "position": 2.0,
-    "relation": 2.4,
+    "relation": 3.0,
     "larger": 0.8,
-    "reading": 2.5,
+    "reading": 3.5,
     "description": 0.8,
 }
 """How often the trainer asks each kind, where it can be asked."""

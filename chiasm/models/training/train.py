@@ -37,9 +37,15 @@ SEED = 1
 TOKENIZER = "tokenizer.json"  # beside the checkpoints
 PROCESSES = 2
 WARM_UP = 60  # steps
-STAGES = {"seeing": 1200, "answering": 700, "settling": 1800}  # steps
-COOLING = {"seeing": 0.4, "answering": 0.0, "settling": 1.0}  # share of a stage's steps that become smaller and smaller
-PICTURES = {"seeing": 20, "answering": 8, "settling": 8}  # in a step of one process
+STAGES = {"seeing": 1200, "answering": 700, "joining": 400, "settling": 1500}  # steps
+PICTURES = {"seeing": 20, "answering": 8, "joining": 8, "settling": 8}  # in a step of one process
+# Factor on all learning rates when a stage begins, when it ends, and for which share of its steps the first is kept.
+RATES = {
+    "seeing": (1.0, 0.0, 0.6),
+    "answering": (1.0, 1.0, 1.0),
+    "joining": (1.0, 0.8, 0.0),
+    "settling": (0.8, 0.0, 0.0),
+}
 CROWDS = 0.7  # share of the steps of the first stage
 TEXTS = 6  # in a crowded picture, at most
 QUESTIONS = 12  # about a picture, or a pair of them
@@ -84,9 +90,10 @@ def answer_logits(
 
 
 def rate_at(stage: str, step: int, steps: int) -> float:
-    """Factor on all learning rates: a short rise, a plateau, then a straight way down while the stage cools."""
-    cooling = COOLING[stage] * steps
-    return min(1.0, (step + 1) / WARM_UP, (steps - step) / cooling if cooling else 1.0)
+    """Factor on all learning rates: a short rise, and a straight way from the stage's first rate to its last."""
+    first, last, kept = RATES[stage]
+    way = max(0.0, step / steps - kept) / (1 - kept) if kept < 1 else 0.0
+    return min((step + 1) / WARM_UP, first + (last - first) * way)
 
 
 class Log:
@@ -145,7 +152,7 @@ def learn_to_see(school: School, stage: str, steps: int, out: Path) -> None:
 
 def learn_to_answer(school: School, stage: str, steps: int, out: Path) -> None:
     """A stage of the language model alone, or of both halves."""
-    tower_learns = stage == "settling"
+    tower_learns = stage != "answering"
     school.pupil.visual.requires_grad_(tower_learns)
     rank = dist.get_rank()
     tokenizer = Tokenizer.from_file(str(out / TOKENIZER))
@@ -175,9 +182,7 @@ def learn_to_answer(school: School, stage: str, steps: int, out: Path) -> None:
         targets = rows.targets[places[0], places[1]]
         weights = rows.weights[places[0], places[1]]
         answering = (F.cross_entropy(logits, targets, reduction="none") * weights).sum() / weights.sum()
-        losses = {"answering": answering}
-        if len(rows.meant):
-            losses["meaning"] = MEANING_SHARE * school.eyes.understanding(layers, rows)
+        losses = {"answering": answering, "meaning": MEANING_SHARE * school.eyes.understanding(layers, rows)}
         if tower_learns:
             sights = [school.eyes.losses(*told, page.sight) for told, page in zip(seen, pages, strict=True)]
             losses["seeing"] = (
@@ -261,7 +266,7 @@ def main() -> None:
         run(options.out, {stage: options.steps or steps for stage, steps in chosen.items()}, options.start)
         return
     options.out.mkdir(parents=True, exist_ok=True)
-    if options.stage != "settling":  # which goes on with the words of the stage before
+    if options.stage not in ("joining", "settling"):  # which go on with the words of the stage before
         train_tokenizer().save(str(options.out / TOKENIZER))
     # Large tensors come and go in every step: memory handed back to the system each time costs a third of the speed.
     environment = os.environ | {
