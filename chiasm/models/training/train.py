@@ -37,14 +37,14 @@ SEED = 1
 TOKENIZER = "tokenizer.json"  # beside the checkpoints
 PROCESSES = 2
 WARM_UP = 60  # steps
-STAGES = {"seeing": 1200, "answering": 700, "joining": 400, "settling": 1500}  # steps
+STAGES = {"seeing": 1200, "answering": 700, "joining": 1100, "settling": 1150}  # steps
 PICTURES = {"seeing": 20, "answering": 8, "joining": 8, "settling": 8}  # in a step of one process
 # Factor on all learning rates when a stage begins, when it ends, and for which share of its steps the first is kept.
 RATES = {
     "seeing": (1.0, 0.0, 0.6),
     "answering": (1.0, 1.0, 1.0),
-    "joining": (1.0, 0.8, 0.0),
-    "settling": (0.8, 0.0, 0.0),
+    "joining": (1.0, 0.43, 0.0),
+    "settling": (0.5, 0.0, 0.35),
 }
 CROWDS = 0.7  # share of the steps of the first stage
 TEXTS = 6  # in a crowded picture, at most
