@@ -1,13 +1,14 @@
 """Train `pupil`: `python -m chiasm.models.training.train --out FOLDER`, or `make train-pupil`.
 
 First the tower learns to see, from crowded pictures of which every cell is known. Then the language model learns to
-answer from what the finished tower tells it, and at last both halves settle together, with ever smaller steps. Two
-processes share the work; equal seeds and equal numbers of steps give an equal model.
+answer from what the finished tower tells it. Then both halves learn together, and at last they settle, with ever
+smaller steps. Two processes share the work; equal seeds and equal numbers of steps give an equal model.
 """
 
 import argparse
 import os
 import random
+import shutil
 import socket
 import subprocess
 import sys
@@ -195,7 +196,7 @@ def learn_to_answer(school: School, stage: str, steps: int, out: Path) -> None:
         log.report(step)
         if rank == 0 and (step + 1) % SAVE_EVERY == 0:
             save(school, out / f"{stage}.pt")
-        if rank == 0 and (step + 1) % EXAMINE_EVERY == 0:
+        if rank == 0 and ((step + 1) % EXAMINE_EVERY == 0 or step + 1 == steps > EXAMINE_EVERY):
             print(examine(school, scribe, image_token), flush=True)
 
 
@@ -266,8 +267,11 @@ def main() -> None:
         run(options.out, {stage: options.steps or steps for stage, steps in chosen.items()}, options.start)
         return
     options.out.mkdir(parents=True, exist_ok=True)
-    if options.stage not in ("joining", "settling"):  # which go on with the words of the stage before
-        train_tokenizer().save(str(options.out / TOKENIZER))
+    tokenizer = options.out / TOKENIZER
+    if options.start is None:
+        train_tokenizer().save(str(tokenizer))
+    elif options.start.parent != options.out:  # a stage that goes on keeps the words of the one before
+        shutil.copy(options.start.parent / TOKENIZER, tokenizer)
     # Large tensors come and go in every step: memory handed back to the system each time costs a third of the speed.
     environment = os.environ | {
         "MASTER_ADDR": "127.0.0.1",
