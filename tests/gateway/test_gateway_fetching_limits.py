@@ -12,7 +12,7 @@ from aiohttp import web
 from gateway_fakes import Cluster, a_cluster, chat_body, hangs, image_part
 from image_origin import PICTURE, Making, Origin, answering, refused
 
-from chiasm.gateway import fetching, look_ups
+from chiasm.gateway import fetching, look_ups, reading
 from chiasm.gateway.addresses import Reach
 from chiasm.gateway.shares import Turns
 
@@ -41,7 +41,10 @@ async def test_the_images_of_a_request_have_a_limit_together(make: Making, origi
     assert (status, "together" in answer["error"]["message"]) == (400, True)
 
 
-async def test_what_is_fetched_takes_room_in_the_gateway(make: Making, origin: Origin) -> None:
+async def test_what_is_fetched_takes_room_in_the_gateway(
+    make: Making, origin: Origin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "VALUE_BYTES", 0)  # so that the room is as small as it is told to be
     origin.answer = answering(body=PICTURE + bytes(700_000))
     cluster = await make(max_body_bytes=1 << 20, max_held_bytes=4 << 20)
     async with asyncio.timeout(10):
