@@ -92,7 +92,7 @@ class Reader:
                     began += timing.end("fetch", fetching)  # which leaves the time of the rest
                 parsed = await self._with_images(draft, fetched, tenant) if draft.images else draft.request
         except TimeoutError as error:
-            raise deadline_exceeded("The request's images could not be read in time") from error
+            raise deadline_exceeded("The request could not be read in time") from error
         timing.end("parse", began)
         return parsed
 

@@ -73,6 +73,38 @@ async def test_a_turn_that_comes_as_its_tenant_leaves_goes_to_the_next() -> None
     assert leaving.cancelled()
 
 
+@pytest.mark.parametrize("fails", [False, True])
+async def test_work_that_goes_on_keeps_what_it_was_given(gate: threading.Semaphore, fails: bool) -> None:
+    """Though whoever wanted it has left."""
+    shares, threads, began = Shares(2, "full"), Threads(1, "test"), asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def work() -> None:
+        loop.call_soon_threadsafe(began.set)
+        assert gate.acquire(timeout=10)
+        assert not fails
+
+    async def wants() -> None:
+        with shares.share("a") as take:
+            take(1)
+            await threads.run("a", work)
+
+    leaving = asyncio.create_task(wants())
+    await began.wait()
+    for _ in range(2):
+        leaving.cancel()
+        await asyncio.wait([leaving], timeout=0.1)
+        with shares.share("a") as take, pytest.raises(ApiError):
+            take(1)
+    gate.release()
+    async with asyncio.timeout(10):
+        await asyncio.wait([leaving])
+    assert leaving.cancelled()
+    with shares.share("a") as take:
+        take(1)
+    threads.close()
+
+
 def key(name: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {name}"}
 
