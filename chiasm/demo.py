@@ -42,14 +42,14 @@ class Case:
 
 
 CASES = (
-    Case(("leaf",), "What colour is the background?", "brown"),
-    Case(("two-sizes",), "What colour is the circle?", "yellow"),
-    Case(("blue-star",), "What shape is the blue shape?", "star"),
-    Case(("five",), "How many shapes are there?", "5"),
+    Case(("five",), "What colour is the background?", "yellow"),
+    Case(("corner",), "What colour is the triangle?", "pink"),
+    Case(("two-sizes",), "What shape is the green shape?", "diamond"),
+    Case(("five",), "Is there a black square?", "yes"),
     Case(("corner",), "Where is the red circle?", "top right"),
-    Case(("corner",), "Is the pink triangle left of the red circle?", "yes"),
     Case(("two-sizes",), "Which is larger, the green diamond or the yellow circle?", "the green diamond"),
     Case(("blue-star", "five"), "Which picture has more shapes?", "the second"),
+    Case(("two-sizes", "year"), "Which picture shows a yellow circle?", "the first"),
     Case((), "What is the capital of Norway?", "Oslo"),
 )
 
