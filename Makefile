@@ -26,7 +26,7 @@ test: $(STAMP)  ## everything but the soak tests, with real engines (minutes)
 	$(BIN)/pytest -m "not soak"
 
 test-unit: $(STAMP)  ## only what needs no engine (seconds)
-	$(BIN)/pytest -m "not soak and not engine"
+	$(BIN)/pytest -n $$(nproc) -m "not soak and not engine"
 
 test-soak: $(STAMP)  ## long runs (hours)
 	$(BIN)/pytest -m soak

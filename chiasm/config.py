@@ -98,8 +98,8 @@ class GatewayConfig(_Section):
     def _room_for_one(self) -> Self:
         if self.max_held_bytes < (least := 4 * self.max_body_bytes):  # body and fetched images, in half of it
             message = (
-                f"a request of max_body_bytes = {self.max_body_bytes} that names images of as many would never find "
-                f"room. Make it {least} or more, or lower max_body_bytes."
+                f"a request of max_body_bytes = {self.max_body_bytes} that names images of as many is more than half "
+                f"of it. Make it {least} or more, or lower max_body_bytes."
             )
             raise Contradiction([("max_held_bytes", message)])
         return self

@@ -1,10 +1,12 @@
 """The address that the endpoint listens at: whether it can be had, and how clients write it."""
 
 import asyncio
+import errno
 import sys
 
 from chiasm.config import GatewayConfig
 
+_OF_THE_PORT = (errno.EADDRINUSE, errno.EACCES)
 _LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
@@ -14,7 +16,8 @@ def require_free_port(gateway: GatewayConfig) -> None:
         asyncio.run(_listen(gateway))
     except OSError as error:
         where = _authority(gateway.host, gateway.port)
-        sys.exit(f"cannot listen at {where}: {error.strerror or error}. Choose another with --port.")
+        cure = "Choose another with --port" if error.errno in _OF_THE_PORT else "See gateway.host"
+        sys.exit(f"cannot listen at {where}: {error.strerror or error}. {cure}.")
 
 
 async def _listen(gateway: GatewayConfig) -> None:

@@ -72,6 +72,12 @@ SEGMENT = b"\xff\xe0\x00\x02"  # the shortest of a JPEG
 SCAN = b"\xff\xda\x00\x08\x01\x01\x00\x00\x3f\x00" + b"\x00"
 CHUNK = _chunk(b"abCd")  # of a PNG
 COMMENT = b"!\xfe\x01a\x00"  # of a GIF
+EXIF = b"\xff\xe1\x00\x08Exif\0\0"
+PHOTOSHOP = b"\xff\xed\x00\x10Photoshop 3.0\0"
+FRAME = b"\xff\xc0\x01\x0a\x08\x00\x08\x00\x08\x03" + 86 * b"\x01\x11\x00" + b"\x00\x00"
+PROFILE = _chunk(b"iCCP", b"a\0\0" + zlib.compress(bytes(1 << 20)))
+NAMELESS_TEXT = _chunk(b"zTXt", b"\0\0" + zlib.compress(bytes(1 << 20)))
+TEXT_THAT_IS_NONE = _chunk(b"iTXt", b"a\0\1\0\0\0" + zlib.compress(b"\xff" * (1 << 20)))
 GIF_HEADER = 13 + 3 * 4  # with its smallest palette
 
 
@@ -179,6 +185,12 @@ def bad_chats(context: int, overflowing: Sequence[str]) -> dict[str, tuple[Any, 
         "a PNG of very many chunks": (_with_url(data_url(_with_pieces("PNG", 33, CHUNK))), "pieces"),
         "a PNG of very many chunks at its end": (_with_url(data_url(_with_pieces("PNG", -12, CHUNK))), "pieces"),
         "a GIF of very many comments": (_with_url(data_url(_with_pieces("GIF", GIF_HEADER, COMMENT))), "pieces"),
+        "a PNG of many profiles": (_with_url(data_url(_with_pieces("PNG", 33, PROFILE, 101))), "pieces"),
+        "a PNG of many nameless texts": (_with_url(data_url(_with_pieces("PNG", 33, NAMELESS_TEXT, 101))), "pieces"),
+        "a PNG of many broken texts": (_with_url(data_url(_with_pieces("PNG", 33, TEXT_THAT_IS_NONE, 101))), "pieces"),
+        "a JPEG of many Exif segments": (_with_url(data_url(_with_pieces("JPEG", 2, EXIF, 101))), "pieces"),
+        "a JPEG of many Photoshop segments": (_with_url(data_url(_with_pieces("JPEG", 2, PHOTOSHOP, 101))), "pieces"),
+        "a JPEG of many long frame headers": (_with_url(data_url(_with_pieces("JPEG", 2, FRAME, 101))), "pieces"),
         "20,000 x 20,000 pixels in a small file": (_with_url(data_url(_claiming(20_000))), "pixels allowed"),
         "60,000 x 60,000 pixels in a small file": (_with_url(data_url(_claiming(60_000))), "pixels allowed"),
         "no pixels": (_with_url(data_url(_claiming(0))), "Send "),

@@ -26,6 +26,10 @@ FETCHES_AT_ONCE = 16
 FETCHES_OF_ONE_REQUEST = 4
 """At once: the images of one request may all lie at a slow host, and other requests must not wait for that host."""
 
+LOOK_UPS_AT_ONCE = 8 * FETCHES_AT_ONCE
+"""A look-up cannot be stopped: one that outlasts its fetch keeps its thread until the system gives up, after about half
+a minute. So the half of them that one API key may have is enough for several rounds of fetches."""
+
 REDIRECTS = 3
 _REDIRECTING = (301, 302, 303, 307, 308)
 _INSTEAD = "Send the image itself as a data URL: data:image/png;base64,..."
@@ -54,8 +58,9 @@ class Fetcher:
         self._hosts = AllowedHosts(config.allowed_media_domains)
         self._reach = reach
         self._turns = Turns(FETCHES_AT_ONCE)
+        resolver = CheckedResolver(reach, LOOK_UPS_AT_ONCE)
         self._session = ClientSession(
-            connector=TCPConnector(limit=0, resolver=CheckedResolver(reach), use_dns_cache=False, force_close=True),
+            connector=TCPConnector(limit=0, resolver=resolver, use_dns_cache=False, force_close=True),
             timeout=ClientTimeout(total=None),
             headers={"User-Agent": f"chiasm/{__version__}", "Accept": "image/*", "Accept-Encoding": "identity"},
             cookie_jar=DummyCookieJar(),

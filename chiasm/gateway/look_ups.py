@@ -15,10 +15,6 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from chiasm.gateway.addresses import Reach
 from chiasm.gateway.shares import Shares
 
-LOOK_UPS_AT_ONCE = 64
-"""A look-up cannot be stopped: one that outlasts its fetch keeps its thread until the system gives up, after about half
-a minute. So there are more than there are fetches at once, and the look-ups of one API key leave room for others'."""
-
 asking: ContextVar[str] = ContextVar("asking")
 """The tenant for whom the current task fetches: the HTTP client that calls the resolver does not know of tenants."""
 
@@ -28,11 +24,11 @@ class AddressRefused(Exception):
 
 
 class CheckedResolver(AbstractResolver):
-    """Looks names up, and gives out only addresses that have been checked."""
+    """Looks names up, `at_once` at most, and gives out only addresses that have been checked."""
 
-    def __init__(self, reach: Reach) -> None:
+    def __init__(self, reach: Reach, at_once: int) -> None:
         self._reach = reach
-        self._room = Shares(LOOK_UPS_AT_ONCE, "As many names of hosts are being looked up as may be at once")
+        self._room = Shares(at_once, "As many names of hosts are being looked up as may be at once")
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
@@ -76,9 +72,12 @@ class CheckedResolver(AbstractResolver):
             with suppress(RuntimeError):  # the gateway may have ended meanwhile
                 loop.call_soon_threadsafe(held.close)
 
-        with ExitStack() as room:
-            room.enter_context(self._room.share(asking.get()))(1)
-            held = room.pop_all()  # until the thread ends, not only as long as somebody waits
-        # A daemon, which no pool's thread is: a process that is to end does not wait for a name server.
-        Thread(target=look_up, name="look-up", daemon=True).start()
+        held = ExitStack()  # until the thread ends, not only as long as somebody waits
+        try:
+            held.enter_context(self._room.share(asking.get()))(1)
+            # A daemon, which no pool's thread is: a process that is to end does not wait for a name server.
+            Thread(target=look_up, name="look-up", daemon=True).start()
+        except BaseException:
+            held.close()
+            raise
         return asyncio.wrap_future(found)

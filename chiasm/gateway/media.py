@@ -19,15 +19,25 @@ FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
 MAX_SCANS = 100
 """Of one JPEG. A progressive one has about ten; each costs a pass over all pixels, and hardly a byte."""
 
-MAX_PIECES = 50_000
-"""Segments, chunks or blocks of one file: they are gone through in Python, of which a gateway has one for all requests.
-Twenty megabytes of PNG have 2,500 chunks of the usual size, and Pillow reads each of them three times."""
+MAX_READS = 50_000
+"""Of one file by Pillow, which goes through its pieces in Python, of which a gateway has one for all requests. Each
+segment of a JPEG is read in four parts and each chunk of a PNG in three, of which twenty megabytes have 2,500."""
+
+MAX_COSTLY = 100
+"""Pieces that may cost Pillow far more than their reads: it inflates a profile or a text of a PNG to a megabyte, adds
+each piece of a JPEG's Exif to all before, and keeps whatever it finds in Photoshop's and in frame headers."""
+
+_COSTLY = (b"iCCP", b"zTXt", b"iTXt", b"Exif\0\0", b"Photoshop 3.0\0")
+_COSTLY_FRAME = re.compile(  # a frame header of a JPEG that is longer than any has to be, and that Pillow takes
+    rb"\xff[\xc0-\xc3\xc5-\xc7\xc9-\xcb\xcd-\xcf][^\x00].\x08....[\x01\x03\x04]", re.DOTALL
+)
 
 _JPEG_SEGMENT = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")  # markers that begin one; the others stand in the data
 _START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
 
 _DATA_URL = re.compile(r"data:image/[\w.+-]{1,64};base64,")
 _FORMATS_NAMED = ", ".join(FORMATS)
+_READS = f"about {MAX_READS // 4} segments of a JPEG or {MAX_READS // 3} chunks of a PNG are read"
 
 
 @dataclass(frozen=True)
@@ -71,6 +81,9 @@ def open_image(data: bytes, config: GatewayConfig, param: str) -> ImageFile:
     Raises:
         ApiError: 400; not an image of a format served here, or beyond a limit.
     """
+    # By their names alone: in other data each is there by chance once in a hundred megabytes, or more rarely.
+    if sum(map(data.count, _COSTLY)) + len(_COSTLY_FRAME.findall(data)) > MAX_COSTLY:
+        raise _too_many_pieces(param, f"{MAX_COSTLY} profiles, compressed texts or the like are read")
     try:
         image = Image.open(_File(data, param), formats=FORMATS)
     except ApiError:
@@ -99,8 +112,8 @@ def decode(file: ImageFile) -> None:
         ApiError: 400; the file is not complete, or damaged.
     """
     try:
-        with Image.open(_File(file.data, file.param), formats=FORMATS) as image:
-            if file.format == "PNG":
+        if file.format == "PNG":
+            with Image.open(_File(file.data, file.param), formats=FORMATS) as image:
                 image.verify()  # the chunks to the last, and their checksums; leaves an image that cannot be read
         with Image.open(_File(file.data, file.param), formats=FORMATS) as image:
             if file.format == "JPEG":
@@ -114,24 +127,24 @@ def decode(file: ImageFile) -> None:
 
 
 class _File(io.BytesIO):
-    """A file that Pillow may read so many pieces of. Pixels it reads by the block, headers by the byte."""
+    """A file that Pillow may read so many times. Pixels it reads by the block, headers by the byte."""
 
     def __init__(self, data: bytes, param: str) -> None:
         super().__init__(data)
         self._param = param
-        self._left = MAX_PIECES
+        self._left = MAX_READS
 
     def read(self, size: int | None = -1, /) -> bytes:
         self._left -= 1
         if self._left < 0:
-            raise _too_many_pieces(self._param)
+            raise _too_many_pieces(self._param, _READS)
         return super().read(size)
 
 
 def _check_scans(data: bytes, param: str) -> None:
     """Count the scans of the first picture in a JPEG file: its markers are followed as in ITU-T T.81, annex B."""
     scans, position = 0, 2
-    for _ in range(MAX_PIECES):
+    for _ in range(MAX_READS):
         marker = _JPEG_SEGMENT.search(data, position)
         if marker is None or (kind := marker[0][1]) == _END_OF_IMAGE:
             return
@@ -139,11 +152,11 @@ def _check_scans(data: bytes, param: str) -> None:
         if scans > MAX_SCANS:
             raise invalid(f"{param} has more than {MAX_SCANS} scans. Save it as an ordinary JPEG.", param)
         position = marker.end() + int.from_bytes(data[marker.end() : marker.end() + 2], "big")
-    raise _too_many_pieces(param)
+    raise _too_many_pieces(param, _READS)
 
 
-def _too_many_pieces(param: str) -> ApiError:
-    return invalid(f"{param} is made of too many pieces ({MAX_PIECES} are read). Save it anew as an image.", param)
+def _too_many_pieces(param: str, allowed: str) -> ApiError:
+    return invalid(f"{param} is made of too many pieces ({allowed}). Save it anew as an image.", param)
 
 
 def _too_large(limit: int, param: str) -> ApiError:

@@ -52,8 +52,11 @@ class Reader:
         self._config = config
         self._fetcher = fetcher
         self._most_signs = max(MAX_VALUE_SIGNS, 2 * facts.max_model_len)
-        self._bytes = Shares(config.max_held_bytes, "This server holds as many bytes of requests as it may")
         # However much is allowed in one request, two of them must fit, so that one tenant's half is one.
+        most = config.max_body_bytes
+        decoded = most + min(self._most_signs, most) * VALUE_BYTES
+        held = max(config.max_held_bytes, 2 * (max(LEAST_BYTES, decoded) + most))  # fetched images are as much again
+        self._bytes = Shares(held, "This server holds as many bytes of requests as it may")
         pixels = max(PIXELS_AT_ONCE, 2 * config.max_items * config.max_item_pixels)
         self._pixels = Shares(pixels, "As many images wait to be read as may wait here")
         self._parsing = Threads(THREADS, "parsing")
@@ -89,7 +92,7 @@ class Reader:
                     began += timing.end("fetch", fetching)  # which leaves the time of the rest
                 parsed = await self._with_images(draft, fetched, tenant) if draft.images else draft.request
         except TimeoutError as error:
-            raise deadline_exceeded("The request's images could not be read in time") from error
+            raise deadline_exceeded("The request could not be read in time") from error
         timing.end("parse", began)
         return parsed
 
@@ -102,6 +105,9 @@ class Reader:
             async with asyncio.timeout_at(deadline):
                 async for chunk in request.content.iter_any():  # unpacked, if it was packed
                     received += len(chunk)
+                    if received > limit:
+                        message = f"The body is larger than the {limit} bytes allowed. Send less in one request."
+                        raise ApiError(413, message, code="body_too_large")
                     signs += sum(map(chunk.count, VALUE_SIGNS))
                     if signs > self._most_signs:
                         message = f"The body has more than {self._most_signs} values, counted by its signs {{ [ and ,"
@@ -111,9 +117,6 @@ class Reader:
                         take(held - taken)
                         taken = held
                     chunks.append(chunk)
-                    if received > limit:
-                        message = f"The body is larger than the {limit} bytes allowed. Send less in one request."
-                        raise ApiError(413, message, code="body_too_large")
         except TimeoutError as error:
             raise ApiError(408, "The body did not arrive in time. Send it again.", code="body_too_slow") from error
         except web.RequestPayloadError as error:

@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, TypeVar
 
 from chiasm.gateway.errors import gateway_full
@@ -98,9 +98,20 @@ class Threads:
         self._pool = ThreadPoolExecutor(count, thread_name_prefix=name)
 
     async def run(self, tenant: str, work: Callable[..., T], *arguments: Any) -> T:
-        """What `work` returns, which begins as soon as it is the tenant's turn."""
+        """What `work` returns, which begins as soon as it is the tenant's turn.
+
+        Once begun it cannot be stopped. So a cancellation waits for its end, and nothing that the tenant holds for it,
+        the turn included, goes to anybody else before.
+        """
         async with self._turns.turn(tenant):
-            return await asyncio.get_running_loop().run_in_executor(self._pool, work, *arguments)
+            working = asyncio.get_running_loop().run_in_executor(self._pool, work, *arguments)
+            try:
+                return await asyncio.shield(working)
+            except asyncio.CancelledError:
+                while not working.done():
+                    with suppress(asyncio.CancelledError):  # no matter how often
+                        await asyncio.wait([working])
+                raise
 
     def close(self) -> None:
         """End the threads, each with the work that it is at."""

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from decoder.landing import ItemState, Landing
@@ -117,6 +117,7 @@ def test_more_than_it_ever_holds_does_not_fit(landing: Landing) -> None:
     assert not landing.fits({"a": 60, "b": 41})
 
 
+@settings(deadline=None)
 @given(steps=st.lists(st.tuples(st.sampled_from("abcde"), st.integers(1, 60), st.booleans()), max_size=40))
 def test_it_never_holds_more_than_its_capacity(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int, bool]]

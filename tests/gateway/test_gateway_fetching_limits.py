@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from aiohttp import web
 from gateway_fakes import Cluster, a_cluster, chat_body, hangs, image_part
 from image_origin import PICTURE, Making, Origin, answering, refused
 
-from chiasm.gateway import fetching, look_ups
+from chiasm.gateway import fetching, look_ups, reading
 from chiasm.gateway.addresses import Reach
 from chiasm.gateway.shares import Turns
 
@@ -41,7 +42,10 @@ async def test_the_images_of_a_request_have_a_limit_together(make: Making, origi
     assert (status, "together" in answer["error"]["message"]) == (400, True)
 
 
-async def test_what_is_fetched_takes_room_in_the_gateway(make: Making, origin: Origin) -> None:
+async def test_what_is_fetched_takes_room_in_the_gateway(
+    make: Making, origin: Origin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "VALUE_BYTES", 0)  # so that the room is as small as it is told to be
     origin.answer = answering(body=PICTURE + bytes(700_000))
     cluster = await make(max_body_bytes=1 << 20, max_held_bytes=4 << 20)
     async with asyncio.timeout(10):
@@ -199,15 +203,17 @@ def names(origin: Origin) -> Iterator[SlowNames]:
 
 async def test_names_that_are_never_found_do_not_keep_others_from_being_looked_up(names: SlowNames) -> None:
     async with names.cluster(fetch_timeout_s=0.5) as cluster:
-        slow = names.urls(fetching.FETCHES_AT_ONCE)
-        given_up = await asyncio.gather(*(cluster.chat(chat_body(url)) for url in slow))
-        assert {status for status, *_ in given_up} == {424}
-        assert (await cluster.chat(chat_body(names.quick_url())))[0] == 200
+        slow = iter(names.urls(3 * fetching.FETCHES_AT_ONCE))
+        for _ in range(3):
+            urls = islice(slow, fetching.FETCHES_AT_ONCE)
+            given_up = await asyncio.gather(*(cluster.chat(chat_body(url)) for url in urls))
+            assert {status for status, *_ in given_up} == {424}
+            assert (await cluster.chat(chat_body(names.quick_url())))[0] == 200
 
 
 async def test_the_look_ups_of_one_key_leave_room_for_others(names: SlowNames, monkeypatch: pytest.MonkeyPatch) -> None:
     """However long they outlast their fetches."""
-    monkeypatch.setattr(look_ups, "LOOK_UPS_AT_ONCE", 4)
+    monkeypatch.setattr(fetching, "LOOK_UPS_AT_ONCE", 4)
     async with names.cluster(fetch_timeout_s=0.5, api_keys=["a", "b"]) as cluster:
         for url in names.urls(2):
             assert await status_of(cluster, "a", url) == 424
@@ -217,6 +223,18 @@ async def test_the_look_ups_of_one_key_leave_room_for_others(names: SlowNames, m
         async with asyncio.timeout(10):
             while await status_of(cluster, "a", names.quick_url()) != 200:
                 pass
+
+
+async def test_a_look_up_that_finds_no_thread_keeps_no_room(names: SlowNames, monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(fetching, "LOOK_UPS_AT_ONCE", 2)
+    async with names.cluster() as cluster:
+        with monkeypatch.context() as context:
+            context.setattr(look_ups, "Thread", type("Unstartable", (threading.Thread,), {"start": start}))
+            assert await status_of(cluster, "", names.quick_url()) == 500
+        assert await status_of(cluster, "", names.quick_url()) == 200
 
 
 async def test_a_name_that_is_never_found_does_not_hold_up_the_gateways_end(names: SlowNames) -> None:

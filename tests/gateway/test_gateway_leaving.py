@@ -68,19 +68,28 @@ async def test_a_client_that_leaves_while_its_images_are_read_is_never_heard_of(
 ) -> None:
     begun, left = asyncio.Event(), threading.Event()
     loop = asyncio.get_running_loop()
+    usual = reading.Threads.run
+    readers: list[Any] = []  # the tasks that want something done in threads
 
     def slow(*arguments: Any) -> Any:
         loop.call_soon_threadsafe(begun.set)
         assert left.wait(10)
         return decode(*arguments)
 
+    async def run(*arguments: Any) -> Any:
+        readers.append(asyncio.current_task())
+        return await usual(*arguments)
+
     monkeypatch.setattr(reading, "decode", slow)
+    monkeypatch.setattr(reading.Threads, "run", run)
     async with asyncio.timeout(10):
         asking = asyncio.create_task(cluster.chat(chat_body(IMAGE)))
         await begun.wait()
         asking.cancel()
+        while not readers[-1].cancelling():
+            await cluster.metrics()
+        left.set()
         while 'outcome="client_left"} 1.0' not in await cluster.metrics():
             pass
-    left.set()
     assert (await cluster.chat(chat_body()))[0] == 200
     assert len(cluster.scheduler.of(Submit)) == 1

@@ -40,7 +40,8 @@ async def test_a_deadline_before_the_submission_counts_as_one(
 
     monkeypatch.setattr(reading.Threads, "run", never)
     cluster = await make_cluster(request_timeout_s=0.2)
-    assert (await cluster.chat(chat_body(IMAGE)))[0] == 504
+    status, answer, _ = await cluster.chat(chat_body())
+    assert (status, answer["error"]["message"][:42]) == (504, "The request could not be read in time. Try")
     assert await count(cluster, "deadline_exceeded")
 
 

@@ -4,10 +4,12 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
+import gateway_fakes
 import pytest
-from gateway_fakes import Cluster, chat_body, data_url, hangs, png
+from gateway_fakes import FACTS, Cluster, chat_body, data_url, hangs, png
 
 from chiasm.gateway import app, reading
 from chiasm.gateway.errors import ApiError
@@ -71,6 +73,38 @@ async def test_a_turn_that_comes_as_its_tenant_leaves_goes_to_the_next() -> None
     assert leaving.cancelled()
 
 
+@pytest.mark.parametrize("fails", [False, True])
+async def test_work_that_goes_on_keeps_what_it_was_given(gate: threading.Semaphore, fails: bool) -> None:
+    """Though whoever wanted it has left."""
+    shares, threads, began = Shares(2, "full"), Threads(1, "test"), asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def work() -> None:
+        loop.call_soon_threadsafe(began.set)
+        assert gate.acquire(timeout=10)
+        assert not fails
+
+    async def wants() -> None:
+        with shares.share("a") as take:
+            take(1)
+            await threads.run("a", work)
+
+    leaving = asyncio.create_task(wants())
+    await began.wait()
+    for _ in range(2):
+        leaving.cancel()
+        await asyncio.wait([leaving], timeout=0.1)
+        with shares.share("a") as take, pytest.raises(ApiError):
+            take(1)
+    gate.release()
+    async with asyncio.timeout(10):
+        await asyncio.wait([leaving])
+    assert leaving.cancelled()
+    with shares.share("a") as take:
+        take(1)
+    threads.close()
+
+
 def key(name: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {name}"}
 
@@ -81,16 +115,22 @@ async def ask(cluster: Cluster, who: str, body: dict[str, Any]) -> tuple[int, An
 
 
 BODIES = {
-    "large": (1 << 20, chat_body(text="x" * 900_000)),
-    "many": (reading.LEAST_BYTES, chat_body()),
-    "large when decoded": (1 << 20, chat_body(x=[{}] * 4000)),
+    "large": (1 << 20, 0, chat_body(text="x" * 900_000)),
+    "many": (reading.LEAST_BYTES, 0, chat_body()),
+    "large when decoded": (1 << 16, 128, chat_body(x=[{}] * 2000)),
 }
 
 
-@pytest.mark.parametrize(("limit", "body"), BODIES.values(), ids=BODIES)
+@pytest.mark.parametrize(("limit", "value_bytes", "body"), BODIES.values(), ids=BODIES)
 async def test_beyond_its_room_a_key_is_sent_away_until_there_is_some(
-    make_cluster: Callable[..., Any], limit: int, body: dict[str, Any]
+    make_cluster: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    limit: int,
+    value_bytes: int,
+    body: dict[str, Any],
 ) -> None:
+    monkeypatch.setattr(reading, "MAX_VALUE_SIGNS", 1)  # but as many as two contexts of the model
+    monkeypatch.setattr(reading, "VALUE_BYTES", value_bytes)
     cluster = await make_cluster(max_body_bytes=limit, max_held_bytes=4 * limit, api_keys=["a", "b"])
     async with asyncio.timeout(10):
         asking = []
@@ -110,6 +150,16 @@ async def test_beyond_its_room_a_key_is_sent_away_until_there_is_some(
         await cluster.decoders[0].aborted.wait()
         while (await ask(cluster, "a", body))[0] != 200:
             pass
+
+
+@pytest.mark.parametrize(("limit", "prompt"), [(1 << 20, [12345] * 17_000), (1000, "a")])
+async def test_what_is_allowed_in_one_request_finds_room_in_an_idle_gateway(
+    make_cluster: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, limit: int, prompt: Any
+) -> None:
+    monkeypatch.setattr(gateway_fakes, "FACTS", replace(FACTS, max_model_len=20_000))
+    cluster = await make_cluster(max_body_bytes=limit, max_held_bytes=4 * limit)
+    async with cluster.client.post("/v1/completions", json={"prompt": prompt}) as answer:
+        assert answer.status == 200
 
 
 @pytest.fixture

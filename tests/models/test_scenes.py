@@ -4,6 +4,7 @@ import random
 from collections import Counter
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -187,4 +188,8 @@ def test_held_out_wordings_ask_for_what_was_taught() -> None:
 
 def test_the_bundled_pictures_are_those_of_the_album() -> None:
     for name, scene in ALBUM.items():
-        assert Image.open(picture_file(name)).convert("RGB").tobytes() == draw(scene).tobytes(), name
+        bundled, drawn = (
+            np.asarray(image.convert("RGB"), int) for image in (Image.open(picture_file(name)), draw(scene))
+        )
+        assert bundled.shape == drawn.shape
+        assert np.abs(bundled - drawn).mean() < 2, name  # releases of Pillow draw edges alike, not the same

@@ -1,4 +1,4 @@
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chiasm.messages import Submit
@@ -30,6 +30,7 @@ def test_removed_requests_do_not_pile_up_behind_one_that_stays() -> None:
     assert len(heap) == 1
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 5)), max_size=200))
 def test_it_agrees_with_a_sorted_list_and_stays_small(steps: list[tuple[bool, int]]) -> None:
     heap, known, requests = PriorityQueue(), set[int](), [request(arrival) for arrival in range(6)]

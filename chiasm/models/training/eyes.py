@@ -12,7 +12,10 @@ PATCHES_TELL_AFTER = (2, 4)
 """Blocks of the tower, counted from 0, after which the patches are asked."""
 
 WORDS_TELL_AFTER = 2
-"""Layer of the language model, counted from 0, after which words are asked what they mean."""
+"""Layer of the language model, counted from 0, after which words are asked what they mean, and which letter is read."""
+
+ANSWERS_COMPARE_AFTER = 3
+"""Layer after which an answer is asked how the two things differ that it is to compare."""
 
 
 class Eyes(nn.Module):
@@ -32,7 +35,9 @@ class Eyes(nn.Module):
         self.all = nn.Linear(width, sum(self.parts.values()))
         self.patches = nn.ModuleList([nn.Linear(width, 2 + len(KINDS) + len(CHARACTERS)) for _ in PATCHES_TELL_AFTER])
         self.meant = nn.Linear(width, len(KINDS) + len(COLOURS) + 3)
-        for layer in (self.all, *self.patches, self.meant):
+        self.letter = nn.Linear(width, 1 + len(CHARACTERS))
+        self.difference = nn.Linear(width, 3)
+        for layer in (self.all, *self.patches, self.meant, self.letter, self.difference):
             nn.init.normal_(layer.weight, std=0.02)
 
     def losses(self, embeddings: Tensor, patches: list[Tensor], sight: Sight) -> dict[str, Tensor]:
@@ -65,15 +70,28 @@ class Eyes(nn.Module):
         }
 
     def understanding(self, hidden: list[Tensor], rows: Rows) -> Tensor:
-        """Loss of what the words for a thing have found of it in the picture: its kind, its colour, where it is."""
-        words = hidden[WORDS_TELL_AFTER][rows.meant[:, 0], rows.meant[:, 1]]
-        told = self.meant(F.rms_norm(words, words.shape[-1:]))
-        kinds, colours, where = told.split([len(KINDS), len(COLOURS), 3], -1)
-        return (
-            F.cross_entropy(kinds, rows.names[:, 0])
-            + F.cross_entropy(colours, rows.names[:, 1])
-            + 4 * F.smooth_l1_loss(where, rows.traits, beta=0.2)
-        )
+        """Loss of what the words for a thing have found of it in the picture: its kind, its colour, where it is.
+
+        Also of the letter that comes next where a text is read, and of how two things differ that are compared.
+        """
+
+        def told(layer: nn.Linear, after: int, places: Tensor) -> Tensor:
+            words = hidden[after][places[:, 0], places[:, 1]]
+            found: Tensor = layer(F.rms_norm(words, words.shape[-1:]))
+            return found
+
+        losses = [hidden[0].sum() * 0]
+        if len(rows.meant):
+            parts = told(self.meant, WORDS_TELL_AFTER, rows.meant).split([len(KINDS), len(COLOURS), 3], -1)
+            losses.append(F.cross_entropy(parts[0], rows.names[:, 0]))
+            losses.append(F.cross_entropy(parts[1], rows.names[:, 1]))
+            losses.append(4 * F.smooth_l1_loss(parts[2], rows.traits, beta=0.2))
+        if len(rows.read):
+            losses.append(F.cross_entropy(told(self.letter, WORDS_TELL_AFTER, rows.read), rows.letters))
+        if len(rows.compared):
+            differences = told(self.difference, ANSWERS_COMPARE_AFTER, rows.compared)
+            losses.append(4 * F.smooth_l1_loss(differences, rows.differences, beta=0.2))
+        return torch.stack(losses).sum()
 
     def _patch_loss(self, told: Tensor, sight: Sight) -> Tensor:
         kinds, letters = told.flatten(0, 1).split([1 + len(KINDS), 1 + len(CHARACTERS)], -1)

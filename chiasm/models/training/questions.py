@@ -20,12 +20,12 @@ WEIGHTS = {
     "colour": 1.0,
     "shape": 1.0,
     "existence": 1.2,
-    "count": 2.2,
-    "position": 2.0,
-    "relation": 2.4,
-    "larger": 0.8,
-    "reading": 2.5,
-    "description": 0.8,
+    "count": 2.4,
+    "position": 1.5,
+    "relation": 4.0,
+    "larger": 1.0,
+    "reading": 4.5,
+    "description": 0.4,
 }
 """How often the trainer asks each kind, where it can be asked."""
 

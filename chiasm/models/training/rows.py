@@ -10,7 +10,7 @@ from torch import Tensor
 
 from chiasm.models.training.questions import Question
 from chiasm.models.training.scenes import COLOURS, Scene
-from chiasm.models.training.sight import KINDS, where_of
+from chiasm.models.training.sight import CHARACTERS, KINDS, where_of
 from chiasm.models.training.vocabulary import Words
 
 
@@ -37,6 +37,10 @@ class Rows:
     meant: Tensor  # [M, 2] int64: row and place of a token that ends the words for one thing of the picture
     traits: Tensor  # [M, 3] float32: where that thing is, as `Sight.where`
     names: Tensor  # [M, 2] int64: its kind and its colour, by their places in KINDS and COLOURS
+    read: Tensor  # [R, 2] int64: row and place of a token after which a character is to be read
+    letters: Tensor  # [R] int64: that character, by its place in CHARACTERS from 1
+    compared: Tensor  # [C, 2] int64: row and place of the token before an answer that compares two things
+    differences: Tensor  # [C, 3] float32: by how much the first exceeds the second, in what `traits` has of them
 
 
 class Scribe:
@@ -74,6 +78,10 @@ class Scribe:
             ),
             traits=torch.tensor([where for row in written for _, where, _ in row.meant]).view(-1, 3),
             names=torch.tensor([names for row in written for _, _, names in row.meant], dtype=torch.int64).view(-1, 2),
+            read=_places([[place for place, _ in row.read] for row in written]),
+            letters=torch.tensor([letter for row in written for _, letter in row.read], dtype=torch.int64),
+            compared=_places([[place for place, _ in row.compared] for row in written]),
+            differences=torch.tensor([difference for row in written for _, difference in row.compared]).view(-1, 3),
         )
 
     def _row(self, conversation: Conversation) -> "_Row":
@@ -105,6 +113,11 @@ class Scribe:
             row.text([*words.encode(question.text), words.end, *words.newline, *words.begin("assistant")], group)
             answer = [*words.encode(question.answer), words.end]
             begin = len(row.ids) - 1  # the token before the answer predicts its first
+            if question.kind == "reading":
+                row.read += [(begin + n, 1 + CHARACTERS.index(letter)) for n, letter in enumerate(question.answer)]
+            if conversation.scenes and len(question.meant) == 2:
+                one, other = (where_of(conversation.scenes[0], thing) for _, thing in question.meant)
+                row.compared.append((begin, tuple(a - b for a, b in zip(one, other, strict=True))))
             row.text(answer[:-1] if not conversation.apart else answer, group)
             row.answers.append((begin, begin + len(answer)))
         if not conversation.apart:
@@ -115,6 +128,11 @@ class Scribe:
         return row
 
 
+def _places(by_row: list[list[int]]) -> Tensor:
+    pairs = [(index, place) for index, places in enumerate(by_row) for place in places]
+    return torch.tensor(pairs, dtype=torch.int64).view(-1, 2)
+
+
 class _Row:
     def __init__(self) -> None:
         self.ids: list[int] = []
@@ -122,6 +140,8 @@ class _Row:
         self.groups: list[int] = []
         self.answers: list[tuple[int, int]] = []
         self.meant: list[tuple[int, tuple[float, float, float], tuple[int, int]]] = []
+        self.read: list[tuple[int, int]] = []
+        self.compared: list[tuple[int, tuple[float, ...]]] = []
         self.next_position = 0
 
     def text(self, ids: list[int], group: int) -> None:

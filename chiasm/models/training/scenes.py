@@ -121,7 +121,7 @@ class SceneMaker:
     def scene(self, width: int, height: int) -> Scene:
         """An ordinary picture: up to five shapes, and perhaps a text."""
         shapes = self.random.choices(range(MOST_SHAPES + 1), (12, 24, 22, 16, 14, 12))[0]
-        texts = int(shapes == 0 or (shapes <= 3 and self.random.random() < 0.4))
+        texts = int(shapes == 0 or (shapes <= 3 and self.random.random() < 0.5))
         return self._fill(width, height, texts, shapes, smallest=0.16, largest=0.5 if shapes < 3 else 0.38)
 
     def crowd(self, width: int, height: int, texts: int) -> Scene:

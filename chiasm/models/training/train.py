@@ -1,13 +1,14 @@
 """Train `pupil`: `python -m chiasm.models.training.train --out FOLDER`, or `make train-pupil`.
 
 First the tower learns to see, from crowded pictures of which every cell is known. Then the language model learns to
-answer from what the finished tower tells it, and at last both halves settle together, with ever smaller steps. Two
-processes share the work; equal seeds and equal numbers of steps give an equal model.
+answer from what the finished tower tells it. Then both halves learn together, and at last they settle, with ever
+smaller steps. Two processes share the work; equal seeds and equal numbers of steps give an equal model.
 """
 
 import argparse
 import os
 import random
+import shutil
 import socket
 import subprocess
 import sys
@@ -37,9 +38,15 @@ SEED = 1
 TOKENIZER = "tokenizer.json"  # beside the checkpoints
 PROCESSES = 2
 WARM_UP = 60  # steps
-STAGES = {"seeing": 1200, "answering": 700, "settling": 1800}  # steps
-COOLING = {"seeing": 0.4, "answering": 0.0, "settling": 1.0}  # share of a stage's steps that become smaller and smaller
-PICTURES = {"seeing": 20, "answering": 8, "settling": 8}  # in a step of one process
+STAGES = {"seeing": 1200, "answering": 700, "joining": 1100, "settling": 1150}  # steps
+PICTURES = {"seeing": 20, "answering": 8, "joining": 8, "settling": 8}  # in a step of one process
+# Factor on all learning rates when a stage begins, when it ends, and for which share of its steps the first is kept.
+RATES = {
+    "seeing": (1.0, 0.0, 0.6),
+    "answering": (1.0, 1.0, 1.0),
+    "joining": (1.0, 0.43, 0.0),
+    "settling": (0.5, 0.0, 0.35),
+}
 CROWDS = 0.7  # share of the steps of the first stage
 TEXTS = 6  # in a crowded picture, at most
 QUESTIONS = 12  # about a picture, or a pair of them
@@ -84,9 +91,10 @@ def answer_logits(
 
 
 def rate_at(stage: str, step: int, steps: int) -> float:
-    """Factor on all learning rates: a short rise, a plateau, then a straight way down while the stage cools."""
-    cooling = COOLING[stage] * steps
-    return min(1.0, (step + 1) / WARM_UP, (steps - step) / cooling if cooling else 1.0)
+    """Factor on all learning rates: a short rise, and a straight way from the stage's first rate to its last."""
+    first, last, kept = RATES[stage]
+    way = max(0.0, step / steps - kept) / (1 - kept) if kept < 1 else 0.0
+    return min((step + 1) / WARM_UP, first + (last - first) * way)
 
 
 class Log:
@@ -145,7 +153,7 @@ def learn_to_see(school: School, stage: str, steps: int, out: Path) -> None:
 
 def learn_to_answer(school: School, stage: str, steps: int, out: Path) -> None:
     """A stage of the language model alone, or of both halves."""
-    tower_learns = stage == "settling"
+    tower_learns = stage != "answering"
     school.pupil.visual.requires_grad_(tower_learns)
     rank = dist.get_rank()
     tokenizer = Tokenizer.from_file(str(out / TOKENIZER))
@@ -175,9 +183,7 @@ def learn_to_answer(school: School, stage: str, steps: int, out: Path) -> None:
         targets = rows.targets[places[0], places[1]]
         weights = rows.weights[places[0], places[1]]
         answering = (F.cross_entropy(logits, targets, reduction="none") * weights).sum() / weights.sum()
-        losses = {"answering": answering}
-        if len(rows.meant):
-            losses["meaning"] = MEANING_SHARE * school.eyes.understanding(layers, rows)
+        losses = {"answering": answering, "meaning": MEANING_SHARE * school.eyes.understanding(layers, rows)}
         if tower_learns:
             sights = [school.eyes.losses(*told, page.sight) for told, page in zip(seen, pages, strict=True)]
             losses["seeing"] = (
@@ -190,7 +196,7 @@ def learn_to_answer(school: School, stage: str, steps: int, out: Path) -> None:
         log.report(step)
         if rank == 0 and (step + 1) % SAVE_EVERY == 0:
             save(school, out / f"{stage}.pt")
-        if rank == 0 and (step + 1) % EXAMINE_EVERY == 0:
+        if rank == 0 and ((step + 1) % EXAMINE_EVERY == 0 or step + 1 == steps > EXAMINE_EVERY):
             print(examine(school, scribe, image_token), flush=True)
 
 
@@ -261,8 +267,11 @@ def main() -> None:
         run(options.out, {stage: options.steps or steps for stage, steps in chosen.items()}, options.start)
         return
     options.out.mkdir(parents=True, exist_ok=True)
-    if options.stage != "settling":  # which goes on with the words of the stage before
-        train_tokenizer().save(str(options.out / TOKENIZER))
+    tokenizer = options.out / TOKENIZER
+    if options.start is None:
+        train_tokenizer().save(str(tokenizer))
+    elif options.start.parent != options.out:  # a stage that goes on keeps the words of the one before
+        shutil.copy(options.start.parent / TOKENIZER, tokenizer)
     # Large tensors come and go in every step: memory handed back to the system each time costs a third of the speed.
     environment = os.environ | {
         "MASTER_ADDR": "127.0.0.1",
