@@ -113,14 +113,6 @@ class SchedulerConfig(_Section):
     max_attempts: PositiveInt = Field(3, description="encodes of one item, and decodes of one request, at most")
     look_ahead: int = Field(2, ge=0, description="requests an engine may hold beyond its running slots")
     cached_items: PositiveInt = Field(65_536, description="embeddings whose whereabouts are remembered")
-    itl_slo_ms: PositiveFloat = Field(
-        200.0, description="the longest a stream of tokens should stall; what is stolen or prefilled keeps to it"
-    )
-    stealing: Literal["off", "yield", "share"] = Field(
-        "yield",
-        description="idle encoders generate queued text: off never; yield until an image comes, which goes first; "
-        "share beside the image, for cards with compute to spare",
-    )
     explained_requests: PositiveInt = Field(
         4096, description="requests of which the scheduler remembers why it treated them so (chiasm explain)"
     )

@@ -47,7 +47,7 @@ from scheduler.finish_index import FinishIndex
 from scheduler.lifecycle import Lifecycle
 from scheduler.placement import Placement, retry_after_s, seconds_of
 from scheduler.reasons import Reasons
-from scheduler.stealing import Stealing, Thief, Victims
+from scheduler.stealing import Mode, Stealing, Thief, Victims
 from scheduler.table import WorkerTable, fault
 from scheduler.workers import DecodeWorker, EncodeWorker
 
@@ -69,9 +69,21 @@ class Core:
 
     `now` is in seconds on any clock; only its advance counts. A step back counts as no time at all, so that deadlines
     neither fire early nor wait until the old time has come round again.
+
+    Args:
+        config: bounds and deadlines.
+        encoders: how encodes are placed; by least predicted finish unless given.
+        stealing: whether thieves steal, and whether they yield to an image or share the card with it.
+        itl_slo_s: the objective for inter-token latency, which a stolen request must be kept within.
     """
 
-    def __init__(self, config: SchedulerConfig, encoders: Placement[EncodeWorker] | None = None) -> None:
+    def __init__(
+        self,
+        config: SchedulerConfig,
+        encoders: Placement[EncodeWorker] | None = None,
+        stealing: Mode = "yield",
+        itl_slo_s: float = 0.2,
+    ) -> None:
         self._config = config
         self._counters = new_counters()
         self._reasons = Reasons(config.explained_requests)
@@ -89,7 +101,8 @@ class Core:
             self._reasons,
             self._worker_changed,
         )
-        self._stealing = Stealing(config.itl_slo_ms / 1000)
+        self._stealing_mode = stealing
+        self._stealing = Stealing(itl_slo_s)
         self._may_steal = False  # has anything changed since nothing was worth stealing?
         self._time = 0.0  # the core's own time: the sum of all advances of `now`
         self._last_now: float | None = None
@@ -282,7 +295,7 @@ class Core:
             self._encodes.add(worker)
         elif not worker.host:
             self._admission.update(worker)
-        elif self._config.stealing != "off":
+        elif self._stealing_mode != "off":
             encoder = self._workers.encoders.get(worker.host)
             self._stealing.add(worker, encoder is not None and encoder.owed > 0, self._time)
             self._may_steal = True
@@ -349,7 +362,7 @@ class Core:
             return
         if busy != thief.busy:
             thief.observe(busy, self._time)
-            if busy and thief.worker.running and self._config.stealing == "yield":
+            if busy and thief.worker.running and self._stealing_mode == "yield":
                 self._counters["paused"] += 1
                 self._stealing.preempted(thief, encoder.mean_encode_s, self._time)
                 self._answers.append(Pause(thief.worker.id))

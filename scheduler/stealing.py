@@ -9,11 +9,14 @@ and its neighbours.
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Literal
 
 from chiasm.nouns import RequestId, WorkerId
 from scheduler.finish_index import FinishIndex
 from scheduler.requests import LiveRequest
 from scheduler.workers import DecodeWorker, EncodeWorker
+
+Mode = Literal["off", "yield", "share"]
 
 FIRST_PATIENCE = 2.0
 """Times the mean encode, that an encoder must have been idle before its card steals."""

@@ -22,6 +22,7 @@ from chiasm.messages import (
 )
 from chiasm.nouns import Embedding, Item, ItemUuid, RequestId, Role, WorkerId
 from scheduler.core import Core, Decision, Event
+from scheduler.stealing import Mode
 
 
 def embedding(uuid: str, worker: str, tokens: int = 100, key: str | None = None) -> Embedding:
@@ -45,9 +46,9 @@ def register(
 class Driver:
     """A core without look-ahead (unless told otherwise) and a clock that moves only when told."""
 
-    def __init__(self, **config: float) -> None:
+    def __init__(self, stealing: Mode = "yield", itl_slo_s: float = 1.0, **config: float) -> None:
         self.config = SchedulerConfig.model_validate({"look_ahead": 0} | config)
-        self.core = Core(self.config)
+        self.core = Core(self.config, stealing=stealing, itl_slo_s=itl_slo_s)
         self.now = 1000.0
 
     def do(self, event: Event) -> list[Decision]:

@@ -54,8 +54,8 @@ class CoreMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.config = SchedulerConfig(queue_limit=12, max_attempts=2, look_ahead=1, cached_items=3, itl_slo_ms=150.0)
-        self.core = Core(self.config)
+        self.config = SchedulerConfig(queue_limit=12, max_attempts=2, look_ahead=1, cached_items=3)
+        self.core = Core(self.config, itl_slo_s=0.15)
         self.now = 0.0
         self.history: list[tuple[Event | None, float, list[Decision]]] = []
         self.live: set[RequestId] = set()
@@ -288,7 +288,7 @@ class CoreMachine(RuleBasedStateMachine):
         assert not self.live
 
     def replay(self) -> None:
-        core = Core(self.config)
+        core = Core(self.config, itl_slo_s=0.15)
         for event, now, decisions in self.history:
             assert (core.tick(now) if event is None else core.handle(event, now)) == decisions
 

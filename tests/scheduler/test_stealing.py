@@ -5,7 +5,7 @@ from core_driver import Driver, decode, encode, placed
 
 from chiasm.messages import Pause, Resume, Return
 from chiasm.nouns import RequestId, Role, WorkerId
-from scheduler.stealing import FIRST_PATIENCE, LONGEST_PATIENCE_S
+from scheduler.stealing import FIRST_PATIENCE, LONGEST_PATIENCE_S, Mode
 
 PAUSE, RESUME = Pause(WorkerId("t0")), Resume(WorkerId("t0"))
 
@@ -14,17 +14,17 @@ def return_of(request: str) -> Return:
     return Return(RequestId(request), WorkerId("t0"))
 
 
-def cluster(**config: object) -> Driver:
+def cluster(stealing: Mode = "yield", **config: float) -> Driver:
     """One encoder with a thief on its card, one decoder with one slot that is taken, and a queue of text."""
-    driver = Driver(itl_slo_ms=1000.0, **config)  # type: ignore[arg-type]
+    driver = Driver(stealing, **config)
     driver.encoder("e0")
     driver.decoder("d0", slots=1, kv=10_000)
     driver.submit("running", output=500, deadline=1e6)
     return driver
 
 
-def with_thief(**config: object) -> Driver:
-    driver = cluster(**config)
+def with_thief(stealing: Mode = "yield", **config: float) -> Driver:
+    driver = cluster(stealing, **config)
     driver.thief("t0", "e0")
     return driver
 
@@ -36,7 +36,7 @@ def test_an_idle_encoder_takes_text_that_would_wait() -> None:
 
 
 @pytest.mark.parametrize("stealing", ["off", "yield", "share"])
-def test_stealing_can_be_turned_off(stealing: str) -> None:
+def test_stealing_can_be_turned_off(stealing: Mode) -> None:
     driver = with_thief(stealing=stealing)
     assert placed(driver.submit("text", output=50, stealable=True)) == ([] if stealing == "off" else ["t0"])
 
@@ -79,7 +79,7 @@ def test_the_one_that_gains_most_is_taken_and_the_oldest_on_a_tie() -> None:
 
 
 def test_a_thief_holds_no_more_than_its_share() -> None:
-    driver = Driver(itl_slo_ms=1000.0)
+    driver = Driver()
     driver.encoder("e0")
     driver.decoder("d0", slots=6, kv=10_000, rate=300.0)
     for index in range(6):
