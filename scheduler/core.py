@@ -24,11 +24,8 @@ from chiasm.messages import (
     FromWorker,
     Heartbeat,
     Lost,
-    Pause,
     Register,
     RejectReason,
-    Resume,
-    Return,
     Returned,
     Status,
     Submit,
@@ -47,8 +44,9 @@ from scheduler.finish_index import FinishIndex
 from scheduler.lifecycle import Lifecycle
 from scheduler.placement import Placement, retry_after_s, seconds_of
 from scheduler.reasons import Reasons
-from scheduler.stealing import Mode, Stealing, Thief, Victims
+from scheduler.stealing import Mode
 from scheduler.table import WorkerTable, fault
+from scheduler.thieving import Thieving
 from scheduler.workers import DecodeWorker, EncodeWorker
 
 
@@ -101,9 +99,7 @@ class Core:
             self._reasons,
             self._worker_changed,
         )
-        self._stealing_mode = stealing
-        self._stealing = Stealing(itl_slo_s)
-        self._may_steal = False  # has anything changed since nothing was worth stealing?
+        self._thieving = Thieving(stealing, itl_slo_s, self._workers, self._admission, self._life, self._counters)
         self._time = 0.0  # the core's own time: the sum of all advances of `now`
         self._last_now: float | None = None
         self._answers: list[Decision] = []
@@ -135,10 +131,7 @@ class Core:
         self._life.expire(self._time)
         for worker in self._workers.silent_since(self._time - self._config.heartbeat_timeout_s):
             self._lost(worker, f"not heard of for {self._config.heartbeat_timeout_s} s")
-        for host, thief in list(self._stealing.paused.items()):
-            if (encoder := self._workers.encoders.get(host)) is not None:
-                self._return_overdue(thief, encoder)
-        self._may_steal = True  # somebody's patience may be over
+        self._thieving.tick()
         return self._settle()
 
     def status(self, request: RequestId, now: float) -> Status:
@@ -203,7 +196,7 @@ class Core:
             self._life.reject(event.request, RejectReason.QUEUE_FULL, detail, self._retry_after_s(has_items))
         else:
             self._life.admit(event, self._time)
-            self._may_steal = True
+            self._thieving.look_again()
 
     def _retry_after_s(self, has_items: bool) -> float:
         waits = [seconds_of(self._life.owed_output, self._admission.tokens_per_s)]
@@ -263,10 +256,7 @@ class Core:
 
     def _returned(self, event: Returned) -> None:
         request = self._life.decoding.get(event.request)
-        thief = None
-        if request is not None and request.decoder is not None and request.decoder.id == event.worker:
-            thief = self._stealing.on(request.decoder.host)
-        if request is None or thief is None or request.id not in thief.returning:
+        if request is None or not self._thieving.returns(request, event.worker):
             self._counters["stale"] += 1
             return
         self._life.give_back(request, event.output_tokens)
@@ -295,10 +285,8 @@ class Core:
             self._encodes.add(worker)
         elif not worker.host:
             self._admission.update(worker)
-        elif self._stealing_mode != "off":
-            encoder = self._workers.encoders.get(worker.host)
-            self._stealing.add(worker, encoder is not None and encoder.owed > 0, self._time)
-            self._may_steal = True
+        else:
+            self._thieving.add(worker)
         self._reroute()
 
     def _heartbeat(self, event: Heartbeat) -> None:
@@ -315,7 +303,7 @@ class Core:
             self._encoder_lost(worker, reason)
         else:
             if worker.host:
-                self._stealing.remove(worker)
+                self._thieving.remove(worker)
             else:
                 self._admission.remove(worker)
             self._life.orphan(worker)
@@ -330,7 +318,7 @@ class Core:
             self._encodes.retry(job)
         for job in withheld:
             self._encodes.place(job)
-        self._mind_thief(encoder, busy=False)
+        self._thieving.mind(encoder, busy=False)
 
     def _evicted(self, event: Evicted) -> None:
         for key in event.keys:
@@ -351,62 +339,7 @@ class Core:
     def _worker_changed(self, worker: DecodeWorker) -> None:
         if not worker.host:
             self._admission.update(worker)
-        elif (thief := self._stealing.on(worker.host)) is not None and thief.worker is worker:
-            self._stealing.update(thief)
-        self._may_steal = True
-
-    def _mind_thief(self, encoder: EncodeWorker, busy: bool) -> None:
-        """The image goes first: holds the thief on an encoder's card while that has work."""
-        thief = self._stealing.on(encoder.id)
-        if thief is None:
-            return
-        if busy != thief.busy:
-            thief.observe(busy, self._time)
-            if busy and thief.worker.running and self._stealing_mode == "yield":
-                self._counters["paused"] += 1
-                self._stealing.preempted(thief, encoder.mean_encode_s, self._time)
-                self._answers.append(Pause(thief.worker.id))
-            elif not busy:
-                thief.idle_since = self._time
-                if thief.paused_at is not None:
-                    self._stealing.resumed(thief)
-                    self._answers.append(Resume(thief.worker.id))
-            self._stealing.update(thief)
-            self._may_steal = True
-        self._return_overdue(thief, encoder)
-
-    def _return_overdue(self, thief: Thief, encoder: EncodeWorker) -> None:
-        if self._stealing.overdue(thief, encoder, self._time):
-            for request in thief.worker.running.keys() - thief.returning:
-                self._answers.append(Return(request, thief.worker.id))
-            thief.returning.update(thief.worker.running)
-            self._stealing.update(thief)
-
-    def _steal(self) -> None:
-        """Hands queued text to idle encoders' cards, as long as that pays."""
-        self._may_steal = False
-        while candidates := self._admission.waits_longest():
-            victims = Victims(
-                self._admission.workers,
-                self._admission.running,
-                self._admission.tokens_per_s,
-                self._life.owed_output,
-            )
-            tokens = min(request.output_tokens for request in candidates)
-            thief = self._stealing.best(tokens, victims, self._mean_encode_s, self._time)
-            if thief is None:
-                return
-            room = [request for request in candidates if thief.worker.admits(request.kv_tokens())]
-            gains = [(self._stealing.gain_s(request, thief, victims), -request.arrival, request) for request in room]
-            best = max(gains, default=None)
-            if best is None or best[0] <= 0:
-                return
-            self._counters["stolen"] += 1
-            self._answers.append(self._life.hand_out(best[2], thief.worker))
-
-    def _mean_encode_s(self, encoder: WorkerId) -> float:
-        found = self._workers.encoders.get(encoder)
-        return found.mean_encode_s if found is not None else 0.0
+        self._thieving.changed(worker)
 
     # -- decisions -----------------------------------------------------------------------------------------------
 
@@ -422,9 +355,8 @@ class Core:
             changed = list(self._encodes.due)
             out.extend(self._encodes.hand_out())
             for encoder in changed:
-                self._mind_thief(encoder, busy=encoder.owed > 0)
-        if self._may_steal:
-            self._steal()
+                self._thieving.mind(encoder, busy=encoder.owed > 0)
+        out.extend(self._thieving.decisions())
         self._answers = []
         return out
 
@@ -436,7 +368,7 @@ class Core:
         if self._last_now is not None:
             self._time += max(now - self._last_now, 0.0)
         self._last_now = now
-        self._reasons.now = self._time
+        self._reasons.now = self._thieving.now = self._time
 
     def _worker_status(self, worker: EncodeWorker | DecodeWorker) -> WorkerStatus:
         return WorkerStatus(

@@ -177,3 +177,17 @@ def test_what_a_lost_thief_held_is_generated_elsewhere() -> None:
     driver.lost("t0")
     driver.cancel("running")
     assert driver.decode_failed("text", "t0", retryable=True) == [decode("text", "d0")]
+
+
+def test_all_that_is_stolen_returns_in_the_order_in_which_it_was_taken() -> None:
+    driver = Driver()
+    driver.encoder("e0")
+    driver.decoder("d0", slots=9, kv=10_000)
+    for index in range(9):
+        driver.submit(f"running-{index}", output=500)
+    names = [f"text-{index}" for index in range(6)]
+    for name in names:
+        driver.submit(name, output=10, stealable=True)
+    assert placed(driver.thief("t0", "e0", slots=9)) == ["t0"] * 6
+    returns = [one.request for one in driver.submit("image", "a", tokens=200) if isinstance(one, Return)]
+    assert returns == names

@@ -1,0 +1,131 @@
+"""Work stealing in action: holds thieves while an image is encoded, asks for what must return, hands out what pays.
+
+Acts by the rules of `scheduler.stealing`. Imports only `chiasm.{nouns,messages}` and its neighbours.
+"""
+
+from chiasm.messages import Decode, Pause, Resume, Return
+from chiasm.nouns import WorkerId
+from scheduler.admission import Admission
+from scheduler.lifecycle import Lifecycle
+from scheduler.requests import LiveRequest
+from scheduler.stealing import Mode, Stealing, Thief, Victims
+from scheduler.table import WorkerTable
+from scheduler.workers import DecodeWorker, EncodeWorker
+
+
+class Thieving:
+    """The thieves of a core. `now` is the core's time, kept up by the core."""
+
+    def __init__(
+        self,
+        mode: Mode,
+        itl_slo_s: float,
+        workers: WorkerTable,
+        admission: Admission,
+        life: Lifecycle,
+        counters: dict[str, int],
+    ) -> None:
+        self.now = 0.0
+        self._mode = mode
+        self._stealing = Stealing(itl_slo_s)
+        self._encoders = workers.encoders
+        self._admission = admission
+        self._life = life
+        self._counters = counters
+        self._out: list[Pause | Resume | Return | Decode] = []
+        self._due = False  # has anything changed since nothing was worth stealing?
+
+    def add(self, worker: DecodeWorker) -> None:
+        """A thief has registered."""
+        if self._mode != "off":
+            encoder = self._encoders.get(worker.host)
+            self._stealing.add(worker, encoder is not None and encoder.owed > 0, self.now)
+            self._due = True
+
+    def remove(self, worker: DecodeWorker) -> None:
+        """A thief is lost."""
+        self._stealing.remove(worker)
+
+    def changed(self, worker: DecodeWorker) -> None:
+        """What a decode worker holds has changed, a thief's or another's."""
+        thief = self._stealing.on(worker.host)
+        if thief is not None and thief.worker is worker:
+            self._stealing.update(thief)
+        self._due = True
+
+    def look_again(self) -> None:
+        """Something new may be worth stealing."""
+        self._due = True
+
+    def tick(self) -> None:
+        """Time has passed: pauses may have become too long, and somebody's patience may be over."""
+        for host, thief in list(self._stealing.paused.items()):
+            if (encoder := self._encoders.get(host)) is not None:
+                self._return_overdue(thief, encoder)
+        self._due = True
+
+    def returns(self, request: LiveRequest, worker: WorkerId) -> bool:
+        """Has this thief been asked to give that request back?"""
+        if request.decoder is None or request.decoder.id != worker:
+            return False
+        thief = self._stealing.on(request.decoder.host)
+        return thief is not None and request.id in thief.returning
+
+    def mind(self, encoder: EncodeWorker, busy: bool) -> None:
+        """The image goes first: holds the thief on an encoder's card while that has work."""
+        thief = self._stealing.on(encoder.id)
+        if thief is None:
+            return
+        if busy != thief.busy:
+            thief.observe(busy, self.now)
+            if busy and thief.worker.running and self._mode == "yield":
+                self._counters["paused"] += 1
+                self._stealing.preempted(thief, encoder.mean_encode_s, self.now)
+                self._out.append(Pause(thief.worker.id))
+            elif not busy:
+                thief.idle_since = self.now
+                if thief.paused_at is not None:
+                    self._stealing.resumed(thief)
+                    self._out.append(Resume(thief.worker.id))
+            self._stealing.update(thief)
+            self._due = True
+        self._return_overdue(thief, encoder)
+
+    def decisions(self) -> list[Pause | Resume | Return | Decode]:
+        """What follows from all that, and the queued text that idle encoders' cards take now."""
+        if self._due:
+            self._steal()
+        out, self._out = self._out, []
+        return out
+
+    def _return_overdue(self, thief: Thief, encoder: EncodeWorker) -> None:
+        if self._stealing.overdue(thief, encoder, self.now):
+            asked = [request for request in thief.worker.running if request not in thief.returning]
+            self._out.extend(Return(request, thief.worker.id) for request in asked)
+            thief.returning.update(thief.worker.running)
+            self._stealing.update(thief)
+
+    def _steal(self) -> None:
+        self._due = False
+        while candidates := self._admission.waits_longest():
+            victims = Victims(
+                self._admission.workers,
+                self._admission.running,
+                self._admission.tokens_per_s,
+                self._life.owed_output,
+            )
+            tokens = min(request.output_tokens for request in candidates)
+            thief = self._stealing.best(tokens, victims, self._mean_encode_s, self.now)
+            if thief is None:
+                return
+            room = [request for request in candidates if thief.worker.admits(request.kv_tokens())]
+            gains = [(self._stealing.gain_s(request, thief, victims), -request.arrival, request) for request in room]
+            best = max(gains, default=None)
+            if best is None or best[0] <= 0:
+                return
+            self._counters["stolen"] += 1
+            self._out.append(self._life.hand_out(best[2], thief.worker))
+
+    def _mean_encode_s(self, encoder: WorkerId) -> float:
+        found = self._encoders.get(encoder)
+        return found.mean_encode_s if found is not None else 0.0
