@@ -2,8 +2,8 @@
 
 A *thief* is a text engine on an encoder's card. While no image waits there it takes queued text requests that have not
 been started, where that pays; the image that comes goes first. Owns who may steal, how patient each thief is, and when
-stolen requests must go back; `scheduler.thieving` acts on it. Imports only `chiasm.{nouns,config}`, the standard library
-and its neighbours.
+stolen requests must go back; `scheduler.thieving` acts on it. Imports only `chiasm.nouns`, the standard library and
+its neighbours.
 """
 
 import math
