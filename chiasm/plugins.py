@@ -124,7 +124,12 @@ class EngineRoutes:
     required_tasks = None
 
     def attach_router(self, app: "FastAPI") -> None:
-        """Add `GET /v1/chiasm/report` (one report a rank) and `GET /v1/chiasm/transfers/{request}`."""
+        """Add `GET` for `report` (one a rank) and `transfers/{request}`, and `POST` for `pause` and `resume`.
+
+        A paused engine generates nothing and keeps everything: what ran goes on from its KV cache, what came meanwhile
+        is queued. Either may be asked twice, but no resume may overtake its pause: vLLM answers a pause once the engine
+        is idle, so it would go unanswered for as long as there is work.
+        """
         from chiasm.wire.failures import read_failures
 
         @app.get("/v1/chiasm/report")
@@ -135,6 +140,17 @@ class EngineRoutes:
         @app.get("/v1/chiasm/transfers/{request}")
         async def transfers(request: str) -> dict[str, Any]:
             return {"request": request, "failed": read_failures(request)}
+
+        @app.post("/v1/chiasm/pause")
+        async def pause() -> dict[str, bool]:
+            # Both are needed to keep the cache: by default vLLM aborts what runs, and frees its KV blocks.
+            await app.state.chiasm_engine.pause_generation(mode="keep", clear_cache=False)
+            return {"paused": True}
+
+        @app.post("/v1/chiasm/resume")
+        async def resume() -> dict[str, bool]:
+            await app.state.chiasm_engine.resume_generation()
+            return {"paused": False}
 
     async def init_state(self, engine_client: "EngineClient | None", state: "State", args: "Namespace") -> None:
         """Remember the engine for the routes."""

@@ -1,4 +1,5 @@
-"""What of an engine's command line and environment Chiasm sets itself, and so refuses in `engine_args` and `env`.
+"""What of an engine's command line and environment Chiasm sets itself, and so refuses in `engine_args` and `env`; and
+which flags engines must get alike, or share one card by.
 
 Flags are compared as vLLM reads them: `_` is `-`, `--flag=value` and `--flag.key value` are `--flag`, and the beginning
 of a flag stands for the whole of it.
@@ -53,6 +54,12 @@ ENVIRONMENT: Mapping[str, str] = {
 ALIKE = ("--mm-processor-kwargs", "--media-io-kwargs", "--dtype", "--hf-overrides")
 """Flags that change what an embedding is: encoders and decoders must get them alike."""
 
+DECODERS_DECIDE = (*ALIKE, "--max-model-len")
+"""Flags that would let a text engine answer otherwise than a decoder, or refuse what a decoder takes."""
+
+CARD_SHARE = "--gpu-memory-utilization"
+KV_BYTES = "--kv-cache-memory-bytes"
+
 
 def refused_flags(args: Sequence[str]) -> list[str]:
     """What is wrong with these arguments, one message for each that Chiasm sets itself."""
@@ -75,7 +82,46 @@ def unlike(encoder_args: Sequence[str], decoder_args: Sequence[str]) -> list[str
     ]
 
 
-def _flags(args: Sequence[str]) -> Iterator[tuple[str, object]]:
+def refused_text_flags(args: Sequence[str]) -> list[str]:
+    """What is wrong with arguments that a text engine gets after a decoder's, one message for each flag."""
+    return [
+        f"{flag} must be what decoders have, whose engine_args the text engine gets as well. Leave it out."
+        for flag, _ in _flags(args)
+        if flag in DECODERS_DECIDE
+    ]
+
+
+def unshared_card(encoder_args: Sequence[str], text_args: Sequence[str]) -> list[tuple[str, str]]:
+    """What keeps an encoder's engine and a text engine from one GPU: whose arguments, and a message.
+
+    Left alone, each would claim most of the card, and the text engine would size its KV cache by what the other happens
+    to hold at that moment.
+    """
+    ours, theirs = _card_share(encoder_args), _card_share(text_args)
+    found = [
+        (
+            field,
+            f"scheduler.stealing puts two engines on each encoder's GPU, and {CARD_SHARE} must say how much of it this "
+            f"one takes. Add it, e.g. {CARD_SHARE}={example}, or set scheduler.stealing to off.",
+        )
+        for field, share, example in (("engine_args", ours, 0.3), ("text_engine_args", theirs, 0.6))
+        if share is None
+    ]
+    if ours is not None and theirs is not None and ours + theirs > 1:
+        message = f"{CARD_SHARE} is {theirs} here and {ours} in engine_args, more than there is. Lower one of them."
+        found.append(("text_engine_args", message))
+    if KV_BYTES not in dict(_flags(text_args)):
+        message = f"{KV_BYTES} must say how large the text engine's KV cache is. Add it, e.g. {KV_BYTES}=4G."
+        found.append(("text_engine_args", message))
+    return found
+
+
+def _card_share(args: Sequence[str]) -> float | None:
+    _, share = dict(_flags(args)).get(CARD_SHARE, ("", None))
+    return share if isinstance(share, int | float) else None
+
+
+def _flags(args: Sequence[str]) -> Iterator[tuple[str, tuple[str, object]]]:
     """Each flag, by its whole name, and its value, the latter as JSON reads it, if it does."""
     for position, argument in enumerate(args):
         if not argument.startswith("--"):
@@ -88,8 +134,8 @@ def _flags(args: Sequence[str]) -> Iterator[tuple[str, object]]:
 
 
 def _whole(flag: str) -> str:
-    """The flag of `FLAGS` or `ALIKE` that `flag` is or begins; any other is nobody's concern here, and stays."""
-    known = (*FLAGS, *ALIKE)
+    """The flag known here that `flag` is or begins; any other is nobody's concern here, and stays."""
+    known = (*FLAGS, *DECODERS_DECIDE, CARD_SHARE, KV_BYTES)
     if flag in known or len(flag) <= len("--x"):  # so short a beginning is ambiguous, and vLLM refuses it
         return flag
     return next((name for name in known if name.startswith(flag)), flag)

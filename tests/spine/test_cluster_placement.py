@@ -3,10 +3,10 @@
 import pytest
 
 from chiasm.cluster import share_cores
-from chiasm.config import ClusterConfig, PoolConfig
+from chiasm.config import ClusterConfig, EncodersConfig, PoolConfig
 
 
-def config(encoders: PoolConfig, decoders: PoolConfig) -> ClusterConfig:
+def config(encoders: EncodersConfig, decoders: PoolConfig) -> ClusterConfig:
     return ClusterConfig(encoders=encoders, decoders=decoders)
 
 
@@ -16,8 +16,8 @@ def four_cores(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_cores_are_dealt_evenly_and_never_twice() -> None:
-    assert share_cores(config(PoolConfig(), PoolConfig())) == {"encoder-0": "0,1", "decoder-0": "2,3"}
-    assert share_cores(config(PoolConfig(count=2), PoolConfig())) == {
+    assert share_cores(config(EncodersConfig(), PoolConfig())) == {"encoder-0": "0,1", "decoder-0": "2,3"}
+    assert share_cores(config(EncodersConfig(count=2), PoolConfig())) == {
         "encoder-0": "0",
         "encoder-1": "1",
         "decoder-0": "2",
@@ -25,9 +25,9 @@ def test_cores_are_dealt_evenly_and_never_twice() -> None:
 
 
 def test_nobody_is_bound_where_cores_do_not_suffice() -> None:
-    assert share_cores(config(PoolConfig(count=4), PoolConfig())) == {}
+    assert share_cores(config(EncodersConfig(count=4), PoolConfig())) == {}
 
 
 def test_workers_with_gpus_or_cores_of_their_own_get_none() -> None:
-    assert share_cores(config(PoolConfig(gpus=1), PoolConfig())) == {"decoder-0": "0,1,2,3"}
-    assert share_cores(config(PoolConfig(cpus=["0"]), PoolConfig())) == {"decoder-0": "0,1,2,3"}
+    assert share_cores(config(EncodersConfig(gpus=1), PoolConfig())) == {"decoder-0": "0,1,2,3"}
+    assert share_cores(config(EncodersConfig(cpus=["0"]), PoolConfig())) == {"decoder-0": "0,1,2,3"}

@@ -1,8 +1,8 @@
-"""What the decoder worker reads from the engine's arguments."""
+"""What a worker reads from its engine's arguments."""
 
 import pytest
 
-from decoder.worker import DEFAULT_SLOTS, slots_of
+from chiasm.capacity import DEFAULT_SLOTS, slots_of
 
 
 @pytest.mark.parametrize(
