@@ -229,7 +229,8 @@ def share_cores(config: ClusterConfig) -> dict[str, str]:
 
     Nobody is bound where there are fewer cores than workers. An engine polls for a second after each step, yielding
     all the while. Two that poll on one core can keep each other from it for as long (seen on Linux 6.18), and a decoder
-    that waits for its embedding would keep the very encoder waiting that is to deliver it.
+    that waits for its embedding would keep the very encoder waiting that is to deliver it. A text engine has the cores
+    of its encoder: the two take turns.
     """
     names = [
         f"{kind}-{index}"

@@ -7,6 +7,7 @@ from PIL import Image
 
 from chiasm.config import ClusterConfig, EncodersConfig, GatewayConfig
 from chiasm.config_file import ConfigError, load_config
+from chiasm.models.builtin import ENGINE_ARGS, with_builtin_model
 
 
 def write(folder: Path, text: str) -> Path:
@@ -206,6 +207,10 @@ def test_a_text_engine_gets_what_decoders_get_and_its_own_after_that(tmp_path: P
     decoders = "decoders: {engine_args: [--enforce-eager, --max-num-seqs=9]}\n"
     config = load_config(write(tmp_path, decoders + "encoders: {text_engine_args: [--max-num-seqs=2]}"))
     assert config.text_engine_args == ["--enforce-eager", "--max-num-seqs=9", "--max-num-seqs=2"]
+
+
+def test_a_text_engine_of_the_builtin_model_gets_what_that_needs() -> None:
+    assert with_builtin_model(ClusterConfig()).text_engine_args == list(ENGINE_ARGS)
 
 
 def test_secrets_are_shown_nowhere(tmp_path: Path) -> None:
