@@ -10,6 +10,8 @@ import msgspec
 
 from chiasm.api_paths import CHAT_PATH, COMPLETIONS_PATH
 from chiasm.config import GatewayConfig
+from chiasm.continuable import obstacle
+from chiasm.continuation import COMPLETIONS_TOKENS
 from chiasm.gateway.errors import ApiError, invalid, prompt_too_long
 from chiasm.gateway.fields import check_fields
 from chiasm.gateway.image_tokens import qwen_tokens
@@ -21,7 +23,6 @@ OPTIONS = ("mm_processor_kwargs", "media_io_kwargs")
 
 _RESERVED = {"ec_transfer_params", "kv_transfer_params"}
 _MAX_DEPTH = 128
-_COMPLETIONS_DEFAULT_TOKENS = 16  # OpenAI's default on this path, and the engines'
 _TEXT_OVERHEAD_TOKENS = 16
 
 
@@ -77,6 +78,11 @@ class ParsedRequest:
     def items(self) -> tuple[Item, ...]:
         """The media as the scheduler sees it, in prompt order."""
         return tuple(Item(part.uuid, "image", part.tokens) for part in self.media)
+
+    @property
+    def may_move(self) -> bool:
+        """Could its answer go on on another engine, should it have to?"""
+        return not self.media and obstacle(self.body, self.path) is None
 
 
 @dataclass(frozen=True)
@@ -142,7 +148,7 @@ def parse_completion(raw: bytes, facts: ServingFacts, config: GatewayConfig) -> 
         body=body,
         stream=bool(body.get("stream")),
         text_tokens=sum(estimates) + _TEXT_OVERHEAD_TOKENS,
-        output_tokens=_output_tokens(body, "max_tokens", 0, _COMPLETIONS_DEFAULT_TOKENS, facts) * len(prompts),
+        output_tokens=_output_tokens(body, "max_tokens", 0, COMPLETIONS_TOKENS, facts) * len(prompts),
         max_model_len=facts.max_model_len,
     )
     return Draft(request)
