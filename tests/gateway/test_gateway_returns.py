@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from gateway_fakes import Cluster, FakeEngine, answers, chat_body, events, generates, hangs, replies_stream
+from aiohttp.base_protocol import BaseProtocol
+from gateway_fakes import Cluster, FakeEngine, answers, chat_body, chunk, events, generates, hangs, replies_stream
 from text_engine import CHAT, PROMPT, TextEngine, tokens_of, told
 
 from chiasm.messages import (
@@ -205,6 +206,28 @@ async def test_what_waits_for_its_next_worker_can_still_be_rejected(cluster: Clu
     assert json.loads(error.split(b"data: ")[1])["error"]["code"] == "deadline_exceeded"
     assert (done, got.count(b"[DONE]")) == (b"data: [DONE]", 0)
     assert told_of_ends(cluster) == [Returned]
+
+
+async def test_a_client_that_reads_slowly_is_not_taken_for_one_that_has_left(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its engine is stopped in the middle of a write, which is no sign that the client does not read."""
+    stuck = asyncio.Event()
+    pause = BaseProtocol.pause_writing
+    monkeypatch.setattr(BaseProtocol, "pause_writing", lambda self: (stuck.set(), pause(self))[1])
+    moves = Moves(cluster, cluster.decoders[0])
+    long = chunk("x" * 200_000)
+    long["choices"][0]["token_ids"] = [1]
+    flood = [events(long, done=False)] * 200
+    opening = events(chunk("", prompt_token_ids=PROMPT), done=False)
+    cluster.decoders[0].behaviours = [replies_stream(opening, *flood, then=asyncio.Event())]
+    answer = await ask(cluster)
+    await stuck.wait()
+    cluster.scheduler.push(moves.give_back(1))
+    returned = await cluster.scheduler.wait_for(Returned)
+    cluster.scheduler.push(Reject(returned.request, RejectReason.DEADLINE, "late"))
+    end = (await answer.read())[-1000:]
+    assert b"\n\nevent: error\n" in end
 
 
 async def test_a_stream_that_nobody_kept_account_of_cannot_be_given_back(cluster: Cluster) -> None:

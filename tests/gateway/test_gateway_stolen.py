@@ -31,6 +31,7 @@ from gateway_fakes import (
 from text_engine import CHAT, COMPLETIONS, PROMPT, TextEngine, text_of, tokens_of, told
 
 from chiasm.config import GatewayConfig, SchedulerConfig
+from chiasm.explain import SENTENCES
 from chiasm.gateway.app import make_app, start_gateway
 from chiasm.gateway.link import SchedulerLink
 from chiasm.messages import Cancel, Pause, Register, Return
@@ -159,6 +160,10 @@ async def test_what_is_given_back_goes_on_on_a_decoder(
     assert done == tokens_of(TEXT)[: len(done)]
     assert rest["max_tokens"] == 100 - len(done)
     assert (served.count("stolen"), served.count("returned"), served.count("decode_retries")) == (1, 1, 0)
+    async with served.client.get(f"/v1/chiasm/requests/{answer.headers['X-Request-Id']}/reasons") as asking:
+        told_why = [reason["what"] for reason in (await asking.json())["reasons"]]
+    assert told_why == ["admitted", "decode posted", "returned", "decode posted", "ended"]
+    assert set(told_why) <= SENTENCES.keys()
 
 
 async def test_where_tokens_came_together_their_text_is_looked_up(served: Served) -> None:
