@@ -8,10 +8,10 @@ else that only the first engine knows may matter.
 Every field of vLLM's two request models is in one of the three tables; one that is in none stands against it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from chiasm.api_paths import COMPLETIONS_PATH
+from chiasm.api_paths import CHAT_PATH, COMPLETIONS_PATH
 
 CARRIED = frozenset(
     {
@@ -57,6 +57,7 @@ SPENT = frozenset(
         "min_tokens",
         "model",
         "request_id",
+        "return_token_ids",
         "stream",
         # They belong to the stream's first event, or to answers that are not continued.
         "length_penalty",
@@ -94,7 +95,6 @@ STATEFUL: Mapping[str, tuple[tuple[Any, ...], str]] = {
     "reasoning_effort": (("none",), _REASONING),
     "repetition_detection": ((), _ANSWER_ONLY),
     "response_format": (({"type": "text"},), _UNKNOWN_STATE),
-    "return_token_ids": ((False,), _REPEATED),
     "routed_experts_prompt_start": ((0,), "the prompt grows"),
     "seed": ((), _UNKNOWN_STATE),
     "spaces_between_special_tokens": ((True,), "it depends on the token before"),
@@ -111,8 +111,21 @@ STATEFUL: Mapping[str, tuple[tuple[Any, ...], str]] = {
 """Fields that stand against it unless they are null or have one of these values; and why."""
 
 
-def obstacle(body: Mapping[str, Any], path: str) -> str | None:
-    """Why the answer to a text request (a client's body for `path`) could not go on elsewhere; None if it could."""
+_PARSERS = ("--reasoning-", "--tool-call-parser", "--enable-auto-tool-choice")
+
+
+def parses_chats(engine_args: Iterable[str]) -> bool:
+    """Does a vLLM server with these arguments tell reasoning or calls of tools from the text of a chat's answer?"""
+    return any(argument.replace("_", "-").startswith(_PARSERS) for argument in engine_args)
+
+
+def obstacle(body: Mapping[str, Any], path: str, parsed_chats: bool = False) -> str | None:
+    """Why the answer to a text request (a client's body for `path`) could not go on elsewhere; None if it could.
+
+    `parsed_chats`: see `parses_chats`. A parser may hold back a part of a text, and nobody sees which.
+    """
+    if path == CHAT_PATH and parsed_chats:
+        return "its engines parse the answers of chats, whose state in mid-answer is not known outside them"
     for name, value in body.items():
         if (reason := _objection(name, value, body, path)) is not None:
             return f"{name}: {reason}"

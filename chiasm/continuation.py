@@ -43,7 +43,7 @@ class Transcript:
 
     Each engine is asked by `request`, and its events go through `take`; whatever that returns is to be delivered. An
     engine's text may lag behind its tokens, by a character that is not complete for example. `settled` tokens are those
-    whose text has been delivered, and the next engine begins behind them.
+    whose text has been delivered, and the next engine begins behind them. A client that wants ids gets theirs alone.
 
     Args:
         path, body: the client's request, to which there is no `obstacle`.
@@ -60,6 +60,7 @@ class Transcript:
         self._tokens: list[int] = []
         self._settled = 0
         self._loose = False  # has text been delivered of tokens that are not settled?
+        self._named = 0  # tokens whose ids the client has been given, if it asked for them
         self._resumed = False  # is the present engine another than the first?
         self._finished = self._counted = False
         self.complete = False
@@ -141,7 +142,7 @@ class Transcript:
             self._note(choice, read.prompt_token_ids or choice.prompt_token_ids)
         if read.usage is not None and not read.choices:
             self._counted = True
-        rewritten = self._stripped(chunk) if not self._resumed else self._as_the_first(chunk, read)
+        rewritten = self._as_the_first(chunk, read) if self._resumed else self._as_asked(chunk)
         return _data(rewritten) + line[len(line.rstrip(b"\r\n")) :]
 
     def _note(self, choice: _Choice, prompt: list[int] | None) -> None:
@@ -157,23 +158,28 @@ class Transcript:
             elif tokens and text is None:
                 self.obstacle = "a part of it is held back by a parser"
         self._tokens += tokens
-        if text and len(tokens) == 1:
+        if (text and not tokens) or (tokens and not self._prompt):
+            self.obstacle = "its engine does not name its tokens"
+        if (text and len(tokens) == 1) or self.obstacle is not None:
             self._settle()
         elif text:
             self._loose = True
-        if (text and not tokens) or (tokens and not self._prompt):
-            self.obstacle = "its engine does not name its tokens"
         self._finished |= choice.finish_reason is not None
 
     def _settle(self) -> None:
         self._settled, self._loose = len(self._tokens), False
 
-    def _stripped(self, chunk: dict[str, Any]) -> dict[str, Any]:
-        """An event of the first engine as it would have been had nobody asked for token ids."""
+    def _as_asked(self, chunk: dict[str, Any]) -> dict[str, Any]:
+        """An event of the first engine, with what of its token ids the client has asked for."""
         if not self._head:
             self._head = {name: chunk.get(name) for name in ("id", "object", "created", "model")}
-        for holder in (chunk, *chunk["choices"]):
-            holder.update((name, None) for name in ("prompt_token_ids", "token_ids") if name in holder)
+        for choice in chunk["choices"]:
+            if choice.get("token_ids") is not None:
+                choice["token_ids"] = self._ids()
+        if not self._wants_ids:
+            for holder in (chunk, *chunk["choices"]):
+                if "prompt_token_ids" in holder:
+                    holder["prompt_token_ids"] = None
         return chunk
 
     def _as_the_first(self, chunk: dict[str, Any], read: _Chunk) -> dict[str, Any]:
@@ -189,11 +195,22 @@ class Transcript:
     def _choice(self, text: str, finish_reason: str | None, stop_reason: int | str | None = None) -> dict[str, Any]:
         ending: dict[str, Any] = {"logprobs": None, "finish_reason": finish_reason}
         if not self._chat:
-            nothing = {"prompt_token_ids": None, "token_ids": None}
-            return {"index": 0, "text": text, **ending, "stop_reason": stop_reason, **nothing}
+            ids = {"prompt_token_ids": None, "token_ids": self._ids()}
+            return {"index": 0, "text": text, **ending, "stop_reason": stop_reason, **ids}
         if finish_reason is not None:
             ending["stop_reason"] = stop_reason
-        return {"index": 0, "delta": {"content": text}, **ending, "token_ids": None}
+        return {"index": 0, "delta": {"content": text}, **ending, "token_ids": self._ids()}
+
+    @property
+    def _wants_ids(self) -> bool:
+        return bool(self._body.get("return_token_ids"))
+
+    def _ids(self) -> list[int] | None:
+        """Those that the next event of the client's names: of tokens that no later engine will generate again."""
+        if not self._wants_ids:
+            return None
+        named, self._named = self._named, len(self._tokens) if self._finished else self._settled
+        return self._tokens[named : self._named]
 
     def _usage(self) -> dict[str, int]:
         prompt, answer = len(self._prompt), len(self._tokens)
@@ -210,12 +227,13 @@ class Transcript:
         """The events that are left to deliver of an answer that is `over`."""
         events = b""
         if not self._finished:
+            self._finished = True
             events += _data({**self._head, "choices": [self._choice("", "length")]}) + b"\n\n"
         if not self._counted and (self._body.get("stream_options") or {}).get("include_usage"):
             events += _data({**self._head, "choices": [], "usage": self._usage()}) + b"\n\n"
         if not self.complete:
             events += b"data: " + _DONE + b"\n\n"
-        self._finished = self._counted = self.complete = True
+        self._counted = self.complete = True
         return events
 
 

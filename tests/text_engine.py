@@ -132,7 +132,7 @@ def told(stream: bytes) -> dict[str, Any]:
         "roles": [delta["role"] for delta in deltas if "role" in delta],
         "text": "".join(delta["content"] for delta in deltas),
         "reasons": [choice["finish_reason"] for choice in choices if choice["finish_reason"]],
-        "token ids": [choice["token_ids"] for choice in choices if choice.get("token_ids")],
+        "token ids": [token for choice in choices for token in choice.get("token_ids") or ()],
         "prompts": [event["prompt_token_ids"] for event in [*events, *choices] if event.get("prompt_token_ids")],
         "usage": [event["usage"] for event in events if "usage" in event],
     }

@@ -37,6 +37,7 @@ class ServingFacts:
     max_model_len: int  # tokens of prompt and answer together
     created: int  # Unix time
     image_pixels: tuple[int, int] | None = None  # the least and the most that Qwen's processor resizes an image to
+    parsed_chats: bool = False  # engines tell reasoning, or calls of tools, from the text of a chat's answer
 
     def estimate_image(self, width: int, height: int) -> int:
         """About how many tokens an image of this size (pixels) will have; exact where it can be, see `fewest_of`."""
@@ -73,6 +74,7 @@ class ParsedRequest:
     max_model_len: int
     media: tuple[MediaPart, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
+    plain: bool = False  # nothing but an image keeps its answer from going on on another engine
 
     @property
     def items(self) -> tuple[Item, ...]:
@@ -82,7 +84,7 @@ class ParsedRequest:
     @property
     def may_move(self) -> bool:
         """Could its answer go on on another engine, should it have to?"""
-        return not self.media and obstacle(self.body, self.path) is None
+        return self.plain and not self.media
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,7 @@ def parse_chat(raw: bytes, facts: ServingFacts, config: GatewayConfig) -> Draft:
         output_tokens=_output_tokens(body, limit, 1, config.default_output_tokens, facts),
         max_model_len=facts.max_model_len,
         options=options,
+        plain=obstacle(body, CHAT_PATH, facts.parsed_chats) is None,
     )
     return Draft(request, contents.images)
 
@@ -150,6 +153,7 @@ def parse_completion(raw: bytes, facts: ServingFacts, config: GatewayConfig) -> 
         text_tokens=sum(estimates) + _TEXT_OVERHEAD_TOKENS,
         output_tokens=_output_tokens(body, "max_tokens", 0, COMPLETIONS_TOKENS, facts) * len(prompts),
         max_model_len=facts.max_model_len,
+        plain=obstacle(body, COMPLETIONS_PATH) is None,
     )
     return Draft(request)
 

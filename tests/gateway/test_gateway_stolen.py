@@ -5,6 +5,7 @@ given back, and the client's stream goes on elsewhere as if nothing had been.
 import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -34,6 +35,7 @@ from chiasm.config import GatewayConfig, SchedulerConfig
 from chiasm.explain import SENTENCES
 from chiasm.gateway.app import make_app, start_gateway
 from chiasm.gateway.link import SchedulerLink
+from chiasm.gateway.parsing import parse_chat
 from chiasm.messages import Cancel, Pause, Register, Return
 from chiasm.nouns import Role, WorkerId
 from scheduler.core import Core
@@ -296,6 +298,13 @@ async def test_what_could_not_go_on_elsewhere_is_not_stolen(served: Served, more
         assert told(await answer.read()) == whole(CHAT)
     assert decoder.asked == [(CHAT, body_of(CHAT, **more))]
     assert served.thief.calls == []
+
+
+def test_chats_that_engines_parse_stay() -> None:
+    raw = json.dumps(body_of(CHAT)).encode()
+    for parsed in (False, True):
+        facts = replace(FACTS, parsed_chats=parsed)
+        assert parse_chat(raw, facts, GatewayConfig()).request.may_move is not parsed
 
 
 async def test_a_thief_that_is_left_in_peace_sends_what_its_engine_does(served: Served) -> None:

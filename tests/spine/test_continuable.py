@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from chiasm.continuable import CARRIED, SPENT, STATEFUL, obstacle
+from chiasm.continuable import CARRIED, SPENT, STATEFUL, obstacle, parses_chats
 
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
 BOTH = pytest.mark.parametrize("path", [CHAT, COMPLETIONS])
@@ -20,7 +20,7 @@ MAY = [
     {"stream": True, "stream_options": {"include_usage": True, "continuous_usage_stats": False}},
     {"response_format": {"type": "text"}},
     {"tools": [{"type": "function", "function": {"name": "f"}}], "tool_choice": "none"},
-    {"user": "u", "priority": 1, "cache_salt": "s", "chat_template_kwargs": {"a": 1}},
+    {"return_token_ids": True, "user": "u", "priority": 1, "cache_salt": "s", "chat_template_kwargs": {"a": 1}},
 ]
 MAY_NOT = [
     {"seed": 0},
@@ -31,7 +31,6 @@ MAY_NOT = [
     {"logprobs": True},
     {"top_logprobs": 1},
     {"prompt_logprobs": 0},
-    {"return_token_ids": True},
     {"stop": "x"},
     {"stop": ["x"]},
     {"response_format": {"type": "json_object"}},
@@ -82,6 +81,22 @@ def test_one_prompt_is_one_answer(prompt: Any) -> None:
 @pytest.mark.parametrize("prompt", [["one", "two"], [[1], [2]]])
 def test_several_prompts_share_a_stream(prompt: Any) -> None:
     assert obstacle({"prompt": prompt}, COMPLETIONS) is not None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parses"),
+    [
+        ([], False),
+        (["--max-model-len=4096", "--dtype", "float32"], False),
+        (["--reasoning-parser", "qwen3"], True),
+        (["--reasoning_parser=qwen3"], True),
+        (["--enable-auto-tool-choice", "--tool-call-parser=hermes"], True),
+    ],
+)
+def test_where_engines_parse_what_they_say_in_chats_chats_stay(arguments: list[str], parses: bool) -> None:
+    assert parses_chats(arguments) is parses
+    assert (obstacle({}, CHAT, parses_chats(arguments)) is None) is not parses
+    assert obstacle({}, COMPLETIONS, parses_chats(arguments)) is None
 
 
 def test_no_field_is_in_two_tables() -> None:

@@ -80,10 +80,11 @@ def uncut(path: str, body: dict[str, Any], engine: TextEngine) -> dict[str, Any]
 @PATHS
 @pytest.mark.parametrize("most", [100, 7])
 @pytest.mark.parametrize("sizes", [(1,), (3, 2), (1, 4)])
+@pytest.mark.parametrize("ids", [False, True])
 def test_a_stream_that_is_cut_between_any_two_events_is_the_uncut_one(
-    path: str, most: int, sizes: Sequence[int]
+    path: str, most: int, sizes: Sequence[int], ids: bool
 ) -> None:
-    body = body_of(path, max_tokens=most)
+    body = body_of(path, max_tokens=most, return_token_ids=ids)
     first, second = TextEngine(tokens_of(TEXT), sizes), TextEngine(tokens_of(TEXT), name="y")
     expected = uncut(path, body, first)
     assert expected["reasons"] == ["stop" if most == 100 else "length"]
@@ -103,12 +104,12 @@ _TEXTS = st.text(st.sampled_from('ab é😀日\U0001f468‍👩 \n"\\�'), max_
 
 @PATHS
 @settings(deadline=None, max_examples=300)
-@given(data=st.data(), text=_TEXTS, most=st.integers(1, 30))
+@given(data=st.data(), text=_TEXTS, most=st.integers(1, 30), ids=st.booleans())
 def test_a_greedy_answer_is_the_same_however_often_and_wherever_it_is_cut(
-    path: str, data: Any, text: str, most: int
+    path: str, data: Any, text: str, most: int, ids: bool
 ) -> None:
     sizes = st.lists(st.integers(1, 4), min_size=1, max_size=4)
-    body = body_of(path, max_tokens=most)
+    body = body_of(path, max_tokens=most, return_token_ids=ids)
     expected = uncut(path, body, TextEngine(tokens_of(text)))
     length = len(TextEngine(tokens_of(text)).stream(path, body | {"return_token_ids": True}))
     cuts = data.draw(st.lists(st.integers(0, length), max_size=4))
@@ -122,11 +123,13 @@ def test_a_greedy_answer_is_the_same_however_often_and_wherever_it_is_cut(
 
 @PATHS
 @settings(deadline=None, max_examples=300)
-@given(data=st.data(), seed=st.integers(0, 2**32), most=st.integers(1, 30))
-def test_a_sampled_answer_is_the_text_of_the_tokens_that_stand(path: str, data: Any, seed: int, most: int) -> None:
+@given(data=st.data(), seed=st.integers(0, 2**32), most=st.integers(1, 30), ids=st.booleans())
+def test_a_sampled_answer_is_the_text_of_the_tokens_that_stand(
+    path: str, data: Any, seed: int, most: int, ids: bool
+) -> None:
     """Engines that go on differently: whatever was delivered is in the prompt of the next, and nothing else."""
     drawn, pieces = random.Random(seed), tokens_of("a é😀日本")
-    body = body_of(path, max_tokens=most, temperature=1)
+    body = body_of(path, max_tokens=most, temperature=1, return_token_ids=ids)
     cuts = data.draw(st.lists(st.integers(0, 3000), max_size=4))
 
     def engine() -> TextEngine:
@@ -142,6 +145,7 @@ def test_a_sampled_answer_is_the_text_of_the_tokens_that_stand(path: str, data: 
     shown = stand[:-1] if stand[-1] == END else stand
     assert got["text"] == "".join(streamed_text(PROMPT, shown))
     assert got["reasons"] == ["stop" if stand[-1] == END else "length"]
+    assert got["token ids"] == (stand if ids else [])
     assert len(got["heads"]) == len(got["usage"]) == 1
 
 
@@ -272,6 +276,16 @@ def test_without_the_prompts_tokens_nothing_can_be_continued() -> None:
     transcript = Transcript(CHAT, body_of(CHAT), CONTEXT)
     transcript.take(chunk({"role": "assistant", "content": ""}, None) + chunk({"content": "a"}, [1]))
     assert transcript.obstacle is not None
+
+
+def test_what_cannot_move_holds_back_nothing() -> None:
+    transcript = Transcript(CHAT, body_of(CHAT, return_token_ids=True), CONTEXT)
+    got = transcript.take(OPENING + chunk({"reasoning": "hm"}, [1, 2]) + chunk({"content": "so"}, [3, 4]))
+    assert [json.loads(line[6:])["choices"][0]["token_ids"] for line in got.split(b"\n\n")[:-1]] == [
+        None,
+        [1, 2],
+        [3, 4],
+    ]
 
 
 def test_comments_pass() -> None:
