@@ -87,7 +87,7 @@ class FakeEngine:
     behaviours: list[Behaviour] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
     failures: list[dict[str, str]] = field(default_factory=list)
-    report: bytes | None = None  # instead of the failures
+    report: bytes | None = None  # instead of the failures, and of the text of tokens
     transfers_asked: list[str] = field(default_factory=list)
     detokenized: list[list[int]] = field(default_factory=list)
     aborted: asyncio.Event = field(default_factory=asyncio.Event)
@@ -124,6 +124,8 @@ class FakeEngine:
     async def _detokenize(self, request: web.Request) -> web.Response:
         assert request.headers["Authorization"] == f"Bearer {TOKEN}"
         self.detokenized.append((await request.json())["tokens"])
+        if self.report is not None:
+            return web.Response(body=self.report)
         return web.json_response({"prompt": text_of(self.detokenized[-1])})
 
     async def _transfers(self, request: web.Request) -> web.Response:

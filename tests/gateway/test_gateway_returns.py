@@ -265,6 +265,19 @@ async def test_an_engine_that_refuses_to_go_on_has_failed(cluster: Cluster, stat
     assert got.count(b"event: error\n") == got.count(b"[DONE]") == 1
 
 
+async def test_an_engine_that_cannot_tell_the_text_of_tokens_has_failed_and_another_is_asked(cluster: Cluster) -> None:
+    moves = Moves(cluster, cluster.decoders[0], cluster.encoders[0], cluster.decoders[1])
+    cluster.encoders[0].report = b"nonsense"
+    cluster.decoders[0].behaviours = [generates(TextEngine(tokens_of(TEXT), (3,)), 2, then=asyncio.Event())]
+    cluster.decoders[1].behaviours = [generates(TextEngine(tokens_of(TEXT)))]
+    answer = await ask(cluster)
+    got = b"".join([await answer.content.readuntil(b"\n\n") for _ in range(2)])
+    cluster.scheduler.push(moves.give_back(1))
+    assert told(got + await answer.read())["text"] == TEXT
+    assert told_of_ends(cluster) == [Returned, DecodeFailed, DecodeDone]
+    assert len(cluster.encoders[0].detokenized) == len(cluster.decoders[1].detokenized) == 1
+
+
 async def test_the_line_lets_it_through_and_nothing_else(cluster: Cluster, caplog: pytest.LogCaptureFixture) -> None:
     seen = asyncio.Event()
     moves = Moves(cluster, cluster.decoders[0], cluster.decoders[1])
