@@ -67,7 +67,7 @@ async def measure_steps(
     try:
         async with aiohttp.ClientSession(url, headers=authorization, timeout=timeout) as session:
             with contextlib.suppress(TimeoutError, _StreamEnded):
-                async with asyncio.timeout(deadline_s):  # what ends streams at the engine is the session's end
+                async with asyncio.timeout(deadline_s):
                     await _Measurement(session, model, room, clock).run(objective_s, steps)
     except (aiohttp.ClientError, ValueError, LookupError) as error:
         raise NotMeasured(f"the engine did not answer as it should: {type(error).__name__}: {error}") from error
@@ -84,6 +84,7 @@ class _Measurement:
         self._witness: aiohttp.ClientResponse
         self._seen: float  # when the witness's last token came
         self._others: list[asyncio.Task[None]] = []
+        self._streams = contextlib.AsyncExitStack()  # their connections: the engine ends a stream whose own is closed
 
     async def run(self, objective_s: float, steps: list[Step]) -> None:
         """Append each step that is measured to `steps`."""
@@ -99,12 +100,13 @@ class _Measurement:
             for task in self._others:
                 task.cancel()
             await asyncio.gather(*self._others, return_exceptions=True)
+            await self._streams.aclose()
 
     async def _plain_tokens(self) -> list[int]:
         """Tokens of plain words, so that none is one of those with a meaning, as an image's placeholder."""
         body = {"model": self._model, "prompt": WORDS, "add_special_tokens": False}
-        answer = await self._session.post("/tokenize", json=body, raise_for_status=True)
-        tokens: list[int] = (await answer.json())["tokens"]
+        async with self._session.post("/tokenize", json=body, raise_for_status=True) as answer:
+            tokens: list[int] = (await answer.json())["tokens"]
         return tokens
 
     async def _decode_alone(self, objective_s: float, steps: list[Step]) -> None:
@@ -133,14 +135,17 @@ class _Measurement:
         self._others += [asyncio.create_task(_drain(answer)) for answer in answers]
 
     async def _start_stream(self) -> aiohttp.ClientResponse:
-        return await self._post(STREAM_PROMPT, min(STREAM_TOKENS, self._room.context - STREAM_PROMPT), stream=True)
+        length = min(STREAM_TOKENS, self._room.context - STREAM_PROMPT)
+        return await self._streams.enter_async_context(self._post(STREAM_PROMPT, length, stream=True))
 
     async def _compute(self, prompt: int) -> None:
         """Have the engine compute a prompt of so many tokens."""
-        answer = await self._post(prompt, 1, stream=False)
-        await answer.read()
+        async with self._post(prompt, 1, stream=False) as answer:
+            await answer.read()
 
-    async def _post(self, prompt: int, max_tokens: int, stream: bool) -> aiohttp.ClientResponse:
+    def _post(
+        self, prompt: int, max_tokens: int, stream: bool
+    ) -> contextlib.AbstractAsyncContextManager[aiohttp.ClientResponse]:
         body = {
             "model": self._model,
             "prompt": random.choices(self._tokens, k=prompt),  # each another, or it would be found in the prefix cache
@@ -149,7 +154,7 @@ class _Measurement:
             "temperature": 0,
             "stream": stream,
         }
-        return await self._session.post("/v1/completions", json=body, raise_for_status=True)
+        return self._session.post("/v1/completions", json=body, raise_for_status=True)
 
     async def _longest_gap(self, work: Coroutine[Any, Any, None]) -> float:
         """Seconds of the longest step from the beginning of `work` to the first token after its end."""
