@@ -16,6 +16,8 @@ from chiasm.capacity import DEFAULT_SLOTS
 FLOOR = 16
 """The least chunk in tokens, and what chunks are a multiple of: with fewer, prompts take for ever."""
 
+LEAST_STREAMS = 8  # that an engine takes at once, whatever becomes of the objective: the others wait in a queue
+
 GROWTH = 4  # each size that is measured is so many times the one before: in between, a step's time is about a line
 
 
@@ -97,7 +99,7 @@ def step_flags(tokens: int, streams: int, max_num_seqs: int | None) -> tuple[str
     a step may be larger, and the threshold alone bounds what each prompt has of it. For a prompt beside which nothing
     runs the threshold does not count.
     """
-    whole = max(tokens + streams, (max_num_seqs or 0) + FLOOR)
+    whole = max(tokens + streams, (max_num_seqs or LEAST_STREAMS) + FLOOR)
     flags = (f"--max-num-batched-tokens={whole}", f"--long-prefill-token-threshold={tokens}")
     if max_num_seqs is not None:
         return flags

@@ -19,6 +19,7 @@ from chiasm.engine import Engine, EngineSpec
 from chiasm.models.tiny import build_tiny_model
 from chiasm.nouns import Role, WorkerId
 from chiasm.preflight import check_model
+from chiasm.reserved import STEP_LIMITS, UNCALIBRATED
 from chiasm.wire.settings import ConnectorSettings
 from decoder.prefill_chunk import PrefillChunk, conditions_here
 from decoder.step_times import DEADLINE_S
@@ -80,6 +81,27 @@ def test_an_engine_is_measured_and_another_keeps_to_the_chunk(tmp_path: Path) ->
     with running_decoder(model, step_flags(bounded.tokens, bounded.streams, None)) as engine:
         assert report(engine)["limits"] == {"step_tokens": bounded.tokens + bounded.streams}
         assert answer(engine) == unbounded
+
+
+@pytest.mark.filterwarnings("default")  # vLLM's, at its import
+def test_vllm_knows_the_flags() -> None:
+    from vllm.config import SchedulerConfig
+    from vllm.entrypoints.launchers.cli_args import make_arg_parser
+    from vllm.utils.argparse_utils import FlexibleArgumentParser
+
+    parser = make_arg_parser(FlexibleArgumentParser())
+    known = {name for action in parser._actions for name in action.option_strings}
+    assert known >= {*STEP_LIMITS, *UNCALIBRATED}
+    for tokens, streams, max_num_seqs in ((16, 1, None), (512, 32, None), (352, 2, 500)):
+        args = parser.parse_args([*step_flags(tokens, streams, max_num_seqs)])
+        seqs = max_num_seqs or args.max_num_seqs
+        SchedulerConfig(  # refuses what does not go together
+            max_num_batched_tokens=args.max_num_batched_tokens,
+            max_num_seqs=seqs,
+            long_prefill_token_threshold=args.long_prefill_token_threshold,
+            max_model_len=4096,
+            is_encoder_decoder=False,
+        )
 
 
 def decoding_alone(steps: tuple[Step, ...]) -> float:

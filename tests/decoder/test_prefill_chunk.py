@@ -109,7 +109,7 @@ async def test_an_objective_that_no_chunk_keeps_gets_the_least_and_is_reported(
 ) -> None:
     chunk = tuned.start()
     assert not await chunk.settle(engine)  # type: ignore[arg-type]
-    assert chunk.flags() == ("--max-num-batched-tokens=17", "--long-prefill-token-threshold=16", "--max-num-seqs=1")
+    assert chunk.flags() == ("--max-num-batched-tokens=24", "--long-prefill-token-threshold=16", "--max-num-seqs=8")
     assert "beyond scheduler.itl_slo_ms = 100, which no chunk keeps (raise it, or use more cores" in tuned.said[0]
 
 

@@ -60,7 +60,8 @@ def test_sizes_grow_to_the_largest() -> None:
     [
         (400, 8, None, {"batched": 408, "long": 400, "seqs": 128}),
         (64, 8, None, {"batched": 72, "long": 64, "seqs": 56}),
-        (16, 4, None, {"batched": 20, "long": 16, "seqs": 4}),
+        (16, 4, None, {"batched": 24, "long": 16, "seqs": 8}),
+        (16, 1, 2, {"batched": 18, "long": 16}),
         (400, 8, 32, {"batched": 408, "long": 400}),
         (64, 8, 256, {"batched": 272, "long": 64}),
     ],
