@@ -11,7 +11,14 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from chiasm.engine_guard import parse_cpus
-from chiasm.reserved import refused_flags, refused_text_flags, refused_variables, unlike, unshared_card
+from chiasm.reserved import (
+    own_step_limits,
+    refused_flags,
+    refused_text_flags,
+    refused_variables,
+    unlike,
+    unshared_card,
+)
 
 
 class Contradiction(ValueError):
@@ -128,7 +135,15 @@ class SchedulerConfig(_Section):
     itl_slo_ms: PositiveFloat = Field(
         200.0,
         description="milliseconds between two tokens of a stream that are good enough: no engine steals a request "
-        "that it would answer slower, and what has been held for longer goes back to a decoder",
+        "that it would answer slower, what has been held for longer goes back to a decoder, and a decoder computes "
+        "prompts in chunks that no stream waits longer for",
+    )
+    prefill_chunk: int | None = Field(
+        None,
+        ge=0,
+        description="tokens of a prompt that a decoder computes in one step beside the streams that it answers; unset: "
+        "as many as itl_slo_ms allows, measured when a model is first started on a machine (docs/prefill.md); 0: as "
+        "many as vLLM likes",
     )
 
     @field_validator("stealing", mode="before")
@@ -245,6 +260,9 @@ class ClusterConfig(_Section):
         if scheduler.stealing != "off" and self.encoders.gpus:
             faults = unshared_card(self.encoders.engine_args, self.encoders.text_engine_args)
             found += [(f"encoders.{field}", message) for field, message in faults]
+        if scheduler.prefill_chunk and (limits := own_step_limits(self.decoders.engine_args)):
+            message = f"decoders.engine_args has {limits[0]}, which says the same. Leave one of them out."
+            found.append(("scheduler.prefill_chunk", message))
         if self.gateway.port == scheduler.port:
             found.append(("scheduler.port", f"gateway.port is {scheduler.port} too. Give one of them another."))
         if scheduler.heartbeat_timeout_s <= scheduler.heartbeat_s:

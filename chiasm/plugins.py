@@ -86,6 +86,7 @@ class EngineReport:
         """`weights`: bytes of parameters by component, the first part of their name, e.g. `{"visual": 1216512}`.
 
         `connector`: what the worker's half of the embedding connector has counted; empty where there is none.
+        `limits`: `step_tokens`, the most that a step computes.
         """
         from vllm.distributed.ec_transfer import get_ec_transfer, has_ec_transfer
 
@@ -93,7 +94,11 @@ class EngineReport:
         for name, parameter in self.model_runner.get_model().named_parameters():  # type: ignore[attr-defined]
             component = name.split(".")[0]
             weights[component] = weights.get(component, 0) + parameter.numel() * parameter.element_size()
-        return {"weights": weights, "connector": get_ec_transfer().counters() if has_ec_transfer() else {}}
+        return {
+            "weights": weights,
+            "connector": get_ec_transfer().counters() if has_ec_transfer() else {},
+            "limits": {"step_tokens": self.scheduler_config.max_num_batched_tokens},  # type: ignore[attr-defined]
+        }
 
 
 class RequireToken:

@@ -1,5 +1,5 @@
 """What of an engine's command line and environment Chiasm sets itself, and so refuses in `engine_args` and `env`; and
-which flags engines must get alike, or share one card by.
+which flags engines must get alike, share one card by, or bound their steps by.
 
 Flags are compared as vLLM reads them: `_` is `-`, `--flag=value` and `--flag.key value` are `--flag`, and the beginning
 of a flag stands for the whole of it.
@@ -60,6 +60,20 @@ DECODERS_DECIDE = (*ALIKE, "--max-model-len")
 CARD_SHARE = "--gpu-memory-utilization"
 KV_BYTES = "--kv-cache-memory-bytes"
 
+STEP_LIMITS = ("--max-num-batched-tokens", "--max-num-scheduled-tokens", "--long-prefill-token-threshold")
+"""Flags that say how much an engine computes in one step."""
+
+UNCALIBRATED: Mapping[str, str] = {
+    "--no-enable-chunked-prefill": "each prompt is computed in one step",
+    "--disable-chunked-mm-input": "each image is computed in one step",
+    "--speculative-config": "a step computes drafts as well",
+    "--spec-method": "a step computes drafts as well",
+    "--spec-model": "a step computes drafts as well",
+    "--data-parallel-size": "several engines answer at one address",
+    "--stream-interval": "tokens come several at a time",
+}
+"""Flag -> why the steps of an engine that has it are not measured and bounded."""
+
 
 def refused_flags(args: Sequence[str]) -> list[str]:
     """What is wrong with these arguments, one message for each that Chiasm sets itself."""
@@ -69,6 +83,19 @@ def refused_flags(args: Sequence[str]) -> list[str]:
 def refused_variables(env: Mapping[str, str]) -> list[str]:
     """What is wrong with this environment, one message for each variable that Chiasm sets itself."""
     return [f"{name} is set by Chiasm: {ENVIRONMENT[name]}." for name in env if name in ENVIRONMENT]
+
+
+def own_step_limits(args: Sequence[str]) -> list[str]:
+    """The flags of `STEP_LIMITS` among these arguments."""
+    return [flag for flag, _ in _flags(args) if flag in STEP_LIMITS]
+
+
+def reason_against_calibration(args: Sequence[str]) -> str | None:
+    """What in these arguments of a decoder keeps its steps from being measured and bounded; None if nothing does."""
+    if limits := own_step_limits(args):
+        return f"decoders.engine_args has {limits[0]}, which decides"
+    found = next((flag for flag, _ in _flags(args) if flag in UNCALIBRATED), None)
+    return f"decoders.engine_args has {found}: {UNCALIBRATED[found]}" if found else None
 
 
 def unlike(encoder_args: Sequence[str], decoder_args: Sequence[str]) -> list[str]:
@@ -135,7 +162,7 @@ def _flags(args: Sequence[str]) -> Iterator[tuple[str, tuple[str, object]]]:
 
 def _whole(flag: str) -> str:
     """The flag known here that `flag` is or begins; any other is nobody's concern here, and stays."""
-    known = (*FLAGS, *DECODERS_DECIDE, CARD_SHARE, KV_BYTES)
+    known = (*FLAGS, *DECODERS_DECIDE, CARD_SHARE, KV_BYTES, *STEP_LIMITS, *UNCALIBRATED)
     if flag in known or len(flag) <= len("--x"):  # so short a beginning is ambiguous, and vLLM refuses it
         return flag
     return next((name for name in known if name.startswith(flag)), flag)

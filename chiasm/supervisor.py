@@ -8,8 +8,8 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 from chiasm import messages
 from chiasm.capacity import Measure
@@ -42,6 +42,16 @@ Beside = Callable[[Engine, ChannelClient], Coroutine[Any, Any, None]]
 """What a worker does beside its engine while that lives."""
 
 
+class Tuning(Protocol):
+    """Finds arguments for an engine by trying it."""
+
+    def flags(self) -> tuple[str, ...]:
+        """What to start it with next, before its own arguments, which win."""
+
+    async def settle(self, engine: Engine) -> bool:
+        """Look at an engine that is ready and has no work yet; False has it started again, with other `flags`."""
+
+
 class Supervisor:
     """Runs until cancelled; then the engine is stopped."""
 
@@ -54,6 +64,7 @@ class Supervisor:
         measure: Measure,
         beside: Beside | None = None,
         card_of: WorkerId = NOBODY,  # the encoder whose card the engine shares
+        tuning: Tuning | None = None,
     ) -> None:
         self._spec = spec
         self._config = config
@@ -62,6 +73,7 @@ class Supervisor:
         self._measure = measure
         self._beside = beside
         self._card_of = card_of
+        self._tuning = tuning
         self._engine: Engine | None = None
         self._born = time.monotonic()
         self._ready = False
@@ -86,6 +98,7 @@ class Supervisor:
             with contextlib.closing(self._connect()) as channel:
                 try:
                     await self._one_life(channel)
+                    continue
                 except EngineFailed as failure:
                     self._error = str(failure)
                     logger.error("%s", failure)
@@ -99,9 +112,15 @@ class Supervisor:
                 await asyncio.sleep(delay)  # before the channel closes, which still has to say that the engine is lost
 
     async def _one_life(self, channel: ChannelClient) -> None:
-        """Raises EngineFailed when the engine ends by itself, or does not do as it is told."""
+        """Return when the engine is to be started again with other flags.
+
+        Raises:
+            EngineFailed: the engine ended by itself, or did not do as it was told.
+        """
         async with self._running_engine() as engine:
             await asyncio.to_thread(engine.wait_ready, self._config.engine_start_timeout_s)
+            if self._tuning is not None and not await self._tuning.settle(engine):
+                return
             register = await self._registration(engine)
             self._ready = True
             self._ready_since = time.monotonic()
@@ -132,6 +151,8 @@ class Supervisor:
 
     async def _registration(self, engine: Engine) -> messages.Register:
         capacity = await asyncio.to_thread(self._measure, engine)
+        chunk = f", {capacity.prefill_tokens:,} prompt tokens a step" if capacity.prefill_tokens else ""
+        engine.stage = f"ready{chunk}"
         return messages.Register(
             worker=WorkerId(self._spec.name),
             role=self._spec.role,
@@ -146,7 +167,8 @@ class Supervisor:
 
     @contextlib.asynccontextmanager
     async def _running_engine(self) -> AsyncIterator[Engine]:
-        self._engine = engine = Engine(self._spec, log=print)
+        flags = self._tuning.flags() if self._tuning is not None else ()
+        self._engine = engine = Engine(replace(self._spec, args=(*flags, *self._spec.args)), log=print)
         try:
             yield engine
         finally:

@@ -15,7 +15,7 @@ from chiasm.loop_thread import LoopThread
 from chiasm.membership import Membership
 from chiasm.messages import NOBODY
 from chiasm.nouns import Role, WorkerId
-from chiasm.supervisor import Beside, Supervisor
+from chiasm.supervisor import Beside, Supervisor, Tuning
 from chiasm.wire.settings import ConnectorSettings
 
 STOP_TIMEOUT_S = 60.0
@@ -32,6 +32,7 @@ class Charge:
     measure: Measure
     beside: Beside | None = None
     card_of: WorkerId = NOBODY  # the encoder whose card it shares
+    tuning: Tuning | None = None
 
 
 class Worker:
@@ -88,4 +89,6 @@ def _supervisor(charge: Charge, membership: Membership, address: str, cpus: str 
         connector=settings.model_dump(),
         keys=membership.keys,
     )
-    return Supervisor(spec, config, address, membership.connect, charge.measure, charge.beside, charge.card_of)
+    return Supervisor(
+        spec, config, address, membership.connect, charge.measure, charge.beside, charge.card_of, charge.tuning
+    )

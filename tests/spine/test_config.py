@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from chiasm.config import ClusterConfig, EncodersConfig, GatewayConfig
+from chiasm.config import ClusterConfig, EncodersConfig, GatewayConfig, SchedulerConfig
 from chiasm.config_file import ConfigError, load_config
-from chiasm.models.builtin import ENGINE_ARGS, with_builtin_model
+from chiasm.models.builtin import ENGINE_ARGS, PREFILL_CHUNK, with_builtin_model
 
 
 def write(folder: Path, text: str) -> Path:
@@ -160,6 +160,10 @@ def test_an_alias_that_holds_itself_is_refused_and_not_followed(tmp_path: Path) 
         ("encoders: {engine_args: [--dtype=half]}", "decoders.engine_args: --dtype must be the same"),
         ('encoders: {text_engine_args: [--port, "1"]}', "encoders.text_engine_args: --port is set by Chiasm"),
         (
+            "scheduler: {prefill_chunk: 64}\ndecoders: {engine_args: [--max-num-batched-tokens=64]}",
+            "scheduler.prefill_chunk: decoders.engine_args has --max-num-batched-tokens, which says the same",
+        ),
+        (
             "encoders: {text_engine_args: [--max-model-len=512]}",
             "encoders.text_engine_args: --max-model-len must be what decoders have",
         ),
@@ -211,6 +215,15 @@ def test_a_text_engine_gets_what_decoders_get_and_its_own_after_that(tmp_path: P
 
 def test_a_text_engine_of_the_builtin_model_gets_what_that_needs() -> None:
     assert with_builtin_model(ClusterConfig()).text_engine_args == list(ENGINE_ARGS)
+
+
+def test_the_builtin_model_has_a_chunk_of_its_own_unless_one_is_set() -> None:
+    assert with_builtin_model(ClusterConfig()).scheduler.prefill_chunk == PREFILL_CHUNK
+    for chunk in (0, 64):
+        config = ClusterConfig(scheduler=SchedulerConfig(prefill_chunk=chunk))
+        assert with_builtin_model(config).scheduler.prefill_chunk == chunk
+    config = ClusterConfig(model="another")
+    assert with_builtin_model(config).scheduler.prefill_chunk is None
 
 
 def test_secrets_are_shown_nowhere(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from chiasm.supervisor import Supervisor
 
 NAME = WorkerId("encoder-0-text")
 PATIENCE_S = 10.0
-SPEC = EngineSpec(NAME, Role.TEXT, "m", "m", "token")
+SPEC = EngineSpec(NAME, Role.TEXT, "m", "m", "token", args=("--own",))
 
 
 class FakeEngine:
@@ -27,6 +27,7 @@ class FakeEngine:
     stage = "ready"
 
     def __init__(self, spec: EngineSpec, log: Callable[[str], None]) -> None:
+        self.spec = spec
         self.held: list[bool] = []
         self.stubborn = False
         self.ended = threading.Event()
@@ -73,13 +74,33 @@ class FakeChannel:
         self.closed = True
 
 
-class Supervised:
+class FakeTuning:
+    """Has the first engine started again, with a flag."""
+
     def __init__(self) -> None:
+        self.tried: list[FakeEngine] = []
+
+    def flags(self) -> tuple[str, ...]:
+        return ("--found",) if self.tried else ()
+
+    async def settle(self, engine: Any) -> bool:
+        self.tried.append(engine)
+        return len(self.tried) > 1
+
+
+class Supervised:
+    def __init__(self, tuning: FakeTuning | None = None) -> None:
         self.engines: list[FakeEngine] = []
         self.channels: list[FakeChannel] = []
         config = ClusterConfig(scheduler=SchedulerConfig(heartbeat_s=600.0, heartbeat_timeout_s=6000.0))
         self.supervisor = Supervisor(
-            SPEC, config, "node", self.connect, lambda _engine: Capacity(2, 1000, 50.0), card_of=WorkerId("encoder-0")
+            SPEC,
+            config,
+            "node",
+            self.connect,
+            lambda _engine: Capacity(2, 1000, 50.0, prefill_tokens=4096 if tuning is not None else 0),
+            card_of=WorkerId("encoder-0"),
+            tuning=tuning,
         )
 
     def connect(self) -> Any:
@@ -106,8 +127,8 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 @pytest.fixture
-async def supervised(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Supervised]:
-    supervised = Supervised()
+async def supervised(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> AsyncIterator[Supervised]:
+    supervised = Supervised(getattr(request, "param", None))
     monkeypatch.setattr(chiasm.supervisor, "Engine", supervised.make_engine)
     monkeypatch.setattr(chiasm.supervisor, "FIRST_RETRY_S", 0.001)
     running = asyncio.create_task(supervised.supervisor.run())
@@ -164,3 +185,22 @@ async def test_who_registers_anew_is_held_no_longer(supervised: Supervised) -> N
     channel.inbox.put_nowait(Unknown(NAME))
     await until(lambda: engine.held == [True, False])
     assert len(supervised.sent(Register)) == 2
+
+
+@pytest.mark.parametrize("supervised", [FakeTuning()], indirect=True)
+async def test_an_engine_is_started_again_with_what_was_found_by_trying_it(supervised: Supervised) -> None:
+    engine, channel = await supervised.life(2)
+    tried, _ = supervised.engines
+    assert tried.ended.is_set()
+    assert (tried.spec.args, engine.spec.args) == (
+        ("--own",),
+        ("--found", "--own"),
+    )  # what is its own comes last: it wins
+    assert [type(message) for message in channel.sent] == [Register]
+    assert supervised.channels[0].sent == []  # nobody has heard of the first, and nothing has failed
+    progress = supervised.supervisor.progress
+    assert (progress.ready, progress.restarts, progress.error) == (True, 0, None)
+    assert progress.stage == "ready, 4,096 prompt tokens a step"
+    engine.kill()
+    again, _ = await supervised.life(3)
+    assert again.spec.args == ("--found", "--own")
