@@ -64,8 +64,9 @@ class Optimizer:
         for group, rate in zip(self._adam.param_groups, self._rates, strict=True):
             group["lr"] = rate * scale
         self._adam.step()
-        with torch.no_grad():
-            self._muon_step(scale)
+        if self._muon:
+            with torch.no_grad():
+                self._muon_step(scale)
         for parameter in self._parameters:
             parameter.grad = None
 

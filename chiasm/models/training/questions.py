@@ -12,19 +12,30 @@ PLACE_MARGIN = 0.04  # of the picture's side: as far a middle must be from the l
 BESIDE_MARGIN = 0.12  # of the picture's side: as far two middles must be apart for "left of", "above" and so on
 LARGER_RATIO = 1.35  # of the radii, for "which is larger"
 
+Aspect = tuple[int, int, int]  # how much it matters for the answer to be further right, further down, larger
+ASPECTS: dict[str, Aspect] = {
+    "left of": (-1, 0, 0),
+    "to the left of": (-1, 0, 0),
+    "right of": (1, 0, 0),
+    "to the right of": (1, 0, 0),
+    "above": (0, -1, 0),
+    "below": (0, 1, 0),
+    "larger": (0, 0, 1),
+}
+
 ABOUT_ONE = ("background", "colour", "shape", "existence", "count", "reading")
 ORDINALS = ("the first", "the second")
 
 WEIGHTS = {
-    "background": 0.5,
-    "colour": 1.0,
-    "shape": 1.0,
-    "existence": 1.2,
-    "count": 2.4,
+    "background": 0.4,
+    "colour": 0.8,
+    "shape": 0.8,
+    "existence": 1.0,
+    "count": 5.0,
     "position": 1.5,
-    "relation": 4.0,
+    "relation": 5.0,
     "larger": 1.0,
-    "reading": 4.5,
+    "reading": 6.0,
     "description": 0.4,
 }
 """How often the trainer asks each kind, where it can be asked."""
@@ -38,6 +49,8 @@ class Question:
     text: str
     answer: str
     meant: tuple[tuple[str, Thing], ...] = ()  # words of the text, and the one thing of the picture that they mean
+    counted: str = ""  # words of the text for what is to be counted
+    aspect: Aspect = (0, 0, 0)  # of two things that are meant: what is asked of the way from the second to the first
 
 
 def plural(shape: str) -> str:
@@ -67,7 +80,9 @@ class Asker:
             return None
         blanks, answer, things = found
         meant = tuple(zip((blanks[blank] for blank in ("a", "b") if blank in blanks), things, strict=False))
-        return Question(kind, self._say(PHRASES[kind], blanks), answer, meant)
+        counted = blanks["a"] if kind == "count" else ""
+        aspect = ASPECTS.get(blanks.get("r", kind), (0, 0, 0))
+        return Question(kind, self._say(PHRASES[kind], blanks), answer, meant, counted, aspect)
 
     def some(self, scene: Scene, number: int) -> list[Question]:
         """As many questions of random kinds."""
@@ -77,7 +92,7 @@ class Asker:
             [kind] = self._chance.choices(list(weights), list(weights.values()))
             question = self.ask(scene, kind)
             if question is not None:
-                weights[kind] *= 0.6  # so that not all are of the few kinds that this scene allows
+                weights[kind] *= 0.7  # so that not all are of the few kinds that this scene allows
                 questions.append(question)
         return questions
 

@@ -8,10 +8,12 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from chiasm.models.training.questions import Question
+from chiasm.models.training.questions import ASPECTS, Question
 from chiasm.models.training.scenes import COLOURS, Scene
 from chiasm.models.training.sight import CHARACTERS, KINDS, where_of
 from chiasm.models.training.vocabulary import Words
+
+ALL_ASPECTS = tuple(dict.fromkeys(ASPECTS.values()))
 
 
 @dataclass
@@ -37,10 +39,16 @@ class Rows:
     meant: Tensor  # [M, 2] int64: row and place of a token that ends the words for one thing of the picture
     traits: Tensor  # [M, 3] float32: where that thing is, as `Sight.where`
     names: Tensor  # [M, 2] int64: its kind and its colour, by their places in KINDS and COLOURS
-    read: Tensor  # [R, 2] int64: row and place of a token after which a character is to be read
-    letters: Tensor  # [R] int64: that character, by its place in CHARACTERS from 1
+    read: Tensor  # [R, 2] int64: row and place of a token after which a character is to be read, or none is left
+    turns: Tensor  # [R] int64: how many characters have been read before
+    letters: Tensor  # [R] int64: that character, by its place in CHARACTERS from 1; 0 none
+    counted: Tensor  # [K, 2] int64: row and place of a token that ends the words for what is to be counted
+    counting: Tensor  # [K, 2] int64: row and place of the token before the answer to that
+    numbers: Tensor  # [K] int64: how many there are
     compared: Tensor  # [C, 2] int64: row and place of the token before an answer that compares two things
-    differences: Tensor  # [C, 3] float32: by how much the first exceeds the second, in what `traits` has of them
+    named: Tensor  # [C, 2] int64: row and place of the token that ends the words for the second of the two
+    aspects: Tensor  # [C] int64: in what they are compared, by its place in `ALL_ASPECTS`
+    differences: Tensor  # [C, 4] float32: by how much the first exceeds the second in each of its traits, and as asked
 
 
 class Scribe:
@@ -78,10 +86,16 @@ class Scribe:
             ),
             traits=torch.tensor([where for row in written for _, where, _ in row.meant]).view(-1, 3),
             names=torch.tensor([names for row in written for _, _, names in row.meant], dtype=torch.int64).view(-1, 2),
-            read=_places([[place for place, _ in row.read] for row in written]),
-            letters=torch.tensor([letter for row in written for _, letter in row.read], dtype=torch.int64),
-            compared=_places([[place for place, _ in row.compared] for row in written]),
-            differences=torch.tensor([difference for row in written for _, difference in row.compared]).view(-1, 3),
+            read=_places([[place for place, _, _ in row.read] for row in written]),
+            turns=torch.tensor([turn for row in written for _, turn, _ in row.read], dtype=torch.int64),
+            letters=torch.tensor([letter for row in written for _, _, letter in row.read], dtype=torch.int64),
+            counted=_places([[place for place, _, _ in row.counted] for row in written]),
+            counting=_places([[place for _, place, _ in row.counted] for row in written]),
+            numbers=torch.tensor([number for row in written for _, _, number in row.counted], dtype=torch.int64),
+            compared=_places([[place for _, place, _, _ in row.compared] for row in written]),
+            named=_places([[place for place, _, _, _ in row.compared] for row in written]),
+            aspects=torch.tensor([aspect for row in written for _, _, aspect, _ in row.compared], dtype=torch.int64),
+            differences=torch.tensor([way for row in written for _, _, _, way in row.compared]).view(-1, 4),
         )
 
     def _row(self, conversation: Conversation) -> "_Row":
@@ -105,19 +119,26 @@ class Scribe:
             elif order:
                 row.text([words.end, *words.newline, *words.begin("user")], 0)
             group = order + 1 if conversation.apart else 0
+            start_of_text = len(row.ids)
             for phrase, thing in question.meant if conversation.scenes else ():
-                before = question.text[: question.text.lower().index(phrase) + len(phrase)]
-                place = len(row.ids) + len(words.encode(before)) - 1
                 names = KINDS.index(thing.kind), COLOURS.index(thing.colour)
-                row.meant.append((place, where_of(conversation.scenes[0], thing), names))
+                row.meant.append(
+                    (self._end_of(phrase, question, start_of_text), where_of(conversation.scenes[0], thing), names)
+                )
             row.text([*words.encode(question.text), words.end, *words.newline, *words.begin("assistant")], group)
             answer = [*words.encode(question.answer), words.end]
             begin = len(row.ids) - 1  # the token before the answer predicts its first
             if question.kind == "reading":
-                row.read += [(begin + n, 1 + CHARACTERS.index(letter)) for n, letter in enumerate(question.answer)]
+                letters = [*(1 + CHARACTERS.index(letter) for letter in question.answer), 0]
+                row.read += [(begin + turn, turn, letter) for turn, letter in enumerate(letters)]
+            if question.counted:
+                end = self._end_of(question.counted, question, start_of_text)
+                row.counted.append((end, begin, int(question.answer)))
             if conversation.scenes and len(question.meant) == 2:
                 one, other = (where_of(conversation.scenes[0], thing) for _, thing in question.meant)
-                row.compared.append((begin, tuple(a - b for a, b in zip(one, other, strict=True))))
+                ways = [a - b for a, b in zip(one, other, strict=True)]
+                asked = sum(weight * way for weight, way in zip(question.aspect, ways, strict=True))
+                row.compared.append((row.meant[-1][0], begin, ALL_ASPECTS.index(question.aspect), (*ways, asked)))
             row.text(answer[:-1] if not conversation.apart else answer, group)
             row.answers.append((begin, begin + len(answer)))
         if not conversation.apart:
@@ -126,6 +147,11 @@ class Scribe:
             for index in shared:
                 row.groups[index] = 1  # the first question's own beginning
         return row
+
+    def _end_of(self, phrase: str, question: Question, start: int) -> int:
+        """Place of the last token of some words of a question that starts at a place."""
+        before = question.text[: question.text.lower().index(phrase) + len(phrase)]
+        return start + len(self._words.encode(before)) - 1
 
 
 def _places(by_row: list[list[int]]) -> Tensor:
@@ -140,8 +166,9 @@ class _Row:
         self.groups: list[int] = []
         self.answers: list[tuple[int, int]] = []
         self.meant: list[tuple[int, tuple[float, float, float], tuple[int, int]]] = []
-        self.read: list[tuple[int, int]] = []
-        self.compared: list[tuple[int, tuple[float, ...]]] = []
+        self.read: list[tuple[int, int, int]] = []
+        self.counted: list[tuple[int, int, int]] = []
+        self.compared: list[tuple[int, int, int, tuple[float, ...]]] = []
         self.next_position = 0
 
     def text(self, ids: list[int], group: int) -> None:

@@ -1,8 +1,9 @@
 """Train `pupil`: `python -m chiasm.models.training.train --out FOLDER`, or `make train-pupil`.
 
 First the tower learns to see, from crowded pictures of which every cell is known. Then the language model learns to
-answer from what the finished tower tells it. Then both halves learn together, and at last they settle, with ever
-smaller steps. Two processes share the work; equal seeds and equal numbers of steps give an equal model.
+answer from what the finished tower tells it. Then both halves learn together, the language model practises alone with
+smaller steps, and at last both settle, with ever smaller ones. Two processes share the work; equal seeds and equal
+numbers of steps give an equal model.
 """
 
 import argparse
@@ -38,22 +39,23 @@ SEED = 1
 TOKENIZER = "tokenizer.json"  # beside the checkpoints
 PROCESSES = 2
 WARM_UP = 60  # steps
-STAGES = {"seeing": 1200, "answering": 700, "joining": 1100, "settling": 1150}  # steps
-PICTURES = {"seeing": 20, "answering": 8, "joining": 8, "settling": 8}  # in a step of one process
+STAGES = {"seeing": 1200, "answering": 700, "joining": 1100, "practising": 500, "settling": 1200}  # steps
+PICTURES = {"seeing": 20, "answering": 8, "joining": 8, "practising": 8, "settling": 8}  # in a step of one process
 # Factor on all learning rates when a stage begins, when it ends, and for which share of its steps the first is kept.
 RATES = {
     "seeing": (1.0, 0.0, 0.6),
     "answering": (1.0, 1.0, 1.0),
     "joining": (1.0, 0.43, 0.0),
-    "settling": (0.5, 0.0, 0.35),
+    "practising": (1.0, 1.0, 1.0),
+    "settling": (1.0, 0.0, 0.3),
 }
 CROWDS = 0.7  # share of the steps of the first stage
 TEXTS = 6  # in a crowded picture, at most
 QUESTIONS = 12  # about a picture, or a pair of them
-PAIRS_EVERY = 4  # steps: then the lesson is about pairs of pictures
+PAIRS_EVERY = 6  # steps: then the lesson is about pairs of pictures
 TALKING_ROWS, TALKING_QUESTIONS = 1, 10
 SIGHT_SHARE = 0.25  # weight of the seeing losses while answering is learned
-MEANING_SHARE = 0.3  # weight of what words for a thing have found of it
+MEANING_SHARE = 0.7  # weight of what words for a thing have found of it
 REPORT_EVERY, SAVE_EVERY, EXAMINE_EVERY = 20, 100, 250  # steps
 EXAMINED = 25  # exercises of each kind, on the way
 
@@ -153,7 +155,7 @@ def learn_to_see(school: School, stage: str, steps: int, out: Path) -> None:
 
 def learn_to_answer(school: School, stage: str, steps: int, out: Path) -> None:
     """A stage of the language model alone, or of both halves."""
-    tower_learns = stage != "answering"
+    tower_learns = stage in ("joining", "settling")
     school.pupil.visual.requires_grad_(tower_learns)
     rank = dist.get_rank()
     tokenizer = Tokenizer.from_file(str(out / TOKENIZER))
@@ -161,9 +163,12 @@ def learn_to_answer(school: School, stage: str, steps: int, out: Path) -> None:
     scribe = Scribe(tokenizer)
     book = PictureBook(SceneMaker(f"{stage} {SEED} {rank}"))
     teacher = Teacher(random.Random(f"{stage} {SEED} {rank}"), split_talk()[0])
+    rates = {"merger": 4e-4, "eyes": 1e-3, "embed_tokens": 2e-3, "lm_head": 2e-3}
+    if stage in ("practising", "settling"):  # Muon's steps undo what takes several layers to tell
+        rates |= {"merger": 2e-4, "visual": 2e-4, "language_model": 1e-3}
     optimizer = Optimizer(
         school,
-        adam={"merger": 4e-4, "eyes": 1e-3, "embed_tokens": 2e-3, "lm_head": 2e-3, "other": 2e-3},
+        adam={**rates, "other": 2e-3},
         muon={"pupil.visual": 0.005, "pupil.language_model": 0.03},
     )
     log = Log(stage, steps, quiet=rank > 0)
