@@ -113,13 +113,28 @@ def prepare(config: ClusterConfig) -> tuple[ClusterConfig, ModelFacts]:
     config = with_builtin_model(config)
     assert config.model is not None
     console.print(f"checking that {config.model} can be split ...")
+    stealing = config.scheduler.stealing != "off"
+    # A text engine's arguments are a decoder's and a few more, and so tell as much of the model.
+    engine_args = config.text_engine_args if stealing else config.decoders.engine_args
     try:
-        facts = check_model(config.model, config.served_model_name, config.revision, config.decoders.engine_args)
+        facts = check_model(config.model, config.served_model_name, config.revision, engine_args)
     except PreflightFailed as error:
         sys.exit(str(error))
     fields = ", ".join(facts.metadata_fields)
     console.print(f"  {facts.architecture}: yes (an image travels as {fields} and its embedding)")
+    if stealing:
+        console.print(f"  stealing is on: each encoder's node holds {text_engine_memory(facts)} as well")
     return config, facts
+
+
+def text_engine_memory(facts: ModelFacts) -> str:
+    """What the second engine of an encoder's card takes, in words."""
+    weights = f" ({facts.language_model_bytes / 1e9:.2f} GB)" if facts.language_model_bytes else ""
+    cache = ""
+    if facts.kv_cache_bytes:
+        tokens = f" for {facts.kv_cache_bytes // facts.kv_token_bytes:,} tokens" if facts.kv_token_bytes else ""
+        cache = f" ({facts.kv_cache_bytes / 1e9:.2f} GB{tokens})"
+    return f"the language model{weights} and a KV cache{cache}"
 
 
 def _serve(config: ClusterConfig, address: str | None, verbose: bool) -> None:

@@ -39,16 +39,8 @@ class ClusterFailed(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Member:
-    """One placed worker, as `chiasm serve` watches it."""
-
-    name: str
-    handle: Any
-
-
-@dataclass(frozen=True)
 class MemberProgress:
-    """How far one worker has come."""
+    """How far one engine has come; or its worker, as long as that has not said which engines it has."""
 
     name: str
     stage: str
@@ -56,6 +48,29 @@ class MemberProgress:
     ready: bool
     restarts: int
     error: str | None
+
+
+@dataclass
+class Member:
+    """One placed worker, as `chiasm serve` watches it."""
+
+    name: str
+    handle: Any
+    engines: tuple[str, ...] = ()  # names; empty until it answers for the first time: then Ray has found its place
+
+    def progress(self, answer: Any) -> list[MemberProgress]:
+        """What its answer (a reference of Ray's) says of its engines; None is no answer so far."""
+        if answer is None:
+            stage, error = NO_ANSWER if self.engines else "waiting for a place in the Ray cluster", None
+        else:
+            try:
+                said = ray.get(answer)
+            except ray.exceptions.RayActorError as failure:
+                stage, error = "being restarted by Ray", str(failure)
+            else:
+                self.engines = tuple(said)
+                return [MemberProgress(name, **progress) for name, progress in said.items()]
+        return [MemberProgress(name, stage, 0.0, False, 0, error) for name in self.engines or (self.name,)]
 
 
 @contextmanager
@@ -108,7 +123,6 @@ class Cluster:
             one_machine=one_machine,
         )
         self.members: list[Member] = []
-        self._placed: set[str] = set()  # members that have answered, so Ray has found a place for them
         self._scheduler: Any = None
         self._gateway: Any = None
         self.url = ""
@@ -166,22 +180,14 @@ class Cluster:
             self.members.append(Member(name, handle))
 
     def progress(self) -> list[MemberProgress]:
-        """How far each worker has come; one that Ray has not placed yet says so."""
-        asked = {member.name: member.handle.progress.remote() for member in self.members}
-        done, _ = ray.wait(list(asked.values()), num_returns=len(asked), timeout=PROGRESS_TIMEOUT_S)
-        report = []
-        for name, reference in asked.items():
-            if reference in done:
-                try:
-                    report.append(MemberProgress(name, **ray.get(reference)))
-                    self._placed.add(name)
-                except ray.exceptions.RayActorError as error:
-                    report.append(MemberProgress(name, "being restarted by Ray", 0.0, False, 0, str(error)))
-            elif name not in self._placed:
-                report.append(MemberProgress(name, "waiting for a place in the Ray cluster", 0.0, False, 0, None))
-            else:
-                report.append(MemberProgress(name, NO_ANSWER, 0.0, False, 0, None))
-        return report
+        """How far each engine has come; of a worker that Ray has not placed yet, that it waits."""
+        asked = [member.handle.progress.remote() for member in self.members]
+        done, _ = ray.wait(asked, num_returns=len(asked), timeout=PROGRESS_TIMEOUT_S)
+        return [
+            one
+            for member, reference in zip(self.members, asked, strict=True)
+            for one in member.progress(reference if reference in done else None)
+        ]
 
     def wait_ready(self, on_progress: Callable[[list[MemberProgress]], None]) -> None:
         """Return when every engine answers; `on_progress` is called several times a second.
@@ -208,7 +214,7 @@ class Cluster:
         handles = [member.handle for member in self.members]
         handles += [handle for handle in (self._gateway, self._scheduler) if handle is not None]
         # What Ray has not placed yet would never answer.
-        answering = [member.handle for member in self.members if member.name in self._placed]
+        answering = [member.handle for member in self.members if member.engines]
         answering += [handle for handle in (self._gateway, self._scheduler) if handle is not None]
         stopping = [handle.stop.remote() for handle in answering]
         if stopping:
@@ -223,7 +229,8 @@ def share_cores(config: ClusterConfig) -> dict[str, str]:
 
     Nobody is bound where there are fewer cores than workers. An engine polls for a second after each step, yielding
     all the while. Two that poll on one core can keep each other from it for as long (seen on Linux 6.18), and a decoder
-    that waits for its embedding would keep the very encoder waiting that is to deliver it.
+    that waits for its embedding would keep the very encoder waiting that is to deliver it. A text engine has the cores
+    of its encoder: the two take turns.
     """
     names = [
         f"{kind}-{index}"

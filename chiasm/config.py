@@ -8,10 +8,17 @@ import re
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from chiasm.engine_guard import parse_cpus
-from chiasm.reserved import refused_flags, refused_variables, unlike
+from chiasm.reserved import (
+    own_step_limits,
+    refused_flags,
+    refused_text_flags,
+    refused_variables,
+    unlike,
+    unshared_card,
+)
 
 
 class Contradiction(ValueError):
@@ -118,6 +125,32 @@ class SchedulerConfig(_Section):
     )
     heartbeat_s: PositiveFloat = Field(1.0, description="how often a worker reports that it lives")
     heartbeat_timeout_s: PositiveFloat = Field(10.0, description="silence after which a worker is given up")
+    stealing: Literal["off", "yield", "share"] = Field(
+        "off",
+        description="what encoders' cards do while no image waits. off: nothing. yield: a second, text-only engine on "
+        "each takes queued text requests where that pays; an image goes first, and holds that engine until it is "
+        "encoded. share: an image does not hold it. Off by default, because the second engine costs each encoder node "
+        "the language model's weights, a KV cache and one more start (docs/stealing.md)",
+    )
+    itl_slo_ms: PositiveFloat = Field(
+        200.0,
+        description="milliseconds between two tokens of a stream that are good enough: no engine steals a request "
+        "that it would answer slower, what has been held for longer goes back to a decoder, and a decoder computes "
+        "prompts in chunks that no stream waits longer for",
+    )
+    prefill_chunk: int | None = Field(
+        None,
+        ge=0,
+        description="tokens of a prompt that a decoder computes in one step beside the streams that it answers; unset: "
+        "as many as itl_slo_ms allows, measured when a model is first started on a machine (docs/prefill.md); 0: as "
+        "many as vLLM likes",
+    )
+
+    @field_validator("stealing", mode="before")
+    @classmethod
+    def _off(cls, value: Any) -> Any:
+        """YAML reads a bare `off` as false."""
+        return "off" if value is False else value
 
 
 class WireConfig(_Section):
@@ -174,6 +207,24 @@ class PoolConfig(_Section):
         return messages
 
 
+class EncodersConfig(PoolConfig):
+    """The pool of encoders."""
+
+    text_engine_args: list[str] = Field(
+        default_factory=list,
+        description="arguments for the text engine on each encoder's card, where scheduler.stealing starts one. It "
+        "gets decoders.engine_args, for it must answer as a decoder does, and then these: what differs on this card, "
+        "as the size of its KV cache may (--kv-cache-memory-bytes). With GPUs that must be set here, and for both "
+        "engines their part of the card: --gpu-memory-utilization in engine_args and here, together at most 1",
+    )
+
+    @model_validator(mode="after")
+    def _text_engine(self) -> Self:
+        if found := [*refused_flags(self.text_engine_args), *refused_text_flags(self.text_engine_args)]:
+            raise Contradiction([("text_engine_args", message) for message in found])
+        return self
+
+
 class ClusterConfig(_Section):
     """A whole cluster."""
 
@@ -187,7 +238,7 @@ class ClusterConfig(_Section):
     gateway: GatewayConfig = GatewayConfig()
     scheduler: SchedulerConfig = SchedulerConfig()
     wire: WireConfig = WireConfig()
-    encoders: PoolConfig = PoolConfig()
+    encoders: EncodersConfig = EncodersConfig()
     decoders: PoolConfig = PoolConfig()
 
     @model_validator(mode="before")
@@ -206,6 +257,12 @@ class ClusterConfig(_Section):
             ("decoders.engine_args", message)
             for message in unlike(self.encoders.engine_args, self.decoders.engine_args)
         ]
+        if scheduler.stealing != "off" and self.encoders.gpus:
+            faults = unshared_card(self.encoders.engine_args, self.encoders.text_engine_args)
+            found += [(f"encoders.{field}", message) for field, message in faults]
+        if scheduler.prefill_chunk and (limits := own_step_limits(self.decoders.engine_args)):
+            message = f"decoders.engine_args has {limits[0]}, which says the same. Leave one of them out."
+            found.append(("scheduler.prefill_chunk", message))
         if self.gateway.port == scheduler.port:
             found.append(("scheduler.port", f"gateway.port is {scheduler.port} too. Give one of them another."))
         if scheduler.heartbeat_timeout_s <= scheduler.heartbeat_s:
@@ -228,3 +285,8 @@ class ClusterConfig(_Section):
         if found:
             raise Contradiction(found)
         return self
+
+    @property
+    def text_engine_args(self) -> list[str]:
+        """All arguments of the text engine on an encoder's card. Of a flag that is there twice, the last counts."""
+        return [*self.decoders.engine_args, *self.encoders.text_engine_args]

@@ -71,7 +71,8 @@ def suggestion(section: str, unknown: str) -> str:
     elsewhere += [unknown] if section and unknown in section_fields("") else []
     if elsewhere:
         return f"Did you mean {' or '.join(elsewhere)}?"
-    vllm = f" vLLM's own options go into {prefix}engine_args." if _models().get(section) is PoolConfig else ""
+    pool = issubclass(_models().get(section, ClusterConfig), PoolConfig)
+    vllm = f" vLLM's own options go into {prefix}engine_args." if pool else ""
     return f"There are: {', '.join(here)}.{vllm}"
 
 

@@ -31,6 +31,7 @@ from chiasm.wire.settings import RUNTIME_VARIABLE
 
 STOP_GRACE_S = 10.0
 READY_POLL_S = 0.25
+HOLD_TIMEOUT_S = 30.0  # an engine is held between two steps, and on a CPU a step with a long prompt in it takes seconds
 LOG_TAIL = 40
 
 _NO_MEDIA = ("--limit-mm-per-prompt", '{"image": 0, "video": 0}')
@@ -146,11 +147,6 @@ class Engine:
         """Base URL of the engine's HTTP server."""
         return f"http://{self.spec.host}:{self.port}"
 
-    @property
-    def guard_pid(self) -> int:
-        """Process id of the guard; the engine's processes are its descendants."""
-        return self._process.pid
-
     def _spawn(self) -> subprocess.Popen[bytes]:
         guard = [sys.executable, "-m", "chiasm.engine_guard", "--runtime", str(self.runtime)]
         guard += ["--grace", str(STOP_GRACE_S)]
@@ -220,7 +216,23 @@ class Engine:
         Raises:
             OSError: no answer, or not 200 (`urllib.error.HTTPError`).
         """
-        request = urllib.request.Request(self.url + path, headers={"Authorization": f"Bearer {self.spec.token}"})
+        return self._ask("GET", path, timeout_s)
+
+    def hold(self, held: bool) -> None:
+        """Stop at the next token boundary and keep the KV cache, or go on. One call at a time.
+
+        Raises:
+            EngineFailed: no answer within `HOLD_TIMEOUT_S`, or an error.
+        """
+        verb = "pause" if held else "resume"
+        try:
+            self._ask("POST", f"/v1/chiasm/{verb}", HOLD_TIMEOUT_S)
+        except OSError as error:
+            raise EngineFailed(f"{self.spec.name} did not {verb} when told: {error}{self._last_lines()}") from error
+
+    def _ask(self, method: str, path: str, timeout_s: float) -> str:
+        headers = {"Authorization": f"Bearer {self.spec.token}"}
+        request = urllib.request.Request(self.url + path, method=method, headers=headers)
         with urllib.request.urlopen(request, timeout=timeout_s) as answer:
             return str(answer.read().decode())
 

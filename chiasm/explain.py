@@ -22,6 +22,7 @@ SENTENCES = {
     "decode posted": "{worker} would be done first, in {finish:.2f} s: {running:.0f} requests owe {owed:.0f} tokens, "
     "this {tokens:.0f}, at {tokens_per_s:.0f} tokens/s; it takes {kv_tokens:.0f} of {room:.0f} free KV tokens",
     "decoder lost": "{worker} was lost",
+    "returned": "{worker} was asked to give it back, for an image had to go first",
     "decode failed": "attempt {attempt:.0f} failed: {detail}",
     "ended": "{detail}",
 }

@@ -1,4 +1,6 @@
-"""What one image token of a model costs: on the wire, and in a KV cache. From the model's configuration alone.
+"""What a model costs: an image token on the wire and in a KV cache, and the language model in memory.
+
+All from the model's configuration alone.
 
 `python -m chiasm.footprint MODEL...` (hub ids or folders) prints a line for each. The two are what a cut at the encoder
 and a cut after the prefill would ship for an image token, so their ratio says what the place of the cut saves.
@@ -31,8 +33,7 @@ def footprint(config: Mapping[str, Any], value_bytes: int = BYTES) -> Footprint:
     Layers with linear attention keep no KV; those with a sliding window are counted in full. Not for models that keep a
     latent instead of keys and values (MLA).
     """
-    whole = config.get("thinker_config") or config  # the Omni line nests what we look for
-    text = whole.get("text_config") or whole
+    whole, text = _parts(config)
     heads, width = text["num_attention_heads"], text["hidden_size"]
     kinds = text.get("layer_types") or ["full_attention"] * text["num_hidden_layers"]
     layers = sum(kind != "linear_attention" for kind in kinds)
@@ -42,6 +43,30 @@ def footprint(config: Mapping[str, Any], value_bytes: int = BYTES) -> Footprint:
         embedding=width * levels * value_bytes,
         kv=2 * layers * (text.get("num_key_value_heads") or heads) * head_size * value_bytes,
     )
+
+
+def language_model_bytes(config: Mapping[str, Any], value_bytes: int = BYTES) -> int:
+    """Weights of the language model, which a decoder holds, and a text engine as well.
+
+    Norms and biases, under a thousandth, are left out. Experts are counted in every layer, and linear attention as
+    full attention.
+    """
+    whole, text = _parts(config)
+    heads, width = text["num_attention_heads"], text["hidden_size"]
+    head_size = text.get("head_dim") or width // heads
+    attention = 2 * width * head_size * (heads + (text.get("num_key_value_heads") or heads))
+    experts = text.get("num_experts") or text.get("num_local_experts") or 1
+    hidden = (text.get("moe_intermediate_size") if experts > 1 else None) or text["intermediate_size"]
+    tied = whole.get("tie_word_embeddings", text.get("tie_word_embeddings", False))
+    vocabulary = (1 if tied else 2) * text["vocab_size"] * width
+    parameters: int = vocabulary + text["num_hidden_layers"] * (attention + 3 * width * hidden * experts)
+    return parameters * value_bytes
+
+
+def _parts(config: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """The whole model's configuration, and its language model's."""
+    whole = config.get("thinker_config") or config  # the Omni line nests what we look for
+    return whole, whole.get("text_config") or whole
 
 
 def main(models: list[str]) -> None:

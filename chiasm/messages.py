@@ -41,7 +41,7 @@ class Submit(Message, frozen=True):
     deadline_s: float  # seconds from now until it is rejected
     tenant: str = ""  # whose it is, for the fair queue
     weight: float = 1.0  # that tenant's share, by the shares of others
-    stealable: bool = False  # it could go on elsewhere in mid-answer (`chiasm.continuation`)
+    stealable: bool = False  # it could go on elsewhere in mid-answer (`chiasm.continuable`)
 
 
 class EncodeDone(Message, frozen=True):
@@ -81,7 +81,8 @@ class DecodeFailed(Message, frozen=True):
     """The decoder gave no complete answer.
 
     `lost` names the items whose embedding could not be fetched; with `retryable` they are encoded again. The gateway
-    sets `retryable` only while it has delivered nothing to the client. `unreachable` as in EncodeFailed.
+    sets `retryable` only while it has delivered nothing to the client, or the rest can be generated elsewhere.
+    `unreachable` as in EncodeFailed.
     """
 
     request: RequestId
@@ -93,7 +94,7 @@ class DecodeFailed(Message, frozen=True):
 
 
 class Returned(Message, frozen=True):
-    """The answer to Return: its stream has ended at the thief, after so many tokens."""
+    """The answer to Return: its stream has ended at the thief; so many of its tokens need not be generated again."""
 
     request: RequestId
     worker: WorkerId

@@ -63,7 +63,7 @@ class RequestState(StrEnum):
 
         submit ──► ENCODING ──► READY ──► DECODING ──► DONE
            │           ▲          ▲          │
-           │           │          └──────────┤ the engine died, no token delivered
+           │           │          └──────────┤ given back, or the engine died: no token delivered, or the rest can move
            │           └─────────────────────┘ an embedding was lost, no token delivered
            └─(text only)────────► READY
         from every state: ──► FAILED (a named error) or CANCELLED (the client left)

@@ -86,6 +86,7 @@ class EngineReport:
         """`weights`: bytes of parameters by component, the first part of their name, e.g. `{"visual": 1216512}`.
 
         `connector`: what the worker's half of the embedding connector has counted; empty where there is none.
+        `limits`: `step_tokens`, the most that a step computes.
         """
         from vllm.distributed.ec_transfer import get_ec_transfer, has_ec_transfer
 
@@ -93,7 +94,11 @@ class EngineReport:
         for name, parameter in self.model_runner.get_model().named_parameters():  # type: ignore[attr-defined]
             component = name.split(".")[0]
             weights[component] = weights.get(component, 0) + parameter.numel() * parameter.element_size()
-        return {"weights": weights, "connector": get_ec_transfer().counters() if has_ec_transfer() else {}}
+        return {
+            "weights": weights,
+            "connector": get_ec_transfer().counters() if has_ec_transfer() else {},
+            "limits": {"step_tokens": self.scheduler_config.max_num_batched_tokens},  # type: ignore[attr-defined]
+        }
 
 
 class RequireToken:
@@ -124,7 +129,12 @@ class EngineRoutes:
     required_tasks = None
 
     def attach_router(self, app: "FastAPI") -> None:
-        """Add `GET /v1/chiasm/report` (one report a rank) and `GET /v1/chiasm/transfers/{request}`."""
+        """Add `GET` for `report` (one a rank) and `transfers/{request}`, and `POST` for `pause` and `resume`.
+
+        A paused engine generates nothing and keeps everything: what ran goes on from its KV cache, what came meanwhile
+        is queued. Either may be asked twice, but no resume may overtake its pause: vLLM answers a pause once the engine
+        is idle, so it would go unanswered for as long as there is work.
+        """
         from chiasm.wire.failures import read_failures
 
         @app.get("/v1/chiasm/report")
@@ -135,6 +145,17 @@ class EngineRoutes:
         @app.get("/v1/chiasm/transfers/{request}")
         async def transfers(request: str) -> dict[str, Any]:
             return {"request": request, "failed": read_failures(request)}
+
+        @app.post("/v1/chiasm/pause")
+        async def pause() -> dict[str, bool]:
+            # Both are needed to keep the cache: by default vLLM aborts what runs, and frees its KV blocks.
+            await app.state.chiasm_engine.pause_generation(mode="keep", clear_cache=False)
+            return {"paused": True}
+
+        @app.post("/v1/chiasm/resume")
+        async def resume() -> dict[str, bool]:
+            await app.state.chiasm_engine.resume_generation()
+            return {"paused": False}
 
     async def init_state(self, engine_client: "EngineClient | None", state: "State", args: "Namespace") -> None:
         """Remember the engine for the routes."""

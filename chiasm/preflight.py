@@ -15,6 +15,7 @@ from typing import Any
 from blake3 import blake3
 
 from chiasm.families import DEEPSTACK, FAMILIES, UNUSED_DEEPSTACK
+from chiasm.footprint import footprint, language_model_bytes
 from chiasm.plugins import replace_models
 
 TIMEOUT_S = 300.0
@@ -39,6 +40,9 @@ class ModelFacts:
     image_pixels: tuple[int, int] | None  # the least and the most that Qwen's image processor resizes to, if it is used
     max_model_len: int  # tokens
     metadata_fields: tuple[str, ...]  # what sizes an image's placeholders
+    language_model_bytes: int | None = None  # its weights; None where the configuration does not tell
+    kv_token_bytes: int | None = None  # of one token in a KV cache, likewise
+    kv_cache_bytes: int | None = None  # what the arguments say that a KV cache takes
 
 
 def check_model(model: str, name: str | None, revision: str | None, engine_args: list[str]) -> ModelFacts:
@@ -83,6 +87,9 @@ def check_model(model: str, name: str | None, revision: str | None, engine_args:
         image_pixels=tuple(report["image_pixels"]) if report["image_pixels"] else None,
         max_model_len=report["max_model_len"],
         metadata_fields=tuple(report["metadata_fields"]),
+        language_model_bytes=report["language_model_bytes"],
+        kv_token_bytes=report["kv_token_bytes"],
+        kv_cache_bytes=report["kv_cache_bytes"],
     )
 
 
@@ -123,6 +130,7 @@ def inspect(arguments: list[str]) -> dict[str, Any]:
         image_tokens = getattr(info, "image_token_bounds", image_tokens)
         image_pixels = _pixel_bounds(info)
     vision = _vision_config(model_config.hf_config)
+    weights, kv_token = _memory(model_config.hf_config.to_dict(), model_config.dtype.itemsize)
     return {
         "architecture": model_config.architecture,
         "revision": fingerprint(model_config.model, str(model_config.dtype), _commit(model_config)),
@@ -134,7 +142,18 @@ def inspect(arguments: list[str]) -> dict[str, Any]:
         "multimodal": bool(model_config.is_multimodal_model),
         "deepstack": bool(getattr(vision, "deepstack_visual_indexes", None)),
         "tower": getattr(vision, "model_type", None),
+        "language_model_bytes": weights,
+        "kv_token_bytes": kv_token,
+        "kv_cache_bytes": engine_args.kv_cache_memory_bytes,
     }
+
+
+def _memory(config: dict[str, Any], value_bytes: int) -> tuple[int, int] | tuple[None, None]:
+    """Bytes of the language model, and of one token in a KV cache; only for people to read, so it may be missing."""
+    try:
+        return language_model_bytes(config, value_bytes), footprint(config, value_bytes).kv
+    except (KeyError, TypeError):
+        return None, None
 
 
 def _pixel_bounds(info: Any) -> tuple[int, int] | None:

@@ -1,4 +1,5 @@
-"""What of an engine's command line and environment Chiasm sets itself, and so refuses in `engine_args` and `env`.
+"""What of an engine's command line and environment Chiasm sets itself, and so refuses in `engine_args` and `env`; and
+which flags engines must get alike, share one card by, or bound their steps by.
 
 Flags are compared as vLLM reads them: `_` is `-`, `--flag=value` and `--flag.key value` are `--flag`, and the beginning
 of a flag stands for the whole of it.
@@ -53,6 +54,26 @@ ENVIRONMENT: Mapping[str, str] = {
 ALIKE = ("--mm-processor-kwargs", "--media-io-kwargs", "--dtype", "--hf-overrides")
 """Flags that change what an embedding is: encoders and decoders must get them alike."""
 
+DECODERS_DECIDE = (*ALIKE, "--max-model-len")
+"""Flags that would let a text engine answer otherwise than a decoder, or refuse what a decoder takes."""
+
+CARD_SHARE = "--gpu-memory-utilization"
+KV_BYTES = "--kv-cache-memory-bytes"
+
+STEP_LIMITS = ("--max-num-batched-tokens", "--max-num-scheduled-tokens", "--long-prefill-token-threshold")
+"""Flags that say how much an engine computes in one step."""
+
+UNCALIBRATED: Mapping[str, str] = {
+    "--no-enable-chunked-prefill": "each prompt is computed in one step",
+    "--disable-chunked-mm-input": "each image is computed in one step",
+    "--speculative-config": "a step computes drafts as well",
+    "--spec-method": "a step computes drafts as well",
+    "--spec-model": "a step computes drafts as well",
+    "--data-parallel-size": "several engines answer at one address",
+    "--stream-interval": "tokens come several at a time",
+}
+"""Flag -> why the steps of an engine that has it are not measured and bounded."""
+
 
 def refused_flags(args: Sequence[str]) -> list[str]:
     """What is wrong with these arguments, one message for each that Chiasm sets itself."""
@@ -62,6 +83,19 @@ def refused_flags(args: Sequence[str]) -> list[str]:
 def refused_variables(env: Mapping[str, str]) -> list[str]:
     """What is wrong with this environment, one message for each variable that Chiasm sets itself."""
     return [f"{name} is set by Chiasm: {ENVIRONMENT[name]}." for name in env if name in ENVIRONMENT]
+
+
+def own_step_limits(args: Sequence[str]) -> list[str]:
+    """The flags of `STEP_LIMITS` among these arguments."""
+    return [flag for flag, _ in _flags(args) if flag in STEP_LIMITS]
+
+
+def reason_against_calibration(args: Sequence[str]) -> str | None:
+    """What in these arguments of a decoder keeps its steps from being measured and bounded; None if nothing does."""
+    if limits := own_step_limits(args):
+        return f"decoders.engine_args has {limits[0]}, which decides"
+    found = next((flag for flag, _ in _flags(args) if flag in UNCALIBRATED), None)
+    return f"decoders.engine_args has {found}: {UNCALIBRATED[found]}" if found else None
 
 
 def unlike(encoder_args: Sequence[str], decoder_args: Sequence[str]) -> list[str]:
@@ -75,7 +109,46 @@ def unlike(encoder_args: Sequence[str], decoder_args: Sequence[str]) -> list[str
     ]
 
 
-def _flags(args: Sequence[str]) -> Iterator[tuple[str, object]]:
+def refused_text_flags(args: Sequence[str]) -> list[str]:
+    """What is wrong with arguments that a text engine gets after a decoder's, one message for each flag."""
+    return [
+        f"{flag} must be what decoders have, whose engine_args the text engine gets as well. Leave it out."
+        for flag, _ in _flags(args)
+        if flag in DECODERS_DECIDE
+    ]
+
+
+def unshared_card(encoder_args: Sequence[str], text_args: Sequence[str]) -> list[tuple[str, str]]:
+    """What keeps an encoder's engine and a text engine from one GPU: whose arguments, and a message.
+
+    Left alone, each would claim most of the card, and the text engine would size its KV cache by what the other happens
+    to hold at that moment.
+    """
+    ours, theirs = _card_share(encoder_args), _card_share(text_args)
+    found = [
+        (
+            field,
+            f"scheduler.stealing puts two engines on each encoder's GPU, and {CARD_SHARE} must say how much of it this "
+            f"one takes. Add it, e.g. {CARD_SHARE}={example}, or set scheduler.stealing to off.",
+        )
+        for field, share, example in (("engine_args", ours, 0.3), ("text_engine_args", theirs, 0.6))
+        if share is None
+    ]
+    if ours is not None and theirs is not None and ours + theirs > 1:
+        message = f"{CARD_SHARE} is {theirs} here and {ours} in engine_args, more than there is. Lower one of them."
+        found.append(("text_engine_args", message))
+    if KV_BYTES not in dict(_flags(text_args)):
+        message = f"{KV_BYTES} must say how large the text engine's KV cache is. Add it, e.g. {KV_BYTES}=4G."
+        found.append(("text_engine_args", message))
+    return found
+
+
+def _card_share(args: Sequence[str]) -> float | None:
+    _, share = dict(_flags(args)).get(CARD_SHARE, ("", None))
+    return share if isinstance(share, int | float) else None
+
+
+def _flags(args: Sequence[str]) -> Iterator[tuple[str, tuple[str, object]]]:
     """Each flag, by its whole name, and its value, the latter as JSON reads it, if it does."""
     for position, argument in enumerate(args):
         if not argument.startswith("--"):
@@ -88,8 +161,8 @@ def _flags(args: Sequence[str]) -> Iterator[tuple[str, object]]:
 
 
 def _whole(flag: str) -> str:
-    """The flag of `FLAGS` or `ALIKE` that `flag` is or begins; any other is nobody's concern here, and stays."""
-    known = (*FLAGS, *ALIKE)
+    """The flag known here that `flag` is or begins; any other is nobody's concern here, and stays."""
+    known = (*FLAGS, *DECODERS_DECIDE, CARD_SHARE, KV_BYTES, *STEP_LIMITS, *UNCALIBRATED)
     if flag in known or len(flag) <= len("--x"):  # so short a beginning is ambiguous, and vLLM refuses it
         return flag
     return next((name for name in known if name.startswith(flag)), flag)

@@ -8,12 +8,15 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 from chiasm import messages
+from chiasm.capacity import Measure
 from chiasm.config import ClusterConfig
 from chiasm.engine import Engine, EngineFailed, EngineSpec
+from chiasm.holding import Holding
+from chiasm.messages import NOBODY
 from chiasm.nouns import WorkerId
 from chiasm.wire.channel import ChannelClient
 
@@ -22,16 +25,6 @@ logger = logging.getLogger(__name__)
 FIRST_RETRY_S = 1.0
 LONGEST_RETRY_S = 60.0
 LONG_LIFE_S = 120.0  # an engine that served this long dies of something new: retry at once
-
-
-@dataclass(frozen=True)
-class Capacity:
-    """What a ready engine can take; see `messages.Register`."""
-
-    slots: int
-    kv_tokens: int
-    tokens_per_s: float
-    store_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -49,6 +42,16 @@ Beside = Callable[[Engine, ChannelClient], Coroutine[Any, Any, None]]
 """What a worker does beside its engine while that lives."""
 
 
+class Tuning(Protocol):
+    """Finds arguments for an engine by trying it."""
+
+    def flags(self) -> tuple[str, ...]:
+        """What to start it with next, before its own arguments, which win."""
+
+    async def settle(self, engine: Engine) -> bool:
+        """Look at an engine that is ready and has no work yet; False has it started again, with other `flags`."""
+
+
 class Supervisor:
     """Runs until cancelled; then the engine is stopped."""
 
@@ -58,8 +61,10 @@ class Supervisor:
         config: ClusterConfig,
         node: str,
         connect: Callable[[], ChannelClient],
-        measure: Callable[[Engine], Capacity],
+        measure: Measure,
         beside: Beside | None = None,
+        card_of: WorkerId = NOBODY,  # the encoder whose card the engine shares
+        tuning: Tuning | None = None,
     ) -> None:
         self._spec = spec
         self._config = config
@@ -67,6 +72,8 @@ class Supervisor:
         self._connect = connect
         self._measure = measure
         self._beside = beside
+        self._card_of = card_of
+        self._tuning = tuning
         self._engine: Engine | None = None
         self._born = time.monotonic()
         self._ready = False
@@ -82,20 +89,16 @@ class Supervisor:
         stage = engine.stage if engine is not None else waiting
         return Progress(stage, time.monotonic() - self._born, self._ready, self._restarts, self._error)
 
-    @property
-    def engine(self) -> Engine | None:
-        """The engine of the present life, if there is one."""
-        return self._engine
-
     async def run(self) -> None:
         """Start the engine again and again until cancelled."""
-        channel = self._connect()
-        pause = FIRST_RETRY_S
-        try:
-            while True:
-                self._born = time.monotonic()
+        delay = FIRST_RETRY_S
+        while True:
+            self._born = time.monotonic()
+            # A channel for each life: what the scheduler has told an engine that is gone must not reach the next.
+            with contextlib.closing(self._connect()) as channel:
                 try:
                     await self._one_life(channel)
+                    continue
                 except EngineFailed as failure:
                     self._error = str(failure)
                     logger.error("%s", failure)
@@ -103,54 +106,69 @@ class Supervisor:
                     self._error = f"{type(failure).__name__}: {failure}"
                     logger.exception("%s failed", self._spec.name)
                 served_long = self._ready_since is not None and time.monotonic() - self._ready_since > LONG_LIFE_S
-                pause = FIRST_RETRY_S if served_long else min(2 * pause, LONGEST_RETRY_S)
+                delay = FIRST_RETRY_S if served_long else min(2 * delay, LONGEST_RETRY_S)
                 self._ready_since = None
                 self._restarts += 1
-                await asyncio.sleep(pause)
-        finally:
-            channel.close()
+                await asyncio.sleep(delay)  # before the channel closes, which still has to say that the engine is lost
 
     async def _one_life(self, channel: ChannelClient) -> None:
-        """Raises EngineFailed when the engine ends by itself."""
+        """Return when the engine is to be started again with other flags.
+
+        Raises:
+            EngineFailed: the engine ended by itself, or did not do as it was told.
+        """
         async with self._running_engine() as engine:
             await asyncio.to_thread(engine.wait_ready, self._config.engine_start_timeout_s)
-            capacity = await asyncio.to_thread(self._measure, engine)
-            register = messages.Register(
-                worker=WorkerId(self._spec.name),
-                role=self._spec.role,
-                node=self._node,
-                url=engine.url,
-                slots=capacity.slots,
-                kv_tokens=capacity.kv_tokens,
-                tokens_per_s=capacity.tokens_per_s,
-                store_bytes=capacity.store_bytes,
-            )
+            if self._tuning is not None and not await self._tuning.settle(engine):
+                return
+            register = await self._registration(engine)
             self._ready = True
             self._ready_since = time.monotonic()
             self._error = None
+            holding = Holding(engine)
             tasks = [
                 asyncio.create_task(self._report(channel, register)),
-                asyncio.create_task(self._answer(channel, register)),
+                asyncio.create_task(self._obey(channel, register, engine, holding)),
+                asyncio.create_task(holding.keep()),
             ]
             if self._beside is not None:
                 tasks.append(asyncio.create_task(self._beside(engine, channel)))
             try:
                 ended = asyncio.create_task(asyncio.to_thread(engine.wait))
                 done, _ = await asyncio.wait([ended, *tasks], return_when=asyncio.FIRST_COMPLETED)
-                for task in done - {ended}:
+                if ended in done:
+                    raise engine.failure()
+                for task in done:
                     task.result()  # these never end by themselves, so this raises what ended it
+            except Exception as failure:
+                channel.send(messages.Lost(register.worker, str(failure).partition(";")[0]))
+                raise
             finally:
                 self._ready = False
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
-            failure = engine.failure()
-            channel.send(messages.Lost(register.worker, str(failure).partition(";")[0]))
-            raise failure
+
+    async def _registration(self, engine: Engine) -> messages.Register:
+        capacity = await asyncio.to_thread(self._measure, engine)
+        chunk = f", {capacity.prefill_tokens:,} prompt tokens a step" if capacity.prefill_tokens else ""
+        engine.stage = f"ready{chunk}"
+        return messages.Register(
+            worker=WorkerId(self._spec.name),
+            role=self._spec.role,
+            node=self._node,
+            url=engine.url,
+            slots=capacity.slots,
+            kv_tokens=capacity.kv_tokens,
+            tokens_per_s=capacity.tokens_per_s,
+            store_bytes=capacity.store_bytes,
+            host=self._card_of,
+        )
 
     @contextlib.asynccontextmanager
     async def _running_engine(self) -> AsyncIterator[Engine]:
-        self._engine = engine = Engine(self._spec, log=print)
+        flags = self._tuning.flags() if self._tuning is not None else ()
+        self._engine = engine = Engine(replace(self._spec, args=(*flags, *self._spec.args)), log=print)
         try:
             yield engine
         finally:
@@ -165,11 +183,16 @@ class Supervisor:
             await asyncio.sleep(self._config.scheduler.heartbeat_s)
             channel.send(messages.Heartbeat(register.worker))
 
-    async def _answer(self, channel: ChannelClient, register: messages.Register) -> None:
+    async def _obey(
+        self, channel: ChannelClient, register: messages.Register, engine: Engine, holding: Holding
+    ) -> None:
         while True:
             message = await channel.receive()
             if isinstance(message, messages.Unknown):
-                if self._engine is not None and await asyncio.to_thread(self._engine.answers):
+                if await asyncio.to_thread(engine.answers):
+                    holding.want(False)  # who has forgotten the engine has forgotten that it is held
                     channel.send(register)
+            elif isinstance(message, messages.Pause | messages.Resume):
+                holding.want(isinstance(message, messages.Pause))
             else:
                 logger.warning("unexpected %s from the scheduler", type(message).__name__)

@@ -1,72 +1,94 @@
-"""What encoder and decoder workers have in common: one engine, supervised, and a few questions that anyone may ask.
+"""What encoder and decoder workers have in common: supervised engines, and a few questions that anyone may ask.
 
-The actors are placed by `chiasm.cluster`. A worker starts its engine by itself, so that an actor that Ray
+The actors are placed by `chiasm.cluster`. A worker starts its engines by itself, so that an actor that Ray
 restarted serves again without being told to. It must not import Ray.
 """
 
-from collections.abc import Callable
-from dataclasses import asdict
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from chiasm.config import PoolConfig
-from chiasm.engine import Engine, EngineSpec
+from chiasm.capacity import Measure
+from chiasm.engine import EngineSpec
 from chiasm.loop_thread import LoopThread
 from chiasm.membership import Membership
+from chiasm.messages import NOBODY
 from chiasm.nouns import Role, WorkerId
-from chiasm.supervisor import Beside, Capacity, Supervisor
+from chiasm.supervisor import Beside, Supervisor, Tuning
 from chiasm.wire.settings import ConnectorSettings
 
 STOP_TIMEOUT_S = 60.0
 
 
+@dataclass(frozen=True)
+class Charge:
+    """One engine that a worker answers for."""
+
+    name: str  # under which it registers
+    role: Role
+    engine_args: Sequence[str]
+    env: Mapping[str, str]
+    measure: Measure
+    beside: Beside | None = None
+    card_of: WorkerId = NOBODY  # the encoder whose card it shares
+    tuning: Tuning | None = None
+
+
 class Worker:
-    """Owns one engine of `role`; the engine lives as long as the worker, through as many restarts as it takes."""
+    """Owns engines on one card, or on the same cores.
+
+    Each lives as long as the worker, through as many restarts as it takes, whatever becomes of the others.
+    """
 
     def __init__(
         self,
-        name: str,
-        role: Role,
-        pool: PoolConfig,
         membership: Membership,
         node_ip: Callable[[], str],  # asked where the worker runs
         cpus: str | None,
-        measure: Callable[[Engine], Capacity],
-        beside: Beside | None = None,
+        charges: Sequence[Charge],
     ) -> None:
-        config = membership.config
         address = node_ip()
-        settings = ConnectorSettings(
-            worker=WorkerId(name),
-            model_revision=membership.facts.revision,
-            listen=None if membership.one_machine else f"tcp://{address}:*",
-            security=config.security,
-            wire=config.wire,
-        )
-        spec = EngineSpec(
-            name=name,
-            role=role,
-            model=membership.facts.model,
-            served_name=membership.facts.name,
-            token=membership.token,
-            revision=config.revision,
-            host=membership.engine_host(address),
-            cpus=cpus,
-            args=tuple(pool.engine_args),
-            env=pool.env,
-            connector=settings.model_dump(),
-            keys=membership.keys,
-        )
-        self._supervisor = Supervisor(spec, config, address, membership.connect, measure, beside)
-        self._loop = LoopThread(name, self._supervisor.run)
+        self._supervisors = {charge.name: _supervisor(charge, membership, address, cpus) for charge in charges}
+        self._loop = LoopThread(charges[0].name, self._run)
 
-    def progress(self) -> dict[str, Any]:
-        """How far the engine has come (`supervisor.Progress` as a dict)."""
-        return asdict(self._supervisor.progress)
+    async def _run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            for supervisor in self._supervisors.values():
+                group.create_task(supervisor.run())
 
-    def guard_pid(self) -> int | None:
-        """Process id of the engine's guard, for tests and drills."""
-        return self._supervisor.engine.guard_pid if self._supervisor.engine is not None else None
+    def progress(self) -> dict[str, dict[str, Any]]:
+        """How far each engine has come, by name (`supervisor.Progress` as a dict)."""
+        return {name: asdict(supervisor.progress) for name, supervisor in self._supervisors.items()}
 
     def stop(self) -> None:
-        """End the engine; returns when it is gone."""
+        """End the engines; returns when they are gone."""
         self._loop.stop(STOP_TIMEOUT_S)
+
+
+def _supervisor(charge: Charge, membership: Membership, address: str, cpus: str | None) -> Supervisor:
+    config = membership.config
+    settings = ConnectorSettings(
+        worker=WorkerId(charge.name),
+        model_revision=membership.facts.revision,
+        listen=None if membership.one_machine else f"tcp://{address}:*",
+        security=config.security,
+        wire=config.wire,
+    )
+    spec = EngineSpec(
+        name=charge.name,
+        role=charge.role,
+        model=membership.facts.model,
+        served_name=membership.facts.name,
+        token=membership.token,
+        revision=config.revision,
+        host=membership.engine_host(address),
+        cpus=cpus,
+        args=tuple(charge.engine_args),
+        env=charge.env,
+        connector=settings.model_dump(),
+        keys=membership.keys,
+    )
+    return Supervisor(
+        spec, config, address, membership.connect, charge.measure, charge.beside, charge.card_of, charge.tuning
+    )

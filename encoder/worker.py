@@ -1,4 +1,7 @@
-"""The encoder worker: owns one encode-only engine, and tells the scheduler what its store has let go."""
+"""The encoder worker: owns one encode-only engine, and tells the scheduler what its store has let go.
+
+Where idle encoders steal, it owns a text engine on the same card as well: the thief.
+"""
 
 import logging
 from collections.abc import Callable
@@ -8,13 +11,13 @@ import zmq
 import zmq.asyncio
 
 from chiasm import messages
+from chiasm.capacity import Capacity, of_generator
 from chiasm.engine import Engine
 from chiasm.membership import Membership
-from chiasm.nouns import Role
-from chiasm.supervisor import Capacity
+from chiasm.nouns import Role, WorkerId
 from chiasm.wire.channel import ChannelClient
 from chiasm.wire.settings import event_endpoint
-from chiasm.worker import Worker
+from chiasm.worker import Charge, Worker
 
 logger = logging.getLogger(__name__)
 
@@ -24,14 +27,18 @@ EVENTS_QUEUED = 1024
 
 
 class EncoderWorker(Worker):
-    """A Ray actor with one encode-only engine."""
+    """A Ray actor with one encode-only engine, and a text engine where idle encoders steal."""
 
     def __init__(self, name: str, membership: Membership, node_ip: Callable[[], str], cpus: str | None) -> None:
         config = membership.config
+        pool = config.encoders
         capacity = Capacity(SLOTS, 0, SEED_TOKENS_PER_S, config.wire.store_bytes)
-        super().__init__(
-            name, Role.ENCODER, config.encoders, membership, node_ip, cpus, lambda _engine: capacity, _forward_evictions
-        )
+        charges = [Charge(name, Role.ENCODER, pool.engine_args, pool.env, lambda _engine: capacity, _forward_evictions)]
+        if config.scheduler.stealing != "off":
+            args = config.text_engine_args
+            thief = Charge(f"{name}-text", Role.TEXT, args, pool.env, of_generator(args), card_of=WorkerId(name))
+            charges.append(thief)
+        super().__init__(membership, node_ip, cpus, charges)
 
 
 async def _forward_evictions(engine: Engine, channel: ChannelClient) -> None:

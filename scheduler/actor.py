@@ -29,7 +29,8 @@ class Scheduler:
         self._endpoint = endpoint
         self._config = config
         self._keys = keys
-        self._core = Core(config.scheduler)
+        scheduler = config.scheduler
+        self._core = Core(scheduler, stealing=scheduler.stealing, itl_slo_s=scheduler.itl_slo_ms / 1000)
         self._gateways: dict[RequestId, bytes] = {}
         self._workers: dict[WorkerId, bytes] = {}
         self._loop = LoopThread("scheduler", self._run)
@@ -99,7 +100,10 @@ class Scheduler:
             if isinstance(decision, messages.Reject):
                 self._gateways.pop(decision.request, None)
             if peer is not None and not self._channel.send(peer, decision):
-                self._forget_gateway(peer)
+                if isinstance(decision, messages.Pause | messages.Resume):
+                    self._forget_worker(decision.worker)
+                else:
+                    self._forget_gateway(peer)
 
     def _forget_gateway(self, peer: bytes) -> None:
         """A gateway is gone, and its requests with it: they must not hold credits until their deadlines."""
@@ -108,3 +112,9 @@ class Scheduler:
             del self._gateways[request]
         for request in orphans:
             self._dispatch(self._core.handle(messages.Cancel(request), time.monotonic()))
+
+    def _forget_worker(self, worker: WorkerId) -> None:
+        """Nobody knows whether its engine is held. The worker registers anew when it is heard of again, and lets go."""
+        self._workers.pop(worker, None)
+        lost = messages.Lost(worker, "it could not be told to pause or to resume")
+        self._dispatch(self._core.handle(lost, time.monotonic()))

@@ -65,9 +65,14 @@ class Thieving:
         self._due = True
 
     def returns(self, request: LiveRequest, worker: WorkerId) -> bool:
-        """Has this thief been asked to give that request back?"""
+        """May this worker give that request back? A thief that was asked to, and one that has been lost since.
+
+        Of what a lost one held, that is all that its gateway still reports if it was asked before.
+        """
         if request.decoder is None or request.decoder.id != worker:
             return False
+        if request.id in self._life.orphans:
+            return True
         thief = self._stealing.on(request.decoder.host)
         return thief is not None and request.id in thief.returning
 

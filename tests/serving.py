@@ -28,11 +28,12 @@ gateway: {port: 0, allow_processor_options: true, max_items: 100}
 
 
 class Serving:
-    """A running `chiasm serve`, and the unsplit engine to compare it with."""
+    """A running `chiasm serve`."""
 
-    def __init__(self, process: subprocess.Popen[str], whole: Engine) -> None:
+    whole: Engine  # the unsplit engine to compare it with, where there is one
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process
-        self.whole = whole
         self.url = ""
         self.lines: list[str] = []
         self._ready = threading.Event()
@@ -70,8 +71,8 @@ class Serving:
         for process in psutil.Process(self.process.pid).children(recursive=True):
             command = process.cmdline()
             if "vllm.entrypoints.openai.api_server" in command and "engine_guard" not in " ".join(command):
-                marker = {"encoder": "ec_producer", "decoder": "ec_consumer"}[role]
-                if any(marker in argument for argument in command):
+                connector = " ".join(command).partition("--ec-transfer-config")[2]
+                if role == ("encoder" if "ec_producer" in connector else "decoder" if connector else "text"):
                     return process
         raise AssertionError(f"no {role} engine runs")
 
@@ -87,13 +88,17 @@ class Serving:
         """One number of the engine's metrics, over all its labels."""
         return sum(map(float, re.findall(rf"^{name}(?:{{.*}})? (\S+)$", self.metrics(role), re.MULTILINE)))
 
-    def engine_log(self, role: str) -> str:
-        """What the engine of a role has said so far: its worker prints it, and Ray keeps that in a file."""
+    def worker(self, role: str) -> psutil.Process:
+        """The process of the worker that owns the engine of a role."""
         worker = self.front_end(role).parent()
         while worker is not None and "ray::" not in " ".join(worker.cmdline()):
             worker = worker.parent()
         assert worker is not None
-        return Path(f"/proc/{worker.pid}/fd/1").resolve().read_text(errors="replace")
+        return worker
+
+    def engine_log(self, role: str) -> str:
+        """What the engines of a role's worker have said so far: it prints that, and Ray keeps it in a file."""
+        return Path(f"/proc/{self.worker(role).pid}/fd/1").resolve().read_text(errors="replace")
 
     def report(self, role: str) -> dict[str, dict[str, int]]:
         """What the engine itself says it holds and has done."""
@@ -106,10 +111,22 @@ class Serving:
 
 @contextmanager
 def running_serving(folder: Path) -> Iterator[Serving]:
-    """`chiasm serve` in a process of its own, ended by Ctrl-C, and the unsplit engine."""
-    (folder / "cluster.yaml").write_text(CONFIG)
+    """`chiasm serve`, and the unsplit engine."""
     model = str(model_folder())
     whole = Engine(EngineSpec("whole", Role.WHOLE, model, "model", "token", args=ENGINE_ARGS), log=print)
+    try:
+        with running_cluster(folder, CONFIG) as serving:
+            whole.wait_ready(START_TIMEOUT_S)
+            serving.whole = whole
+            yield serving
+    finally:
+        whole.stop()
+
+
+@contextmanager
+def running_cluster(folder: Path, config: str) -> Iterator[Serving]:
+    """`chiasm serve` in a process of its own, ended by Ctrl-C."""
+    (folder / "cluster.yaml").write_text(config)
     process = subprocess.Popen(
         [Path(sys.executable).parent / "chiasm", "serve", "--config", folder / "cluster.yaml"],
         stdout=subprocess.PIPE,
@@ -117,13 +134,11 @@ def running_serving(folder: Path) -> Iterator[Serving]:
         text=True,
         start_new_session=True,
     )
-    serving = Serving(process, whole)
+    serving = Serving(process)
     try:
         serving.wait_ready()
-        whole.wait_ready(START_TIMEOUT_S)
         yield serving
     finally:
-        whole.stop()
         os.killpg(process.pid, signal.SIGINT)  # what Ctrl-C in a terminal does
         try:
             assert process.wait(STOP_TIMEOUT_S) == 0, "".join(serving.lines)

@@ -3,6 +3,7 @@
 import asyncio
 import time
 
+from chiasm.continuable import parses_chats
 from chiasm.gateway.app import ServingFacts, make_app, start_gateway
 from chiasm.gateway.link import SchedulerLink
 from chiasm.listening import base_url
@@ -46,6 +47,7 @@ class Gateway:
             image_tokens=facts.image_tokens,
             image_pixels=facts.image_pixels,
             max_model_len=facts.max_model_len,
+            parsed_chats=parses_chats(config.text_engine_args),
             created=int(time.time()),
         )
         app = make_app(serving, config.gateway, SchedulerLink(channel), self._membership.token)

@@ -39,6 +39,10 @@ class _TransfersAnswer(Struct):
     failed: list[TransferFailure]
 
 
+class _TextAnswer(Struct):
+    prompt: str
+
+
 class _Usage(Struct):
     completion_tokens: int = 0
 
@@ -96,6 +100,23 @@ def decode_body(parsed: ParsedRequest, request: RequestId, embeddings: Iterable[
         items = {e.key: {"endpoint": e.endpoint, "shape": e.shape, "dtype": e.dtype} for e in by_uuid.values()}
         body["ec_transfer_params"] = {"request": request, "items": items}
     return msgspec.json.encode(body)
+
+
+def text_body(model: str, tokens: list[int]) -> bytes:
+    """The request for the text of some tokens."""
+    return msgspec.json.encode({"model": model, "tokens": tokens})
+
+
+def read_text(answer: bytes) -> str:
+    """The text of tokens, from an engine's answer.
+
+    Raises:
+        BadAnswer: ill-formed.
+    """
+    try:
+        return msgspec.json.decode(answer, type=_TextAnswer).prompt
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BadAnswer(f"the engine's answer for the text of tokens is ill-formed: {error}") from error
 
 
 def read_transfers(answer: bytes) -> list[TransferFailure]:

@@ -61,6 +61,10 @@ class Delivery:
         self._complete = last  # before the wait that may be cancelled: the bytes are on their way by then
         await self._send(self.response.write(events))
 
+    def resume(self) -> None:
+        """A write was given up because its engine was, not the client: the next one shows whether that still reads."""
+        self._stalled = False
+
     async def finish(self) -> web.StreamResponse:
         """The response, all of it sent if it is a stream.
 

@@ -9,9 +9,9 @@ from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any
 
-from aiohttp import ClientResponse, web
+from aiohttp import web
 
-from chiasm.gateway.bodies import completion_tokens, decode_body, error_message
+from chiasm.gateway.answering import Answering
 from chiasm.gateway.delivery import ClientLeft, Delivery
 from chiasm.gateway.errors import (
     ApiError,
@@ -23,9 +23,8 @@ from chiasm.gateway.errors import (
 )
 from chiasm.gateway.link import SchedulerLink
 from chiasm.gateway.parsing import ParsedRequest
-from chiasm.gateway.sse import EventTooLong, Tally, named_errors, whole_events
 from chiasm.gateway.timing import Timing
-from chiasm.gateway.upstream import MAX_ANSWER_BYTES, MISCONFIGURED, EngineFailed, Upstream, read_limited
+from chiasm.gateway.upstream import EngineFailed, Upstream
 from chiasm.messages import (
     Cancel,
     Decode,
@@ -35,6 +34,8 @@ from chiasm.messages import (
     EncodeDone,
     EncodeFailed,
     Reject,
+    Return,
+    Returned,
     Submit,
     ToGateway,
 )
@@ -43,11 +44,6 @@ from chiasm.telemetry.metrics import GatewayMetrics
 from chiasm.wire.protocol import tensor_nbytes
 
 logger = logging.getLogger(__name__)
-
-MAX_WITHHELD_BYTES = 1 << 20
-"""A stream that opens with more than this before its first token is delivered all the same."""
-
-_FORWARDED = frozenset(range(400, 500)) - {408, 429, *MISCONFIGURED}
 
 
 @dataclass(frozen=True)
@@ -91,11 +87,14 @@ class Flow:
         self._metrics = services.metrics
         self._delivery = delivery
         self._timing = timing
+        self._answering = Answering(request, parsed, services.upstream, delivery, timing)
         self._end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._scheduler_knows = False  # that the request has ended
         self._tasks: set[asyncio.Task[None]] = set()
+        self._decode: Decode | None = None  # the latest
         self._decoding: asyncio.Task[None] | None = None
         self._waiting_since = time.monotonic()  # for an encoder, then for a decoder
+        self._decoding_since = self._waiting_since
         self._encode_begun = False
 
     async def run(self, deadline: float) -> web.StreamResponse:
@@ -126,7 +125,8 @@ class Flow:
         parsed = self._parsed
         left = max(0.0, deadline - asyncio.get_running_loop().time())
         sizes = (parsed.text_tokens, parsed.output_tokens)
-        return Submit(self._request, parsed.items, *sizes, left, self._tenant.name, self._tenant.weight)
+        tenant = (self._tenant.name, self._tenant.weight)
+        return Submit(self._request, parsed.items, *sizes, left, *tenant, stealable=parsed.may_move)
 
     async def _follow(self, decisions: asyncio.Queue[ToGateway]) -> None:
         while True:
@@ -134,7 +134,9 @@ class Flow:
                 case Encode() as encode:
                     self._start(self._encode(encode))
                 case Decode() as decode:
-                    await self._replace_decode(decode)
+                    await self._begin(decode)
+                case Return() as asked:
+                    await self._give_back(asked)
                 case Reject() as reject:
                     self._scheduler_knows = True
                     self._fail(rejected(reject))
@@ -161,19 +163,35 @@ class Flow:
             nbytes = tensor_nbytes(embedding.shape, embedding.dtype)
             self._link.send(EncodeDone(self._request, encode.worker, embedding, seconds, nbytes))
 
-    async def _replace_decode(self, decode: Decode) -> None:
+    async def _begin(self, decode: Decode) -> None:
         """Begin an attempt; the scheduler has given the one before up, even if its engine has not failed us yet."""
-        if self._decoding is not None:
-            self._decoding.cancel()
-            await asyncio.wait([self._decoding])
-        if self._delivery.response is not None:
+        await self._stop_decoding()
+        self._decode = decode
+        self._answering.begin()
+        if self._answering.obstacle is not None:
             self._decode_failed(decode, EngineFailed("the engine before was lost in mid-answer", retryable=False))
             return
-        self._decoding = self._start(self._decode(decode))
-
-    async def _decode(self, decode: Decode) -> None:
         self._timing.end("decode_wait", self._waiting_since)
-        began = time.monotonic()
+        self._decoding_since = time.monotonic()
+        self._decoding = self._start(self._attempt(decode))
+
+    async def _give_back(self, asked: Return) -> None:
+        """Stop at a thief. If what it generates has ended in this moment, or before, that has been reported."""
+        decode, decoding = self._decode, self._decoding
+        if decode is None or decoding is None or decode.worker != asked.worker:
+            return
+        await self._stop_decoding()
+        if decoding.cancelled():
+            await self._broken_off(decode, None)
+
+    async def _stop_decoding(self) -> None:
+        decoding, self._decoding = self._decoding, None
+        if decoding is not None:
+            decoding.cancel()
+            await asyncio.wait([decoding])
+            self._delivery.resume()
+
+    async def _attempt(self, decode: Decode) -> None:
         covered = {embedding.uuid for embedding in decode.embeddings}
         wanted = {part.uuid for part in self._parsed.media}
         if covered and covered != wanted:
@@ -187,72 +205,47 @@ class Flow:
             self._fail(prompt_too_long(f"The request's images have {image_tokens} tokens", self._parsed.max_model_len))
             return
         try:
-            tokens = await self._generate(decode, began)
+            tokens = await self._answering.attempt(decode)
         except EngineFailed as failure:
-            self._waiting_since = time.monotonic()
-            self._decode_failed(decode, failure)
+            await self._broken_off(decode, failure)
         except ClientLeft as left:
             self._fail(left)
         else:
-            self._scheduler_knows = True
-            self._link.send(DecodeDone(self._request, decode.worker, tokens, time.monotonic() - began))
-            if not self._end.done():
-                self._end.set_result(None)
+            self._decode_done(decode, tokens)
 
-    async def _generate(self, decode: Decode, began: float) -> int:
-        """Post the request and deliver the answer; returns its tokens.
-
-        An engine's judgement that the request is wrong (4xx) is an answer too, of 0 tokens: the engine is well, and
-        the client must read it.
-
-        Raises:
-            EngineFailed: the answer is not complete.
-            ClientLeft: nobody listens any more.
-        """
-        body = decode_body(self._parsed, self._request, decode.embeddings)
-        async with self._upstream.post(decode.url, self._parsed.path, self._request, body) as answer:
-            if answer.status == 200 and self._parsed.stream:
-                return await self._stream(decode, answer, began)
-            content = await read_limited(answer, MAX_ANSWER_BYTES)
-        if answer.status != 200 and answer.status not in _FORWARDED:
-            raise await self._upstream.decode_failure(decode.url, self._request, answer.status, error_message(content))
-        self._timing.end("decode", began)
-        self._delivery.answer(answer.status, content)
-        return completion_tokens(content) if answer.status == 200 else 0
-
-    async def _stream(self, decode: Decode, answer: ClientResponse, began: float) -> int:
-        tally = Tally()
-        withheld = b""
+    async def _broken_off(self, decode: Decode, failure: EngineFailed | None) -> None:
+        """An attempt has come to an early end: by `failure`, or because its worker was asked to give it back."""
+        self._waiting_since = time.monotonic()
         try:
-            async for events in whole_events(answer.content.iter_any()):
-                tally.read(events)
-                withheld += events if tally.error is None else named_errors(events)
-                if self._delivery.response is None:
-                    if tally.error is not None:
-                        raise await self._upstream.decode_failure(decode.url, self._request, 500, tally.error)
-                    if not (tally.begun or tally.complete or len(withheld) > MAX_WITHHELD_BYTES):
-                        continue
-                    self._timing.end("decode_first", began)
-                await self._delivery.write(withheld, last=tally.complete)
-                withheld = b""
-        except EventTooLong as error:
-            raise EngineFailed(str(error), retryable=False) from error
-        if not tally.complete:
-            raise EngineFailed("the engine's stream ended before its answer was complete", retryable=True)
-        if tally.error is not None:
-            raise EngineFailed(tally.error, retryable=False)
-        self._timing.end("decode", began)
-        return tally.tokens
+            complete = await self._answering.complete()
+        except ClientLeft as left:
+            self._fail(left)
+            return
+        if complete:
+            self._decode_done(decode, self._answering.generated)
+        elif failure is not None:
+            self._decode_failed(decode, failure)
+        elif (obstacle := self._answering.obstacle) is not None:
+            reason = f"its worker had to give it back, and no other can go on: {obstacle}"
+            self._decode_failed(decode, EngineFailed(reason, retryable=False))
+        else:
+            self._link.send(Returned(self._request, decode.worker, self._answering.generated))
+
+    def _decode_done(self, decode: Decode, tokens: int) -> None:
+        self._scheduler_knows = True
+        seconds = time.monotonic() - self._decoding_since
+        self._link.send(DecodeDone(self._request, decode.worker, tokens, seconds))
+        if not self._end.done():
+            self._end.set_result(None)
 
     def _decode_failed(self, decode: Decode, failure: EngineFailed) -> None:
-        delivered = self._delivery.response is not None
-        retryable = failure.retryable and not delivered
+        retryable = failure.retryable and self._answering.obstacle is None
         self._count_retry("decode", retryable)
         lost = tuple(embedding.uuid for embedding in decode.embeddings if embedding.key in failure.lost)
         self._link.send(
             DecodeFailed(self._request, decode.worker, failure.reason, retryable, lost, failure.unreachable)
         )
-        if delivered:
+        if self._delivery.response is not None and not retryable:
             # Otherwise the scheduler has the word: another attempt, or a rejection with this reason.
             self._scheduler_knows = True
             self._fail(decode_failed(failure.reason))

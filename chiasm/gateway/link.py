@@ -13,11 +13,8 @@ from chiasm.messages import (
     AnyMessage,
     AskReasons,
     AskStatus,
-    Decode,
-    Encode,
     FromGateway,
     Reasons,
-    Reject,
     Status,
     ToGateway,
 )
@@ -52,7 +49,7 @@ class SchedulerLink:
         """Route decisions until cancelled."""
         while True:
             message = await self._channel.receive()
-            if not isinstance(message, Encode | Decode | Reject | Status | Reasons):
+            if not isinstance(message, ToGateway):
                 logger.warning("the scheduler sent %s, which is not for a gateway", type(message).__name__)
                 continue
             decisions = self._requests.get(message.request)

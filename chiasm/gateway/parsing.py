@@ -10,6 +10,8 @@ import msgspec
 
 from chiasm.api_paths import CHAT_PATH, COMPLETIONS_PATH
 from chiasm.config import GatewayConfig
+from chiasm.continuable import obstacle
+from chiasm.continuation import COMPLETIONS_TOKENS
 from chiasm.gateway.errors import ApiError, invalid, prompt_too_long
 from chiasm.gateway.fields import check_fields
 from chiasm.gateway.image_tokens import qwen_tokens
@@ -21,7 +23,6 @@ OPTIONS = ("mm_processor_kwargs", "media_io_kwargs")
 
 _RESERVED = {"ec_transfer_params", "kv_transfer_params"}
 _MAX_DEPTH = 128
-_COMPLETIONS_DEFAULT_TOKENS = 16  # OpenAI's default on this path, and the engines'
 _TEXT_OVERHEAD_TOKENS = 16
 
 
@@ -36,6 +37,7 @@ class ServingFacts:
     max_model_len: int  # tokens of prompt and answer together
     created: int  # Unix time
     image_pixels: tuple[int, int] | None = None  # the least and the most that Qwen's processor resizes an image to
+    parsed_chats: bool = False  # engines tell reasoning, or calls of tools, from the text of a chat's answer
 
     def estimate_image(self, width: int, height: int) -> int:
         """About how many tokens an image of this size (pixels) will have; exact where it can be, see `fewest_of`."""
@@ -72,11 +74,17 @@ class ParsedRequest:
     max_model_len: int
     media: tuple[MediaPart, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
+    plain: bool = False  # nothing but an image keeps its answer from going on on another engine
 
     @property
     def items(self) -> tuple[Item, ...]:
         """The media as the scheduler sees it, in prompt order."""
         return tuple(Item(part.uuid, "image", part.tokens) for part in self.media)
+
+    @property
+    def may_move(self) -> bool:
+        """Could its answer go on on another engine, should it have to?"""
+        return self.plain and not self.media
 
 
 @dataclass(frozen=True)
@@ -111,6 +119,7 @@ def parse_chat(raw: bytes, facts: ServingFacts, config: GatewayConfig) -> Draft:
         output_tokens=_output_tokens(body, limit, 1, config.default_output_tokens, facts),
         max_model_len=facts.max_model_len,
         options=options,
+        plain=obstacle(body, CHAT_PATH, facts.parsed_chats) is None,
     )
     return Draft(request, contents.images)
 
@@ -142,8 +151,9 @@ def parse_completion(raw: bytes, facts: ServingFacts, config: GatewayConfig) -> 
         body=body,
         stream=bool(body.get("stream")),
         text_tokens=sum(estimates) + _TEXT_OVERHEAD_TOKENS,
-        output_tokens=_output_tokens(body, "max_tokens", 0, _COMPLETIONS_DEFAULT_TOKENS, facts) * len(prompts),
+        output_tokens=_output_tokens(body, "max_tokens", 0, COMPLETIONS_TOKENS, facts) * len(prompts),
         max_model_len=facts.max_model_len,
+        plain=obstacle(body, COMPLETIONS_PATH) is None,
     )
     return Draft(request)
 

@@ -16,7 +16,9 @@ from chiasm.gateway.bodies import (
     encode_body,
     error_message,
     read_embedding,
+    read_text,
     read_transfers,
+    text_body,
 )
 from chiasm.gateway.parsing import MediaPart, ParsedRequest
 from chiasm.nouns import Embedding, ItemUuid, RequestId
@@ -91,6 +93,21 @@ class Upstream:
         refused = 400 <= answer.status < 500 and answer.status not in (*MISCONFIGURED, *_PASSING)
         said = error_message(content)
         raise EngineFailed(said if refused else f"HTTP {answer.status} from the encoder: {said}", retryable=not refused)
+
+    async def text_of(self, url: str, request: RequestId, model: str, tokens: list[int]) -> str:
+        """The text of `tokens`, said by any engine of that model.
+
+        Raises:
+            EngineFailed: it did not say; retryable.
+        """
+        async with self.post(url, "/detokenize", request, text_body(model, tokens)) as answer:
+            content = await read_limited(answer, MAX_REPORT_BYTES)
+        if answer.status != 200:
+            raise EngineFailed(f"HTTP {answer.status} from the engine: {error_message(content)}", retryable=True)
+        try:
+            return read_text(content)
+        except BadAnswer as error:
+            raise EngineFailed(str(error), retryable=True) from error
 
     @asynccontextmanager
     async def post(self, url: str, path: str, request: RequestId, body: bytes) -> AsyncIterator[ClientResponse]:

@@ -4,6 +4,7 @@ channel.
 
 import asyncio
 import contextlib
+import itertools
 import json
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -16,6 +17,7 @@ from chat_inputs import data_url as data_url
 from chat_inputs import encoded as encoded
 from chat_inputs import image_part as image_part
 from chat_inputs import png as png
+from text_engine import TextEngine, text_of
 
 from chiasm.config import GatewayConfig
 from chiasm.gateway.addresses import Reach
@@ -32,9 +34,11 @@ from chiasm.messages import (
     RejectReason,
     Status,
     Submit,
+    ToGateway,
     WorkerStatus,
 )
-from chiasm.nouns import Role
+from chiasm.nouns import RequestId, Role
+from scheduler.core import Core
 
 TOKEN = "cluster-token"
 FACTS = ServingFacts(
@@ -83,8 +87,9 @@ class FakeEngine:
     behaviours: list[Behaviour] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
     failures: list[dict[str, str]] = field(default_factory=list)
-    report: bytes | None = None  # instead of the failures
+    report: bytes | None = None  # instead of the failures, and of the text of tokens
     transfers_asked: list[str] = field(default_factory=list)
+    detokenized: list[list[int]] = field(default_factory=list)
     aborted: asyncio.Event = field(default_factory=asyncio.Event)
     url: str = ""
 
@@ -94,6 +99,7 @@ class FakeEngine:
             [
                 web.post("/v1/chat/completions", self._handle),
                 web.post("/v1/completions", self._handle),
+                web.post("/detokenize", self._detokenize),
                 web.get("/v1/chiasm/transfers/{request}", self._transfers),
             ]
         )
@@ -114,6 +120,13 @@ class FakeEngine:
         except asyncio.CancelledError:
             self.aborted.set()
             raise
+
+    async def _detokenize(self, request: web.Request) -> web.Response:
+        assert request.headers["Authorization"] == f"Bearer {TOKEN}"
+        self.detokenized.append((await request.json())["tokens"])
+        if self.report is not None:
+            return web.Response(body=self.report)
+        return web.json_response({"prompt": text_of(self.detokenized[-1])})
 
     async def _transfers(self, request: web.Request) -> web.Response:
         assert request.headers["Authorization"] == f"Bearer {TOKEN}"
@@ -180,6 +193,18 @@ def replies_stream(
     return behaviour
 
 
+def generates(
+    text: TextEngine, events: int | None = None, *, cut: bool = False, then: asyncio.Event | None = None
+) -> Behaviour:
+    """Streams what `text` says to the request, or the first so many events of that; `cut` and `then` as above."""
+
+    async def behaviour(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+        pieces = text.events(request.path, body)[:events]
+        return await replies_stream(*pieces, cut=cut, then=then)(request, body)
+
+    return behaviour
+
+
 async def hangs_up(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
     assert request.transport is not None
     request.transport.close()
@@ -193,6 +218,37 @@ def hangs(seen: asyncio.Event) -> Behaviour:
         raise AssertionError
 
     return behaviour
+
+
+class CoreChannel:
+    """A channel whose far end is the scheduler's core itself. `told_workers` is what it has told them."""
+
+    def __init__(self, core: Core) -> None:
+        self.core = core
+        self.told_workers: list[Any] = []
+        self._heard: defaultdict[type, asyncio.Event] = defaultdict(asyncio.Event)
+        self._clock = itertools.count()
+        self._inbox: asyncio.Queue[Any] = asyncio.Queue()
+
+    def send(self, message: Any) -> None:
+        for decision in self.core.handle(message, next(self._clock) / 1000):
+            if isinstance(decision, ToGateway):
+                self._inbox.put_nowait(decision)
+            else:
+                self.told_workers.append(decision)
+        self.core.check_integrity()
+        self._heard[type(message)].set()
+
+    async def heard(self, kind: type) -> None:
+        """Waits for the first message of that kind."""
+        await self._heard[kind].wait()
+
+    async def receive(self) -> Any:
+        return await self._inbox.get()
+
+    @property
+    def status(self) -> Status:
+        return self.core.status(RequestId("test"), next(self._clock) / 1000)
 
 
 class FakeScheduler:

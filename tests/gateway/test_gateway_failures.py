@@ -23,7 +23,7 @@ from gateway_fakes import (
     replies_stream,
 )
 
-from chiasm.gateway import flow
+from chiasm.gateway import answering
 from chiasm.gateway.delivery import Delivery
 from chiasm.gateway.sse import ERROR_EVENT
 from chiasm.messages import (
@@ -358,7 +358,7 @@ async def test_a_fault_of_the_gateways_own_is_a_plain_500(
     def breaks(*_: Any) -> bytes:
         raise RuntimeError("secret detail")
 
-    monkeypatch.setattr(flow, "decode_body", breaks)
+    monkeypatch.setattr(answering, "decode_body", breaks)
     status, answer, _ = await cluster.chat(chat_body())
     assert (status, answer["error"]["code"]) == (500, "internal_error")
     assert "secret" not in answer["error"]["message"]
@@ -367,7 +367,7 @@ async def test_a_fault_of_the_gateways_own_is_a_plain_500(
 
 
 async def test_an_answer_without_end_is_given_up(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flow, "MAX_ANSWER_BYTES", 10)
+    monkeypatch.setattr(answering, "MAX_ANSWER_BYTES", 10)
     status, answer, _ = await cluster.chat(chat_body())
     assert (status, answer["error"]["code"]) == (502, "decode_failed")
     assert "more than 10 bytes" in answer["error"]["message"]

@@ -1,7 +1,6 @@
 """The gateway and the scheduler's real core, with nothing between them but the link."""
 
 import asyncio
-import itertools
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -12,6 +11,7 @@ from gateway_fakes import (
     FACTS,
     OPENING,
     TOKEN,
+    CoreChannel,
     FakeEngine,
     answers,
     chat_body,
@@ -28,31 +28,9 @@ from chiasm.config import GatewayConfig, SchedulerConfig
 from chiasm.explain import SENTENCES, sentence
 from chiasm.gateway.app import make_app, start_gateway
 from chiasm.gateway.link import SchedulerLink
-from chiasm.messages import Register, Status, ToGateway
-from chiasm.nouns import RequestId, Role, WorkerId
+from chiasm.messages import Register
+from chiasm.nouns import Role, WorkerId
 from scheduler.core import Core
-
-
-class CoreChannel:
-    """A channel whose far end is the core itself."""
-
-    def __init__(self, core: Core) -> None:
-        self.core = core
-        self._clock = itertools.count()
-        self._inbox: asyncio.Queue[Any] = asyncio.Queue()
-
-    def send(self, message: Any) -> None:
-        for decision in self.core.handle(message, next(self._clock) / 1000):
-            if isinstance(decision, ToGateway):
-                self._inbox.put_nowait(decision)
-        self.core.check_integrity()
-
-    async def receive(self) -> Any:
-        return await self._inbox.get()
-
-    @property
-    def status(self) -> Status:
-        return self.core.status(RequestId("test"), next(self._clock) / 1000)
 
 
 class Served:

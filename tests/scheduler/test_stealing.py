@@ -179,6 +179,20 @@ def test_what_a_lost_thief_held_is_generated_elsewhere() -> None:
     assert driver.decode_failed("text", "t0", retryable=True) == [decode("text", "d0")]
 
 
+@pytest.mark.parametrize("comes_back", [False, True])
+def test_what_a_thief_gave_back_as_it_was_lost_is_generated_elsewhere(comes_back: bool) -> None:
+    """Its gateway has stopped it, and has nothing else to report."""
+    driver = with_thief()
+    driver.submit("text", output=50, stealable=True)
+    driver.submit("image", "a", tokens=200)
+    driver.lost("t0")
+    if comes_back:
+        driver.thief("t0", "e0")
+    driver.cancel("running")
+    assert driver.returned("text", "t0", 20) == [decode("text", "d0")]
+    assert driver.count("returned") == 1
+
+
 def test_all_that_is_stolen_returns_in_the_order_in_which_it_was_taken() -> None:
     driver = Driver()
     driver.encoder("e0")

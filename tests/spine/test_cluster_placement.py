@@ -1,12 +1,17 @@
-"""How a machine's cores are dealt out."""
+"""How a machine's cores are dealt out, and what is said of workers while they start."""
+
+from dataclasses import asdict
+from typing import Any
 
 import pytest
+import ray
 
-from chiasm.cluster import share_cores
-from chiasm.config import ClusterConfig, PoolConfig
+from chiasm.cluster import NO_ANSWER, Member, MemberProgress, share_cores
+from chiasm.config import ClusterConfig, EncodersConfig, PoolConfig, SchedulerConfig
+from chiasm.supervisor import Progress
 
 
-def config(encoders: PoolConfig, decoders: PoolConfig) -> ClusterConfig:
+def config(encoders: EncodersConfig, decoders: PoolConfig) -> ClusterConfig:
     return ClusterConfig(encoders=encoders, decoders=decoders)
 
 
@@ -16,8 +21,8 @@ def four_cores(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_cores_are_dealt_evenly_and_never_twice() -> None:
-    assert share_cores(config(PoolConfig(), PoolConfig())) == {"encoder-0": "0,1", "decoder-0": "2,3"}
-    assert share_cores(config(PoolConfig(count=2), PoolConfig())) == {
+    assert share_cores(config(EncodersConfig(), PoolConfig())) == {"encoder-0": "0,1", "decoder-0": "2,3"}
+    assert share_cores(config(EncodersConfig(count=2), PoolConfig())) == {
         "encoder-0": "0",
         "encoder-1": "1",
         "decoder-0": "2",
@@ -25,9 +30,41 @@ def test_cores_are_dealt_evenly_and_never_twice() -> None:
 
 
 def test_nobody_is_bound_where_cores_do_not_suffice() -> None:
-    assert share_cores(config(PoolConfig(count=4), PoolConfig())) == {}
+    assert share_cores(config(EncodersConfig(count=4), PoolConfig())) == {}
 
 
 def test_workers_with_gpus_or_cores_of_their_own_get_none() -> None:
-    assert share_cores(config(PoolConfig(gpus=1), PoolConfig())) == {"decoder-0": "0,1,2,3"}
-    assert share_cores(config(PoolConfig(cpus=["0"]), PoolConfig())) == {"decoder-0": "0,1,2,3"}
+    assert share_cores(config(EncodersConfig(gpus=1), PoolConfig())) == {"decoder-0": "0,1,2,3"}
+    assert share_cores(config(EncodersConfig(cpus=["0"]), PoolConfig())) == {"decoder-0": "0,1,2,3"}
+
+
+def test_a_thief_has_its_encoders_cores() -> None:
+    stealing = config(EncodersConfig(), PoolConfig()).model_copy(
+        update={"scheduler": SchedulerConfig(stealing="yield")}
+    )
+    assert share_cores(stealing) == {"encoder-0": "0,1", "decoder-0": "2,3"}
+
+
+def lines(reports: list[MemberProgress]) -> list[tuple[str, str]]:
+    return [(report.name, report.stage) for report in reports]
+
+
+def test_each_engine_of_a_worker_has_a_line_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    def answer(said: Any) -> Any:
+        if isinstance(said, Exception):
+            raise said
+        return said
+
+    monkeypatch.setattr(ray, "get", answer)
+    member = Member("encoder-0", handle=None)
+    waiting = "waiting for a place in the Ray cluster"
+    assert lines(member.progress(None)) == [("encoder-0", waiting)]
+    engines = {
+        "encoder-0": Progress("ready", 9.0, ready=True, restarts=0, error=None),
+        "encoder-0-text": Progress("loading weights", 8.0, ready=False, restarts=0, error=None),
+    }
+    said = {name: asdict(progress) for name, progress in engines.items()}
+    assert lines(member.progress(said)) == [("encoder-0", "ready"), ("encoder-0-text", "loading weights")]
+    assert lines(member.progress(None)) == [("encoder-0", NO_ANSWER), ("encoder-0-text", NO_ANSWER)]
+    [encode, text] = member.progress(ray.exceptions.RayActorError())
+    assert (encode.stage, text.stage, text.ready) == ("being restarted by Ray", "being restarted by Ray", False)

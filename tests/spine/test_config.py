@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from chiasm.config import ClusterConfig, GatewayConfig, PoolConfig
+from chiasm.config import ClusterConfig, EncodersConfig, GatewayConfig, SchedulerConfig
 from chiasm.config_file import ConfigError, load_config
+from chiasm.models.builtin import ENGINE_ARGS, PREFILL_CHUNK, with_builtin_model
 
 
 def write(folder: Path, text: str) -> Path:
@@ -157,11 +158,72 @@ def test_an_alias_that_holds_itself_is_refused_and_not_followed(tmp_path: Path) 
         ('encoders: {engine_args: [--port, "1"]}', "encoders.engine_args: --port is set by Chiasm"),
         ("encoders: {env: {VLLM_API_KEY: a}}", "encoders.env: VLLM_API_KEY is set by Chiasm"),
         ("encoders: {engine_args: [--dtype=half]}", "decoders.engine_args: --dtype must be the same"),
+        ('encoders: {text_engine_args: [--port, "1"]}', "encoders.text_engine_args: --port is set by Chiasm"),
+        (
+            "scheduler: {prefill_chunk: 64}\ndecoders: {engine_args: [--max-num-batched-tokens=64]}",
+            "scheduler.prefill_chunk: decoders.engine_args has --max-num-batched-tokens, which says the same",
+        ),
+        (
+            "encoders: {text_engine_args: [--max-model-len=512]}",
+            "encoders.text_engine_args: --max-model-len must be what decoders have",
+        ),
     ],
 )
 def test_values_that_contradict_each_other_are_refused(tmp_path: Path, text: str, said: str) -> None:
     [error] = errors(tmp_path, text)
     assert said in error
+
+
+@pytest.mark.parametrize(
+    ("text", "mode"), [("", "off"), ("off", "off"), ('"off"', "off"), ("yield", "yield"), ("share", "share")]
+)
+def test_stealing_is_off_unless_asked_for(tmp_path: Path, text: str, mode: str) -> None:
+    """Also where YAML reads `off` as false."""
+    section = f"scheduler: {{stealing: {text}}}" if text else ""
+    assert load_config(write(tmp_path, section)).scheduler.stealing == mode
+
+
+@pytest.mark.parametrize("text", ["on", "true", "steal", "0"])
+def test_another_way_of_stealing_is_refused(tmp_path: Path, text: str) -> None:
+    [error] = errors(tmp_path, f"scheduler: {{stealing: {text}}}")
+    assert "scheduler.stealing: takes off or yield or share" in error
+
+
+GPU = "scheduler: {stealing: yield}\nencoders:\n  gpus: 1\n"
+
+
+def test_two_engines_on_one_gpu_must_share_its_memory(tmp_path: Path) -> None:
+    found = errors(tmp_path, GPU)
+    assert ["gpu-memory-utilization" in error or "kv-cache-memory-bytes" in error for error in found] == [True] * 3
+    halves = "  engine_args: [--gpu-memory-utilization=0.3]\n  text_engine_args: [--gpu-memory-utilization, "
+    assert "--kv-cache-memory-bytes" in errors(tmp_path, f'{GPU}{halves}"0.6"]')[0]
+    [error] = errors(tmp_path, f'{GPU}{halves}"0.8", --kv-cache-memory-bytes=4G]')
+    assert "encoders.text_engine_args: --gpu-memory-utilization is 0.8 here and 0.3 in engine_args" in error
+    load_config(write(tmp_path, f'{GPU}{halves}"0.7", --kv-cache-memory-bytes=4G]'))
+
+
+def test_one_engine_has_its_gpu_for_itself(tmp_path: Path) -> None:
+    load_config(write(tmp_path, GPU.replace("yield", "off")))
+    load_config(write(tmp_path, "scheduler: {stealing: yield}\ndecoders: {gpus: 1}"))
+
+
+def test_a_text_engine_gets_what_decoders_get_and_its_own_after_that(tmp_path: Path) -> None:
+    decoders = "decoders: {engine_args: [--enforce-eager, --max-num-seqs=9]}\n"
+    config = load_config(write(tmp_path, decoders + "encoders: {text_engine_args: [--max-num-seqs=2]}"))
+    assert config.text_engine_args == ["--enforce-eager", "--max-num-seqs=9", "--max-num-seqs=2"]
+
+
+def test_a_text_engine_of_the_builtin_model_gets_what_that_needs() -> None:
+    assert with_builtin_model(ClusterConfig()).text_engine_args == list(ENGINE_ARGS)
+
+
+def test_the_builtin_model_has_a_chunk_of_its_own_unless_one_is_set() -> None:
+    assert with_builtin_model(ClusterConfig()).scheduler.prefill_chunk == PREFILL_CHUNK
+    for chunk in (0, 64):
+        config = ClusterConfig(scheduler=SchedulerConfig(prefill_chunk=chunk))
+        assert with_builtin_model(config).scheduler.prefill_chunk == chunk
+    config = ClusterConfig(model="another")
+    assert with_builtin_model(config).scheduler.prefill_chunk is None
 
 
 def test_secrets_are_shown_nowhere(tmp_path: Path) -> None:
@@ -172,7 +234,7 @@ def test_secrets_are_shown_nowhere(tmp_path: Path) -> None:
     [error] = errors(tmp_path, "gateway: {api_keys: [hush], api_key_weights: {hush: 0}}")
     assert "hush" not in error
     keys = GatewayConfig(api_keys=["hush"], api_key_weights={"hush": 2.0})
-    config = ClusterConfig(gateway=keys, encoders=PoolConfig(env={"HF_TOKEN": "hush"}))
+    config = ClusterConfig(gateway=keys, encoders=EncodersConfig(env={"HF_TOKEN": "hush"}))
     assert "hush" not in repr(config)
 
 

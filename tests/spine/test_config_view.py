@@ -45,7 +45,7 @@ def test_a_piped_explanation_has_one_line_for_each_field() -> None:
 
 
 def test_a_terminal_gets_every_description_too() -> None:
-    console = Console(file=io.StringIO(), force_terminal=True, width=300)
+    console = Console(file=io.StringIO(), force_terminal=True, width=600)
     explain(console, None)
     shown = console.file.getvalue()  # type: ignore[attr-defined]
     assert all(field.description in shown for field in FIELDS)

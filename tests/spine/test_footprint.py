@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from chiasm.footprint import footprint, main
+from chiasm.footprint import footprint, language_model_bytes, main
 
 DOCS = Path(__file__).parents[2] / "docs" / "models.md"
 
@@ -56,6 +56,20 @@ def test_layers_that_keep_no_kv_are_not_counted() -> None:
 
 def test_the_omni_line_nests_its_configuration() -> None:
     assert footprint({"thinker_config": config(2, 64, 4, 2)}).embedding == 64 * 2
+
+
+QWEN_7B = config(28, 3584, 28, 4, intermediate_size=18944, vocab_size=152_064)
+QWEN_3B = config(36, 2048, 16, 2, intermediate_size=11008, vocab_size=151_936) | {"tie_word_embeddings": True}
+QWEN3_30B = config(48, 2048, 32, 4, head_dim=128, intermediate_size=6144, vocab_size=151_936) | {}
+QWEN3_30B["text_config"] |= {"num_experts": 128, "moe_intermediate_size": 768}
+
+
+@pytest.mark.parametrize(
+    ("model", "billions"), [(QWEN_7B, 7.62), (QWEN_3B, 3.09), (QWEN3_30B, 30.5)], ids=["7B", "3B, tied", "experts"]
+)
+def test_the_weights_of_a_language_model(model: dict[str, Any], billions: float) -> None:
+    """As the models' own cards count their parameters."""
+    assert language_model_bytes(model, value_bytes=1) == pytest.approx(billions * 1e9, rel=0.005)
 
 
 def test_the_command_has_a_line_for_each_model(

@@ -1,0 +1,134 @@
+"""From an engine's answer to the client's: one attempt after the other to have a request answered, and what of it is
+delivered. Knows nothing of the scheduler's decisions but the Decode that it is to carry out.
+"""
+
+import time
+
+import msgspec
+from aiohttp import ClientResponse
+
+from chiasm.continuation import Transcript
+from chiasm.gateway.bodies import completion_tokens, decode_body, error_message
+from chiasm.gateway.delivery import Delivery
+from chiasm.gateway.parsing import ParsedRequest
+from chiasm.gateway.sse import EventTooLong, Tally, named_errors, whole_events
+from chiasm.gateway.timing import Timing
+from chiasm.gateway.upstream import MAX_ANSWER_BYTES, MISCONFIGURED, EngineFailed, Upstream, read_limited
+from chiasm.messages import Decode
+from chiasm.nouns import RequestId, Role
+
+MAX_WITHHELD_BYTES = 1 << 20
+"""A stream that opens with more than this before its first token is delivered all the same."""
+
+_FORWARDED = frozenset(range(400, 500)) - {408, 429, *MISCONFIGURED}
+
+
+class Answering:
+    """Answers one request. A text that a thief generates may have to move, so its stream is kept account of; all other
+    answers are the engine's own bytes.
+    """
+
+    def __init__(
+        self, request: RequestId, parsed: ParsedRequest, upstream: Upstream, delivery: Delivery, timing: Timing
+    ) -> None:
+        self._request = request
+        self._parsed = parsed
+        self._upstream = upstream
+        self._delivery = delivery
+        self._timing = timing
+        self._transcript: Transcript | None = None  # of what is delivered, if it may move
+        self._before = 0  # tokens that stood when the latest attempt began
+
+    @property
+    def obstacle(self) -> str | None:
+        """Why no other engine can take over now; None if one can, from the beginning or from where this one was."""
+        if self._delivery.response is None:
+            return None
+        return "a part of it has been delivered" if self._transcript is None else self._transcript.obstacle
+
+    def begin(self) -> None:
+        """Another attempt is due."""
+        self._before += self.generated
+
+    @property
+    def generated(self) -> int:
+        """Tokens of the latest attempt that another engine would build upon."""
+        if self._transcript is None or self._delivery.response is None:
+            return 0
+        return max(0, self._transcript.tokens - self._before)
+
+    async def complete(self) -> bool:
+        """Has every token been delivered? Then so is what an engine would say behind the last.
+
+        Raises:
+            ClientLeft: nobody listens any more.
+        """
+        if self._transcript is None or self._delivery.response is None or not self._transcript.over:
+            return False
+        if ending := self._transcript.ending():
+            await self._delivery.write(ending, last=True)
+        return True
+
+    async def attempt(self, decode: Decode) -> int:
+        """Have the engine of `decode` generate what is missing and deliver it; returns the tokens that it took.
+
+        An engine's judgement that the request is wrong (4xx) is an answer too, of 0 tokens: the engine is well, and
+        the client must read it.
+
+        Raises:
+            EngineFailed: the answer is not complete.
+            ClientLeft: nobody listens any more.
+        """
+        if await self.complete():
+            return 0
+        began = time.monotonic()
+        path, body = await self._what_to_post(decode)
+        async with self._upstream.post(decode.url, path, self._request, body) as answer:
+            if answer.status == 200 and self._parsed.stream:
+                return await self._stream(decode, answer, began)
+            content = await read_limited(answer, MAX_ANSWER_BYTES)
+        if answer.status != 200 and (answer.status not in _FORWARDED or self._delivery.response is not None):
+            raise await self._upstream.decode_failure(decode.url, self._request, answer.status, error_message(content))
+        self._timing.end("decode", began)
+        self._delivery.answer(answer.status, content)
+        return completion_tokens(content) if answer.status == 200 else 0
+
+    async def _what_to_post(self, decode: Decode) -> tuple[str, bytes]:
+        parsed = self._parsed
+        if self._delivery.response is None:  # whatever was generated before, it begins anew
+            moves = decode.role is Role.TEXT and parsed.stream and parsed.may_move
+            self._transcript = Transcript(parsed.path, parsed.body, parsed.max_model_len) if moves else None
+        if self._transcript is None:
+            return parsed.path, decode_body(parsed, self._request, decode.embeddings)
+        while doubtful := self._transcript.doubtful:
+            text = await self._upstream.text_of(decode.url, self._request, parsed.body["model"], doubtful)
+            self._transcript.judge(text)
+        path, body = self._transcript.request()
+        return path, msgspec.json.encode(body)
+
+    async def _stream(self, decode: Decode, answer: ClientResponse, began: float) -> int:
+        tally, transcript = Tally(), self._transcript
+        withheld = b""
+        try:
+            async for events in whole_events(answer.content.iter_any()):
+                tally.read(events)
+                if tally.error is not None and (transcript is not None or self._delivery.response is None):
+                    raise await self._upstream.decode_failure(decode.url, self._request, 500, tally.error)
+                if transcript is not None:
+                    withheld += transcript.take(events)
+                else:
+                    withheld += events if tally.error is None else named_errors(events)
+                if self._delivery.response is None:
+                    if not (tally.begun or tally.complete or len(withheld) > MAX_WITHHELD_BYTES):
+                        continue
+                    self._timing.end("decode_first", began)
+                await self._delivery.write(withheld, last=tally.complete)
+                withheld = b""
+        except EventTooLong as error:
+            raise EngineFailed(str(error), retryable=False) from error
+        if not tally.complete:
+            raise EngineFailed("the engine's stream ended before its answer was complete", retryable=True)
+        if tally.error is not None:
+            raise EngineFailed(tally.error, retryable=False)
+        self._timing.end("decode", began)
+        return tally.tokens if transcript is None else self.generated

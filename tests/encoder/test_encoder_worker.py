@@ -1,0 +1,90 @@
+"""Which engines an encoder worker has, with supervisors that only note what they are given."""
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import chiasm.worker
+from chiasm.config import ClusterConfig, EncodersConfig, PoolConfig, SchedulerConfig
+from chiasm.engine import EngineSpec
+from chiasm.membership import Membership
+from chiasm.nouns import Role
+from chiasm.preflight import ModelFacts
+from chiasm.supervisor import Progress
+from chiasm.wire.keys import ClusterKeys
+from encoder.worker import EncoderWorker
+
+FACTS = ModelFacts("m", "m", "A", "r", 784, (1, 4096), None, 4096, ("image_grid_thw",))
+
+
+class FakeSupervisor:
+    def __init__(self, spec: EngineSpec, *more: Any) -> None:
+        self.spec = spec
+        self.measure, self.card_of = more[3], more[5]
+        self.progress = Progress("ready", 1.0, ready=True, restarts=0, error=None)
+        self.stopped = False
+
+    async def run(self) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.stopped = True
+
+
+@pytest.fixture
+def supervisors(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[FakeSupervisor]]:
+    made: list[FakeSupervisor] = []
+
+    def make(*arguments: Any) -> FakeSupervisor:
+        made.append(FakeSupervisor(*arguments))
+        return made[-1]
+
+    monkeypatch.setattr(chiasm.worker, "Supervisor", make)
+    yield made
+    assert all(supervisor.stopped for supervisor in made)
+
+
+def worker(stealing: str) -> EncoderWorker:
+    config = ClusterConfig(
+        scheduler=SchedulerConfig.model_validate({"stealing": stealing}),
+        encoders=EncodersConfig(
+            engine_args=["--max-num-seqs=1"], text_engine_args=["--max-num-seqs=3"], env={"HERE": "1"}
+        ),
+        decoders=PoolConfig(engine_args=["--enforce-eager"], env={"THERE": "1"}),
+    )
+    keys = ClusterKeys.generate()
+    membership = Membership(config, FACTS, "token", keys, "ipc:///nowhere", one_machine=True)
+    return EncoderWorker("encoder-0", membership, lambda: "127.0.0.1", "0-1")
+
+
+def test_an_encoder_has_one_engine_where_nobody_steals(supervisors: list[FakeSupervisor]) -> None:
+    encoder = worker("off")
+    assert list(encoder.progress()) == ["encoder-0"]
+    encoder.stop()
+
+
+@pytest.mark.parametrize("stealing", ["yield", "share"])
+def test_a_thief_is_a_second_engine_on_the_encoders_card(supervisors: list[FakeSupervisor], stealing: str) -> None:
+    encoder = worker(stealing)
+    assert list(encoder.progress()) == ["encoder-0", "encoder-0-text"]
+    encode, text = (supervisor.spec for supervisor in supervisors)
+    assert (encode.role, text.role) == (Role.ENCODER, Role.TEXT)
+    assert encode.cpus == text.cpus == "0-1"
+    assert encode.env == text.env == {"HERE": "1"}  # it is of the machine, not of the model
+    assert encode.args == ("--max-num-seqs=1",)
+    assert text.args == ("--enforce-eager", "--max-num-seqs=3")
+    assert [supervisor.card_of for supervisor in supervisors] == ["", "encoder-0"]
+    encoder.stop()
+
+
+def test_a_thief_is_measured_as_a_decoder_is(supervisors: list[FakeSupervisor]) -> None:
+    class Measured:
+        def kv_cache_tokens(self) -> int:
+            return 4000
+
+    encoder = worker("yield")
+    capacity = supervisors[1].measure(Measured())
+    assert (capacity.slots, capacity.kv_tokens, capacity.store_bytes) == (3, 4000, 0)
+    encoder.stop()

@@ -1,0 +1,206 @@
+"""A supervised engine and the scheduler: what each hears of the other, with an engine that only looks like one."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+import chiasm.supervisor
+from chiasm.capacity import Capacity
+from chiasm.config import ClusterConfig, SchedulerConfig
+from chiasm.engine import EngineFailed, EngineSpec
+from chiasm.messages import Lost, Pause, Register, Resume, Unknown
+from chiasm.nouns import Role, WorkerId
+from chiasm.supervisor import Supervisor
+
+NAME = WorkerId("encoder-0-text")
+PATIENCE_S = 10.0
+SPEC = EngineSpec(NAME, Role.TEXT, "m", "m", "token", args=("--own",))
+
+
+class FakeEngine:
+    """Ready at once; lives until it is stopped or killed."""
+
+    url = "http://engine"
+    stage = "ready"
+
+    def __init__(self, spec: EngineSpec, log: Callable[[str], None]) -> None:
+        self.spec = spec
+        self.held: list[bool] = []
+        self.stubborn = False
+        self.ended = threading.Event()
+
+    def wait_ready(self, timeout_s: float) -> None: ...
+
+    def answers(self) -> bool:
+        return True
+
+    def hold(self, held: bool) -> None:
+        if self.stubborn:
+            raise EngineFailed(
+                "encoder-0-text did not pause when told: timed out; the last lines of its log:\n  a line"
+            )
+        self.held.append(held)
+
+    def wait(self) -> int:
+        self.ended.wait()
+        return 0
+
+    def failure(self) -> EngineFailed:
+        return EngineFailed("encoder-0-text ended with exit code 1; the last lines of its log:\n  a line")
+
+    stop = kill = lambda self: self.ended.set()
+
+
+class FakeChannel:
+    """One life's channel to the scheduler."""
+
+    def __init__(self) -> None:
+        self.sent: list[Any] = []
+        self.inbox: asyncio.Queue[Any] = asyncio.Queue()
+        self.closed = False
+
+    def send(self, message: Any) -> bool:
+        assert not self.closed
+        self.sent.append(message)
+        return True
+
+    async def receive(self) -> Any:
+        return await self.inbox.get()
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class FakeTuning:
+    """Has the first engine started again, with a flag."""
+
+    def __init__(self) -> None:
+        self.tried: list[FakeEngine] = []
+
+    def flags(self) -> tuple[str, ...]:
+        return ("--found",) if self.tried else ()
+
+    async def settle(self, engine: Any) -> bool:
+        self.tried.append(engine)
+        return len(self.tried) > 1
+
+
+class Supervised:
+    def __init__(self, tuning: FakeTuning | None = None) -> None:
+        self.engines: list[FakeEngine] = []
+        self.channels: list[FakeChannel] = []
+        config = ClusterConfig(scheduler=SchedulerConfig(heartbeat_s=600.0, heartbeat_timeout_s=6000.0))
+        self.supervisor = Supervisor(
+            SPEC,
+            config,
+            "node",
+            self.connect,
+            lambda _engine: Capacity(2, 1000, 50.0, prefill_tokens=4096 if tuning is not None else 0),
+            card_of=WorkerId("encoder-0"),
+            tuning=tuning,
+        )
+
+    def connect(self) -> Any:
+        self.channels.append(FakeChannel())
+        return self.channels[-1]
+
+    def make_engine(self, spec: EngineSpec, log: Callable[[str], None]) -> FakeEngine:
+        self.engines.append(FakeEngine(spec, log))
+        return self.engines[-1]
+
+    def sent(self, kind: type) -> list[Any]:
+        return [message for message in self.channels[-1].sent if isinstance(message, kind)]
+
+    async def life(self, number: int) -> tuple[FakeEngine, FakeChannel]:
+        """The engine and the channel of a life, once it has registered."""
+        await until(lambda: len(self.channels) == number and bool(self.sent(Register)))
+        return self.engines[-1], self.channels[-1]
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while not condition():  # noqa: ASYNC110  # what is waited for happens in threads, too
+            await asyncio.sleep(0.001)
+
+
+@pytest.fixture
+async def supervised(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> AsyncIterator[Supervised]:
+    supervised = Supervised(getattr(request, "param", None))
+    monkeypatch.setattr(chiasm.supervisor, "Engine", supervised.make_engine)
+    monkeypatch.setattr(chiasm.supervisor, "FIRST_RETRY_S", 0.001)
+    running = asyncio.create_task(supervised.supervisor.run())
+    yield supervised
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert all(engine.ended.is_set() for engine in supervised.engines)
+    assert all(channel.closed for channel in supervised.channels)
+
+
+async def test_a_guest_registers_under_the_encoder_whose_card_it_shares(supervised: Supervised) -> None:
+    await supervised.life(1)
+    assert supervised.sent(Register) == [
+        Register(NAME, Role.TEXT, "node", "http://engine", 2, 1000, 50.0, host=WorkerId("encoder-0"))
+    ]
+
+
+async def test_the_scheduler_holds_the_engine_and_lets_it_go(supervised: Supervised) -> None:
+    engine, channel = await supervised.life(1)
+    for number, message in enumerate((Pause(NAME), Resume(NAME), Pause(NAME)), 1):
+        channel.inbox.put_nowait(message)
+        await until(lambda number=number: len(engine.held) == number)
+    assert engine.held == [True, False, True]
+    assert supervised.sent(Lost) == []
+
+
+async def test_an_engine_that_is_not_held_when_told_is_lost_and_started_again(supervised: Supervised) -> None:
+    engine, channel = await supervised.life(1)
+    engine.stubborn = True
+    channel.inbox.put_nowait(Pause(NAME))
+    await until(engine.ended.is_set)
+    assert channel.sent[-1] == Lost(NAME, "encoder-0-text did not pause when told: timed out")
+    fresh, _ = await supervised.life(2)
+    assert fresh is not engine
+    assert (supervised.supervisor.progress.ready, supervised.supervisor.progress.restarts) == (True, 1)
+
+
+async def test_an_engine_starts_unheld_whatever_was_said_to_the_one_before(supervised: Supervised) -> None:
+    engine, channel = await supervised.life(1)
+    engine.kill()
+    await until(lambda: any(isinstance(message, Lost) for message in channel.sent))
+    channel.inbox.put_nowait(Pause(NAME))  # was under way when the engine died
+    fresh, new_channel = await supervised.life(2)
+    new_channel.inbox.put_nowait(Unknown(NAME))
+    await until(lambda: len(supervised.sent(Register)) == 2)
+    assert fresh.held == []
+
+
+async def test_who_registers_anew_is_held_no_longer(supervised: Supervised) -> None:
+    """The scheduler has forgotten the engine, and so that it is held: nobody would ever let it go."""
+    engine, channel = await supervised.life(1)
+    channel.inbox.put_nowait(Pause(NAME))
+    await until(lambda: engine.held == [True])
+    channel.inbox.put_nowait(Unknown(NAME))
+    await until(lambda: engine.held == [True, False])
+    assert len(supervised.sent(Register)) == 2
+
+
+@pytest.mark.parametrize("supervised", [FakeTuning()], indirect=True)
+async def test_an_engine_is_started_again_with_what_was_found_by_trying_it(supervised: Supervised) -> None:
+    engine, channel = await supervised.life(2)
+    tried, _ = supervised.engines
+    assert tried.ended.is_set()
+    assert (tried.spec.args, engine.spec.args) == (
+        ("--own",),
+        ("--found", "--own"),
+    )  # what is its own comes last: it wins
+    assert [type(message) for message in channel.sent] == [Register]
+    assert supervised.channels[0].sent == []  # nobody has heard of the first, and nothing has failed
+    progress = supervised.supervisor.progress
+    assert (progress.ready, progress.restarts, progress.error) == (True, 0, None)
+    assert progress.stage == "ready, 4,096 prompt tokens a step"
+    engine.kill()
+    again, _ = await supervised.life(3)
+    assert again.spec.args == ("--found", "--own")
