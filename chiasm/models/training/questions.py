@@ -27,16 +27,16 @@ ABOUT_ONE = ("background", "colour", "shape", "existence", "count", "reading")
 ORDINALS = ("the first", "the second")
 
 WEIGHTS = {
-    "background": 0.4,
-    "colour": 0.8,
-    "shape": 0.8,
-    "existence": 1.0,
-    "count": 5.0,
-    "position": 1.5,
-    "relation": 5.0,
-    "larger": 1.0,
-    "reading": 6.0,
-    "description": 0.4,
+    "background": 0.6,
+    "colour": 1.5,
+    "shape": 1.2,
+    "existence": 3.0,
+    "count": 4.0,
+    "position": 1.8,
+    "relation": 3.0,
+    "larger": 1.2,
+    "reading": 5.0,
+    "description": 0.6,
 }
 """How often the trainer asks each kind, where it can be asked."""
 

@@ -39,7 +39,7 @@ SEED = 1
 TOKENIZER = "tokenizer.json"  # beside the checkpoints
 PROCESSES = 2
 WARM_UP = 60  # steps
-STAGES = {"seeing": 1200, "answering": 700, "joining": 1100, "practising": 500, "settling": 1200}  # steps
+STAGES = {"seeing": 1200, "answering": 700, "joining": 1100, "practising": 500, "settling": 1700}  # steps
 PICTURES = {"seeing": 20, "answering": 8, "joining": 8, "practising": 8, "settling": 8}  # in a step of one process
 # Factor on all learning rates when a stage begins, when it ends, and for which share of its steps the first is kept.
 RATES = {
