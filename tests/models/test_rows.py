@@ -30,7 +30,8 @@ def test_rows_know_where_is_read_and_counted_and_compared_and_meant(apart: bool)
 
     tokenizer = train_tokenizer()
     other = Conversation(((5, 5),), [Question("background", "What colour is the background?", "white")], (SCENE,))
-    rows = Scribe(tokenizer).rows([other, Conversation(((6, 6),), [COMPARING, READING, COUNTING], (SCENE,), apart=apart)])
+    asked = [COMPARING, READING, COUNTING]
+    rows = Scribe(tokenizer).rows([other, Conversation(((6, 6),), asked, (SCENE,), apart=apart)])
 
     def tokens(kind: str, places: list[list[int]]) -> list[str]:
         return [tokenizer.decode([int(getattr(rows, kind)[row, place])]) for row, place in places]
