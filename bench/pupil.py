@@ -85,14 +85,14 @@ def pupil(endpoint: str | None, number: int | None, quick: bool, json_file: Path
         for kind, figures in marks.items()
     ]
     _show(series, equal)
-    if card is not None:
-        fill_card(card, card_table(series))
     if json_file is not None:
         headline = {f"right: {kind}": figures["right"] for kind, figures in marks.items()}
         if equal is not None:
             headline["equal through the split and whole"] = round(equal, 5)
         command = f"chiasm bench pupil --number {number}" + (f" --endpoint {endpoint}" if endpoint else "")
         write_report(json_file, name="pupil", command=command, headline=headline, series=series, seeds=[SEED])
+    if card is not None:  # after the report, which tells whether the checkout was as committed
+        fill_card(card, card_table(series))
 
 
 def _examine_whole(exercises: list[Exercise]) -> list[Said]:
