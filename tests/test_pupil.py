@@ -19,7 +19,7 @@ from chiasm.models.training.scenes import SceneMaker
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]  # no engine, but torch and transformers take seconds
 
 MAX_BYTES = 20_000_000
-TOLERANCE = 1e-4  # of a logit: the same sums in another order
+TOLERANCE = 5e-4  # of a logit: the same sums in another order
 
 
 @pytest.fixture(scope="module")
