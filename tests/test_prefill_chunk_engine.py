@@ -14,7 +14,7 @@ from engines import ARGS, START_TIMEOUT_S, metric, report
 from chiasm.calibration import Step, choose, step_flags
 from chiasm.calibration_cache import load
 from chiasm.client import post_json
-from chiasm.config import ClusterConfig, PoolConfig, SchedulerConfig
+from chiasm.config import ClusterConfig, EncodersConfig, PoolConfig, SchedulerConfig
 from chiasm.engine import Engine, EngineSpec
 from chiasm.models.tiny import build_tiny_model
 from chiasm.nouns import Role, WorkerId
@@ -58,7 +58,9 @@ def test_an_engine_is_measured_and_another_keeps_to_the_chunk(tmp_path: Path) ->
     model = build_tiny_model(tmp_path / "model")
     facts = check_model(str(model), "model", None, list(ARGS))
     config = ClusterConfig(
-        scheduler=SchedulerConfig(itl_slo_ms=1000 * NEVER_S), decoders=PoolConfig(engine_args=list(ARGS))
+        scheduler=SchedulerConfig(itl_slo_ms=1000 * NEVER_S),
+        encoders=EncodersConfig(engine_args=list(ARGS)),
+        decoders=PoolConfig(engine_args=list(ARGS)),
     )
     conditions = conditions_here(config, facts, "0")
     said: list[str] = []
