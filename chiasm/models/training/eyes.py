@@ -75,7 +75,7 @@ class Eyes(nn.Module):
             "colour": choice("colour"),
             "background": 0.3 * choice("background"),
             "middle": 6 * F.binary_cross_entropy_with_logits(told["middle"], sight.middle),
-            "numbers": F.smooth_l1_loss(found, numbers, reduction="none", beta=0.5).sum(-1).mean(),
+            "numbers": 2 * F.smooth_l1_loss(found, numbers, reduction="none", beta=0.5).sum(-1).mean(),
             "where": 2 * (distance * covered).sum() / (3 * covered.sum().clamp(min=1)),
             "ninth": 0.3 * choice("ninth") if bool((sight.ninth != IGNORE).any()) else told["ninth"].sum() * 0,
             "letters": 2 * (spelling * weight).sum() / weight.sum().clamp(min=1),

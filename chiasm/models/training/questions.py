@@ -28,12 +28,12 @@ ORDINALS = ("the first", "the second")
 
 WEIGHTS = {
     "background": 0.6,
-    "colour": 1.5,
+    "colour": 2.0,
     "shape": 1.2,
     "existence": 3.0,
-    "count": 4.0,
+    "count": 5.0,
     "position": 1.8,
-    "relation": 3.0,
+    "relation": 2.5,
     "larger": 1.2,
     "reading": 5.0,
     "description": 0.6,

@@ -2,7 +2,7 @@
 
 First the tower learns to see, from crowded pictures of which every cell is known. Then the language model learns to
 answer from what the finished tower tells it. Then both halves learn together, the language model practises alone with
-smaller steps, and at last both settle, with ever smaller ones. Two processes share the work; equal seeds and equal
+smaller steps, the tower looks again with ever smaller ones, and at last both settle. Two processes share the work; equal seeds and equal
 numbers of steps give an equal model.
 """
 
@@ -39,17 +39,26 @@ SEED = 1
 TOKENIZER = "tokenizer.json"  # beside the checkpoints
 PROCESSES = 2
 WARM_UP = 60  # steps
-STAGES = {"seeing": 1200, "answering": 700, "joining": 1100, "practising": 500, "settling": 1700}  # steps
-PICTURES = {"seeing": 20, "answering": 8, "joining": 8, "practising": 8, "settling": 8}  # in a step of one process
+STAGES = {  # steps
+    "seeing": 1200,
+    "answering": 700,
+    "joining": 1100,
+    "practising": 500,
+    "looking again": 700,
+    "settling": 1400,
+}
+TOWER_ALONE = ("seeing", "looking again")
+CROWD_OF_PICTURES, PICTURES = 20, 8  # in a step of one process: of the tower alone, and where questions are asked
 # Factor on all learning rates when a stage begins, when it ends, and for which share of its steps the first is kept.
 RATES = {
     "seeing": (1.0, 0.0, 0.6),
     "answering": (1.0, 1.0, 1.0),
     "joining": (1.0, 0.43, 0.0),
     "practising": (1.0, 1.0, 1.0),
-    "settling": (1.0, 0.0, 0.3),
+    "looking again": (0.2, 0.0, 0.1),
+    "settling": (0.8, 0.0, 0.2),
 }
-CROWDS = 0.7  # share of the steps of the first stage
+CROWDS = 0.6  # share of the steps of the tower alone
 TEXTS = 6  # in a crowded picture, at most
 QUESTIONS = 12  # about a picture, or a pair of them
 PAIRS_EVERY = 6  # steps: then the lesson is about pairs of pictures
@@ -141,7 +150,7 @@ def learn_to_see(school: School, stage: str, steps: int, out: Path) -> None:
     )
     log = Log(stage, steps, quiet=rank > 0)
     for step in range(steps):
-        page = book.next(PICTURES[stage])
+        page = book.next(CROWD_OF_PICTURES)
         losses = school.eyes.losses(*see(school, page), page.sight)
         total = torch.stack(list(losses.values())).sum()
         total.backward()
@@ -173,9 +182,7 @@ def learn_to_answer(school: School, stage: str, steps: int, out: Path) -> None:
     )
     log = Log(stage, steps, quiet=rank > 0)
     for step in range(steps):
-        pages = (
-            [book.next(PICTURES[stage])] if step % PAIRS_EVERY else [book.next(PICTURES[stage] // 2) for _ in range(2)]
-        )
+        pages = [book.next(PICTURES)] if step % PAIRS_EVERY else [book.next(PICTURES // 2) for _ in range(2)]
         if len(pages) == 1:
             conversations = teacher.about(pages[0], QUESTIONS)
         else:
@@ -240,7 +247,7 @@ def run(out: Path, stages: dict[str, int], start: Path | None) -> None:
         school.load_state_dict(torch.load(start, weights_only=True))
     for stage, steps in stages.items():
         begun = time.monotonic()
-        learn = learn_to_see if stage == "seeing" else learn_to_answer
+        learn = learn_to_see if stage in TOWER_ALONE else learn_to_answer
         learn(school, stage, steps, out)
         if dist.get_rank() == 0:
             save(school, out / f"{stage}.pt")
