@@ -4,6 +4,7 @@ It decides nothing. It must not import Ray.
 """
 
 import asyncio
+import gc
 import logging
 import time
 
@@ -14,6 +15,7 @@ from chiasm.nouns import RequestId, WorkerId
 from chiasm.wire.channel import ChannelServer
 from chiasm.wire.keys import ClusterKeys
 from scheduler.core import Core, Decision, Refused
+from scheduler.garbage import COLLECT_BELOW, COLLECT_S, sparing_what_waits
 
 logger = logging.getLogger(__name__)
 
@@ -55,9 +57,10 @@ class Scheduler:
     async def _run(self) -> None:
         self._channel = ChannelServer(self._endpoint, self._keys, self._config.security)
         try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._receive())
-                group.create_task(self._tick())
+            with sparing_what_waits():
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(self._receive())
+                    group.create_task(self._tick())
         finally:
             self._channel.close()
 
@@ -82,9 +85,14 @@ class Scheduler:
                 logger.warning("%s is not for the scheduler", type(message).__name__)
 
     async def _tick(self) -> None:
+        collected = time.monotonic()
         while True:
             await asyncio.sleep(TICK_S)
-            self._dispatch(self._core.tick(time.monotonic()))
+            now = time.monotonic()
+            self._dispatch(self._core.tick(now))
+            if now - collected > COLLECT_S and self._core.live < COLLECT_BELOW:
+                gc.collect()
+                collected = now
 
     def _dispatch(self, decisions: list[Decision]) -> None:
         for decision in decisions:

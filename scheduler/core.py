@@ -82,13 +82,14 @@ class Core:
         stealing: Mode = "yield",
         itl_slo_s: float = 0.2,
     ) -> None:
-        self._config = config
+        self._queue_limit = config.queue_limit
+        self._heartbeat_timeout_s = config.heartbeat_timeout_s
         self._counters = new_counters()
         self._reasons = Reasons(config.explained_requests)
         self._workers = WorkerTable(config.look_ahead)
         self._directory = Directory(config.cached_items)
         self._encodes = Encodes(self._workers.encoders, encoders or FinishIndex(), self._counters, self._reasons)
-        self._admission = Admission(self._workers)
+        self._admission = Admission(self._workers, steals=stealing != "off")
         self._life = Lifecycle(
             config,
             self._workers,
@@ -97,11 +98,10 @@ class Core:
             self._admission,
             self._counters,
             self._reasons,
-            self._worker_changed,
         )
         self._thieving = Thieving(stealing, itl_slo_s, self._workers, self._admission, self._life, self._counters)
         self._time = 0.0  # the core's own time: the sum of all advances of `now`
-        self._last_now: float | None = None
+        self._last_now = math.inf  # so that the first one only starts the clock
         self._answers: list[Decision] = []
         self._handlers: dict[type[Event], Callable[[Any], None]] = {
             Submit: self._submit,
@@ -129,8 +129,8 @@ class Core:
         """The decisions that follow from the passing of time: deadlines, and workers that have fallen silent."""
         self._pass_time(now)
         self._life.expire(self._time)
-        for worker in self._workers.silent_since(self._time - self._config.heartbeat_timeout_s):
-            self._lost(worker, f"not heard of for {self._config.heartbeat_timeout_s} s")
+        for worker in self._workers.silent_since(self._time - self._heartbeat_timeout_s):
+            self._lost(worker, f"not heard of for {self._heartbeat_timeout_s} s")
         self._thieving.tick()
         return self._settle()
 
@@ -148,11 +148,16 @@ class Core:
             request,
             ready=self._workers.split_lives or self._workers.whole_lives,
             workers=tuple(self._worker_status(worker) for worker in self._workers),
-            encoding=len(self._life.encoding),
+            encoding=len(self._life.live) - len(self._admission) - self._life.decoding,
             withheld=len(self._admission),
-            decoding=len(self._life.decoding),
+            decoding=self._life.decoding,
             counters=dict(self._counters),
         )
+
+    @property
+    def live(self) -> int:
+        """How many requests have begun and not ended."""
+        return len(self._life.live)
 
     def check_integrity(self) -> None:
         """Holds all books against each other. For tests and the simulator: it scans everything.
@@ -165,7 +170,7 @@ class Core:
         submitted = ended(self._counters) + len(self._life.live)
         assert self._counters["submitted"] == submitted, "a request has ended twice, or never"
         held = [request for worker in self._workers.all_decoders() for request in worker.running]
-        decoding = self._life.decoding.keys() - self._life.orphans.keys()
+        decoding = [one.id for one in self._life.live.values() if one.decoder is not None and one.decoder.registered]
         assert sorted(held) == sorted(decoding), "a request holds a credit and does not decode, or the other way round"
         assert not any(uuid in self._directory for uuid in self._encodes), "an item is encoded that an encoder holds"
         for encoder in self._workers.encoders.values():
@@ -187,19 +192,20 @@ class Core:
             return
         self._counters["submitted"] += 1
         has_items = bool(event.items)
+        withheld = self._life.withheld
         if not 0 < event.deadline_s < math.inf:
             self._life.reject(event.request, RejectReason.DEADLINE, f"deadline_s is {event.deadline_s}")
-        elif not self._workers.ever_suited(has_items):
+        elif not (self._workers.images_known if has_items else self._workers.text_known):
             self._life.reject(event.request, RejectReason.NO_WORKER, "no worker that could take it has registered")
-        elif self._life.withheld >= self._config.queue_limit:
-            detail = f"{self._life.withheld} requests wait already"
+        elif withheld >= self._queue_limit:
+            detail = f"{withheld} requests wait already"
             self._life.reject(event.request, RejectReason.QUEUE_FULL, detail, self._retry_after_s(has_items))
         else:
-            self._life.admit(event, self._time)
-            self._thieving.look_again()
+            self._life.admit(event, withheld, self._time)
+            self._thieving.due = True
 
     def _retry_after_s(self, has_items: bool) -> float:
-        waits = [seconds_of(self._life.owed_output, self._admission.tokens_per_s)]
+        waits = [seconds_of(self._life.owed_output, self._workers.decode_crew.tokens_per_s)]
         if has_items:
             waits.append(seconds_of(self._encodes.owed, self._encodes.tokens_per_s))
         return retry_after_s(*waits)
@@ -231,32 +237,32 @@ class Core:
                 self._life.fail(self._life.live[waiter], RejectReason.BAD_ITEM, f"item {job.uuid}: {event.reason}")
 
     def _decode_done(self, event: DecodeDone) -> None:
-        request = self._life.decoding.get(event.request)
-        if request is None or request.decoder is None or request.decoder.id != event.worker:
+        request = self._life.decoded_by(event.worker, event.request)
+        if request is None or request.decoder is None:
             self._counters["stale"] += 1
             return
         request.decoder.learn(request.id, event.output_tokens, event.seconds)
         self._life.finish(request)
 
     def _decode_failed(self, event: DecodeFailed) -> None:
-        request = self._life.decoding.get(event.request)
-        if request is None or request.decoder is None or request.decoder.id != event.worker:
+        request = self._life.decoded_by(event.worker, event.request)
+        if request is None:
             self._counters["stale"] += 1
             return
-        handed = [request.entries[uuid] for uuid in dict.fromkeys(event.lost) if uuid in request.entries]
-        self._life.lose([entry for entry in handed if self._directory.is_current(entry)])
+        lost = [entry for entry in request.entries if entry.embedding.uuid in event.lost]
+        self._life.lose([entry for entry in lost if self._directory.is_current(entry)])
         if event.unreachable:
             self._lost(event.worker, event.reason)
         if not event.retryable:
             self._life.fail(request, RejectReason.DECODE, event.reason)
             return
         if not event.lost:  # else the decoder is not at fault
-            request.decode_failed_on.add(event.worker)
+            request.decode_failed_on |= {event.worker}
         self._life.retry_decode(request, event.reason)
 
     def _returned(self, event: Returned) -> None:
-        request = self._life.decoding.get(event.request)
-        if request is None or not self._thieving.returns(request, event.worker):
+        request = self._life.decoded_by(event.worker, event.request)
+        if request is None or not self._thieving.returns(request):
             self._counters["stale"] += 1
             return
         self._life.give_back(request, event.output_tokens)
@@ -283,10 +289,10 @@ class Core:
         worker = self._workers.add(event, self._time)
         if isinstance(worker, EncodeWorker):
             self._encodes.add(worker)
-        elif not worker.host:
-            self._admission.update(worker)
-        else:
+        elif worker.host:
             self._thieving.add(worker)
+        else:
+            self._admission.add(worker)
         self._reroute()
 
     def _heartbeat(self, event: Heartbeat) -> None:
@@ -318,7 +324,7 @@ class Core:
             self._encodes.retry(job)
         for job in withheld:
             self._encodes.place(job)
-        self._thieving.mind(encoder, busy=False)
+        self._thieving.mind([encoder])
 
     def _evicted(self, event: Evicted) -> None:
         for key in event.keys:
@@ -334,13 +340,6 @@ class Core:
             for waiter in self._encodes.stranded():
                 self._life.seek(self._life.live[waiter])
 
-    # -- stealing ------------------------------------------------------------------------------------------------
-
-    def _worker_changed(self, worker: DecodeWorker) -> None:
-        if not worker.host:
-            self._admission.update(worker)
-        self._thieving.changed(worker)
-
     # -- decisions -----------------------------------------------------------------------------------------------
 
     def _settle(self) -> list[Decision]:
@@ -349,24 +348,34 @@ class Core:
         if self._life.rejects:
             out.extend(self._life.rejects)
             self._life.rejects.clear()
-        while (pick := self._admission.next()) is not None:
-            out.append(self._life.hand_out(*pick))
-        if self._encodes.due:
-            changed = list(self._encodes.due)
-            out.extend(self._encodes.hand_out())
-            for encoder in changed:
-                self._thieving.mind(encoder, busy=encoder.owed > 0)
-        out.extend(self._thieving.decisions())
+        self._hand_out(out)
+        if self._thieving.thieves:
+            while decisions := self._thieving.decisions():
+                out.extend(decisions)
+                self._hand_out(out)  # what was stolen may have kept others waiting
         self._answers = []
         return out
+
+    def _hand_out(self, out: list[Decision]) -> None:
+        """Decodes first: they make room where encodes go."""
+        if self._workers.decode_crew.changed:
+            self._thieving.due = True
+        while (pick := self._admission.next()) is not None:
+            out.append(self._life.hand_out(*pick))
+            self._thieving.due = True
+        if self._encodes.due:
+            out.extend(self._encodes.hand_out())
+            if self._thieving.thieves:
+                self._thieving.mind(self._encodes.due)
+            self._encodes.due.clear()
 
     def _refuse(self, sender: RequestId | WorkerId, reason: str) -> None:
         self._counters["refused"] += 1
         self._answers.append(Refused(sender, reason))
 
     def _pass_time(self, now: float) -> None:
-        if self._last_now is not None:
-            self._time += max(now - self._last_now, 0.0)
+        if now > self._last_now:
+            self._time += now - self._last_now
         self._last_now = now
         self._reasons.now = self._thieving.now = self._time
 

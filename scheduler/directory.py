@@ -3,7 +3,7 @@
 Owns the entries and their bound; decides nothing. Imports only `chiasm.nouns` and the standard library.
 """
 
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -36,8 +36,8 @@ class Directory:
         self._entries: dict[ItemUuid, Entry] = {}
         self._idle: OrderedDict[ItemUuid, None] = OrderedDict()
         # Several items may lie under one key of vLLM's: an eviction then takes them all.
-        self._by_worker: dict[WorkerId, dict[str, dict[ItemUuid, None]]] = {}
-        self._held: dict[WorkerId, int] = {}
+        self._by_worker: defaultdict[WorkerId, dict[str, list[Entry]]] = defaultdict(dict)
+        self._held: defaultdict[WorkerId, int] = defaultdict(int)
 
     def __contains__(self, uuid: ItemUuid) -> bool:
         return uuid in self._entries
@@ -57,8 +57,8 @@ class Directory:
         """Enters an embedding whose item is not in the directory yet, in use by `users` from the start."""
         entry = Entry(worker, embedding, nbytes, users=dict.fromkeys(users))
         self._entries[embedding.uuid] = entry
-        self._by_worker.setdefault(worker, {}).setdefault(embedding.key, {})[embedding.uuid] = None
-        self._held[worker] = self.held_by(worker) + 1
+        self._by_worker[worker].setdefault(embedding.key, []).append(entry)
+        self._held[worker] += 1
         if not entry.users:
             self._idle[embedding.uuid] = None
         self._trim()
@@ -91,7 +91,7 @@ class Directory:
         del self._entries[uuid]
         self._idle.pop(uuid, None)
         keys = self._by_worker[entry.worker]
-        del keys[key][uuid]
+        keys[key].remove(entry)
         if not keys[key]:
             del keys[key]
         self._held[entry.worker] -= 1
@@ -100,11 +100,11 @@ class Directory:
 
     def entries_under(self, worker: WorkerId, key: str) -> list[Entry]:
         """What `worker` holds under a key of vLLM's."""
-        return [self._entries[uuid] for uuid in self._by_worker.get(worker, {}).get(key, ())]
+        return list(self._by_worker.get(worker, {}).get(key, ()))
 
     def entries_of(self, worker: WorkerId) -> list[Entry]:
         """Everything that `worker` holds."""
-        return [self._entries[uuid] for uuids in self._by_worker.get(worker, {}).values() for uuid in uuids]
+        return [entry for entries in self._by_worker.get(worker, {}).values() for entry in entries]
 
     def _trim(self) -> None:
         while len(self._entries) > self._limit and self._idle:
@@ -112,8 +112,9 @@ class Directory:
 
     def check_integrity(self) -> None:
         """Raises AssertionError where its indexes disagree or its bound is broken."""
-        indexed = [uuid for keys in self._by_worker.values() for uuids in keys.values() for uuid in uuids]
-        assert sorted(indexed) == sorted(self._entries), "the index by worker differs from the entries"
+        indexed = [entry for worker in self._by_worker for entry in self.entries_of(worker)]
+        assert {entry.embedding.uuid: entry for entry in indexed} == self._entries, "the index by worker differs"
+        assert len(indexed) == len(self._entries), "an entry is indexed twice"
         assert sum(self._held.values()) == len(self._entries), "embeddings are miscounted"
         idle = {uuid for uuid, entry in self._entries.items() if not entry.users}
         assert idle == self._idle.keys(), "an entry is idle and in use, or neither"

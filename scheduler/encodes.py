@@ -4,12 +4,13 @@ Owns the jobs and their queues; the requests behind them are ids here, and what 
 them is decided by `scheduler.core`. Imports only `chiasm.{nouns,messages}`, the standard library and its neighbours.
 """
 
+import math
 from collections.abc import Iterable, Iterator
 
 from chiasm.messages import Encode, EncodeDone
 from chiasm.nouns import Item, ItemUuid, RequestId, WorkerId
-from scheduler.placement import Placement, anyone, avoiding
-from scheduler.reasons import Reasons, beside
+from scheduler.placement import Placement, avoiding
+from scheduler.reasons import Reasons
 from scheduler.workers import EncodeJob, EncodeWorker
 
 
@@ -27,10 +28,11 @@ class Encodes:
         self._encoders = encoders
         self._placement = placement
         self.owed = 0  # tokens of all jobs
+        self.tokens_per_s = 0.0  # what all encoders do together
         self._counters = counters
         self._jobs: dict[ItemUuid, EncodeJob] = {}
         self._unplaced: dict[ItemUuid, EncodeJob] = {}
-        self.due: dict[EncodeWorker, None] = {}  # encoders that may have both a credit and a withheld job
+        self.due: dict[EncodeWorker, None] = {}  # whose credits or queue have changed; the core clears it
         self._arrivals = 0
 
     def __contains__(self, uuid: ItemUuid) -> bool:
@@ -39,19 +41,14 @@ class Encodes:
     def __iter__(self) -> Iterator[ItemUuid]:
         return iter(self._jobs)
 
-    @property
-    def tokens_per_s(self) -> float:
-        """What all encoders do together."""
-        return self._placement.tokens_per_s
-
     def want(self, request: RequestId, item: Item, tag: float) -> None:
         """Makes `request` wait for an item that nobody holds: joins its encode, or queues a new one under `tag`."""
         job = self._jobs.get(item.uuid)
         if job is None:
             self._arrivals += 1
-            job = self._jobs[item.uuid] = EncodeJob(item.uuid, max(item.tokens, 1), self._arrivals, tag)
+            job = EncodeJob(item.uuid, max(item.tokens, 1), self._arrivals, tag, {request: None})
+            self._jobs[item.uuid] = job
             self.owed += job.tokens
-            job.waiters[request] = None
             self.place(job)
         else:
             self._counters["encode_shared"] += 1
@@ -79,7 +76,7 @@ class Encodes:
         job = self._jobs.get(uuid)
         if job is None or (request, worker) not in job.owed:
             return False
-        job.owed.remove((request, worker))
+        job.owed -= {(request, worker)}
         return True
 
     def posted(self, request: RequestId, worker: WorkerId, uuid: ItemUuid) -> EncodeJob | None:
@@ -93,8 +90,7 @@ class Encodes:
         """Ends the job of an item that is encoded now, whoever encoded it. Returns the requests that waited."""
         job = self.posted(event.request, event.worker, event.embedding.uuid)
         if job is not None and job.encoder is not None:
-            job.encoder.learn(job, event.embedding.shape[0], event.seconds)
-            self._placement.update(job.encoder)
+            self.tokens_per_s += job.encoder.learn(job, event.embedding.shape[0], event.seconds)
         return self.end(event.embedding.uuid)
 
     def end(self, uuid: ItemUuid) -> list[RequestId]:
@@ -108,7 +104,7 @@ class Encodes:
     def take_failed(self, job: EncodeJob) -> None:
         """Takes a running job from the encoder that failed at it; `place` gives it to another one."""
         if job.encoder is not None:
-            job.failed_on.add(job.encoder.id)
+            job.failed_on |= {job.encoder.id}
             self._take(job)
 
     def take_all(self, encoder: EncodeWorker) -> tuple[list[EncodeJob], list[EncodeJob]]:
@@ -116,10 +112,11 @@ class Encodes:
         ran, withheld = list(encoder.running.values()), sorted(encoder.waiting.unordered(), key=_turn)
         for job in ran:
             if job.carrier is not None:
-                job.owed.add((job.carrier, encoder.id))
+                job.owed |= {(job.carrier, encoder.id)}
         for job in (*ran, *withheld):
             self._take(job)
         self.due.pop(encoder, None)
+        self.tokens_per_s -= encoder.rate.tokens_per_s
         self._placement.remove(encoder)
         return ran, withheld
 
@@ -138,20 +135,20 @@ class Encodes:
             for waiter in job.waiters:
                 self._reasons.note(waiter, "no encoder", detail=job.uuid)
             return
-        fits = avoiding(self._encoders, job.failed_on)
-        encoder = self._placement.best(job.tokens, fits) or self._placement.best(job.tokens, anyone)
+        fits = avoiding(self._encoders, job.failed_on) if job.failed_on else None
+        encoder = self._placement.best(job.tokens, fits) or self._placement.best(job.tokens)
         assert encoder is not None
-        rate = encoder.rate.tokens_per_s
-        others = beside(encoder, self._placement.considered)
-        numbers = {"owed": encoder.owed, "tokens": job.tokens, "tokens_per_s": rate}
+        numbers = encoder.owed, job.tokens, encoder.rate.tokens_per_s
+        considered = self._placement.considered
         for waiter in job.waiters:
-            self._reasons.note(waiter, "encode placed", encoder.id, job.uuid, others, **numbers)
+            self._reasons.note(waiter, "encode placed", encoder.id, job.uuid, *numbers, considered=considered)
         encoder.append(job)
         self._placement.update(encoder)
         self.due[encoder] = None
 
     def add(self, encoder: EncodeWorker) -> None:
         """An encoder has registered: everything withheld is placed anew, so that it shares the backlog."""
+        self.tokens_per_s += encoder.rate.tokens_per_s
         self._placement.update(encoder)
         withheld = [job for other in self._encoders.values() for job in other.waiting.unordered()]
         jobs = sorted((*withheld, *self._unplaced.values()), key=_turn)
@@ -171,14 +168,15 @@ class Encodes:
         """The requests that wait for an encode while no encoder is registered."""
         return dict.fromkeys(request for job in self._unplaced.values() for request in job.waiters)
 
-    def hand_out(self) -> Iterator[Encode]:
-        """Fills every encoder whose credits or queue have changed."""
+    def hand_out(self) -> list[Encode]:
+        """Fills every encoder that is due."""
+        out = []
         for encoder in self.due:
-            while (job := encoder.start_next()) is not None and job.carrier is not None:
+            for job, carrier in encoder.start():
                 self._counters["encodes"] += 1
-                self._reasons.note(job.carrier, "encode posted", encoder.id, job.uuid)
-                yield Encode(job.carrier, job.uuid, encoder.id, encoder.url)
-        self.due.clear()
+                self._reasons.note(carrier, "encode posted", encoder.id, job.uuid)
+                out.append(Encode(carrier, job.uuid, encoder.id, encoder.url))
+        return out
 
     def _take(self, job: EncodeJob) -> None:
         if job.encoder is None:
@@ -200,6 +198,8 @@ class Encodes:
         running = [job for encoder in encoders for job in encoder.running.values()]
         waiting = [job for encoder in encoders for job in encoder.waiting.unordered()]
         everywhere = [job.uuid for job in (*running, *waiting, *self._unplaced.values())]
+        rates = sum(encoder.rate.tokens_per_s for encoder in encoders)
+        assert math.isclose(self.tokens_per_s, rates, abs_tol=0.1), "rates are miscounted"
         assert self.owed == sum(job.tokens for job in self._jobs.values()), "owed encodes are miscounted"
         assert sorted(everywhere) == sorted(self._jobs), "an encode has leaked"
         assert not (self._unplaced and self._encoders), "an encode is unplaced beside an encoder"

@@ -25,7 +25,8 @@ class FairClock:
 
     def served(self, tag: float) -> None:
         """A request of this tag has had its turn, so the clock has come so far."""
-        self._now = max(self._now, tag)
+        if tag > self._now:
+            self._now = tag
 
     def rest(self) -> None:
         """Nobody waits, so nobody has had more than a share: whoever comes now begins anew."""

@@ -1,27 +1,30 @@
-"""The life of a request: every change of its state, and the one container that each state keeps it in.
+"""The life of a request: every change of its state, and what goes with it.
 
 Owns the live requests, their deadlines and their use of embeddings. What an event means is `scheduler.core`'s to say.
 Imports only `chiasm.{nouns,messages,config}`, the standard library and its neighbours.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from chiasm.config import SchedulerConfig
 from chiasm.messages import NOBODY, Decode, Reject, RejectReason, Submit
-from chiasm.nouns import ItemUuid, RequestId, RequestState, Role
+from chiasm.nouns import Embedding, ItemUuid, RequestId, RequestState, Role, WorkerId
 from scheduler.admission import Admission
+from scheduler.deadlines import Deadlines
 from scheduler.directory import Directory, Entry
 from scheduler.encodes import Encodes
 from scheduler.fairness import FairClock
-from scheduler.ordering import PriorityQueue
-from scheduler.reasons import Reasons, beside
+from scheduler.reasons import Reasons
 from scheduler.requests import LiveRequest
 from scheduler.table import WorkerTable
 from scheduler.workers import DecodeWorker
 
+ENCODING, READY, DECODING = RequestState.ENCODING, RequestState.READY, RequestState.DECODING
+"""Looked up once: a member of an Enum takes longer to get at than to compare with."""
+
 
 class Lifecycle:
-    """Requests from Submit to their end. ENCODING and DECODING are kept here, READY in `Admission`."""
+    """Requests from Submit to their end; those READY are also in `Admission`."""
 
     def __init__(
         self,
@@ -32,10 +35,8 @@ class Lifecycle:
         admission: Admission,
         counters: dict[str, int],
         reasons: Reasons,
-        changed: Callable[[DecodeWorker], None],
     ) -> None:
         self._reasons = reasons
-        self._changed = changed  # what a worker holds
         self._max_attempts = config.max_attempts
         self._workers = workers
         self._directory = directory
@@ -43,86 +44,87 @@ class Lifecycle:
         self._admission = admission
         self._counters = counters
         self.live: dict[RequestId, LiveRequest] = {}
-        self.encoding: dict[RequestId, LiveRequest] = {}
-        self.decoding: dict[RequestId, LiveRequest] = {}
-        self.orphans: dict[RequestId, None] = {}  # of those decoding, the ones whose engine is lost
+        self.decoding = 0  # how many
         self.owed_output = 0  # tokens that live requests may still generate
         self.rejects: list[Reject] = []  # not yet taken by the core
-        self._deadlines: PriorityQueue[LiveRequest] = PriorityQueue()
+        self._deadlines = Deadlines(self.live)
         self._fairness = FairClock()
         self._arrivals = 0
 
     @property
     def withheld(self) -> int:
         """Live requests that no live engine holds."""
-        return len(self.encoding) + len(self._admission) + len(self.orphans)
+        return len(self.live) - self._workers.decode_crew.running - self._workers.thief_crew.running
+
+    def decoded_by(self, worker: WorkerId, request: RequestId) -> LiveRequest | None:
+        """The request, if it decodes there, even if that engine is lost."""
+        found = self.live.get(request)
+        return found if found is not None and found.decoder is not None and found.decoder.id == worker else None
 
     # -- the way through -----------------------------------------------------------------------------------------
 
-    def admit(self, submit: Submit, now: float) -> None:
-        """Begins the life of a request whose id is not live."""
+    def admit(self, submit: Submit, withheld: int, now: float) -> None:
+        """Begins the life of a request whose id is not live, while so many are withheld."""
         self._arrivals += 1
-        if not self.withheld:
+        if not withheld:
             self._fairness.rest()
-        request = LiveRequest.of(submit, self._arrivals, now)
-        request.tag = self._fairness.tag(submit.tenant, submit.weight, request.kv_tokens())
+        request = LiveRequest(submit, self._arrivals, now)
+        request.tag = self._fairness.tag(submit.tenant, submit.weight, request.kv_tokens)
         self._reasons.open(request.id)
-        self._reasons.note(
-            request.id,
-            "admitted",
-            ahead=self.withheld,
-            items=len(request.distinct),
-            tokens=request.kv_tokens(),
-            output_tokens=request.output_tokens,
-            weight=submit.weight,
-        )
-        self.live[request.id] = self.encoding[request.id] = request
-        self._deadlines.push(request, request.deadline)
+        numbers = withheld, len(request.parts), request.kv_tokens, request.output_tokens, submit.weight
+        self._reasons.note(request.id, "admitted", NOBODY, "", *numbers)
+        self.live[request.id] = request
+        self._deadlines.add(request)
         self.owed_output += request.output_tokens
         self.seek(request)
 
     def seek(self, request: LiveRequest) -> None:
         """Looks for the embeddings that a request lacks: READY with all of them, ENCODING while it waits for some."""
-        if request.items and self._workers.prefers_whole:
+        if not request.parts:
+            self._move(request, READY)
+            return
+        if self._workers.prefers_whole:
             self._drop_embeddings(request)
             self._reasons.note(request.id, "goes whole")
-            self._move(request, RequestState.READY)
+            self._move(request, READY)
             return
         self._unkeep(request)
-        for item in request.largest_first:
-            if item.uuid in request.entries or item.uuid in request.waiting:
+        for part in request.largest_first:
+            if part.waiting or part.entry is not None:
                 continue
-            entry = self._directory.acquire(item.uuid, request.id)
+            uuid = part.item.uuid
+            entry = self._directory.acquire(uuid, request.id)
             if entry is not None:
                 self._counters["encode_cached"] += 1
-                request.entries[item.uuid] = entry
-                self._reasons.note(request.id, "encode cached", entry.worker, item.uuid)
-            elif request.encodes.get(item.uuid, 0) < self._max_attempts:
-                self._encodes.want(request.id, item, request.tag)
-                request.waiting[item.uuid] = None
+                request.found(uuid, entry)
+                self._reasons.note(request.id, "encode cached", entry.worker, uuid)
+            elif part.encodes < self._max_attempts:
+                self._encodes.want(request.id, part.item, request.tag)
+                part.waiting = True
+                request.waiting += 1
             else:
-                self.fail(request, RejectReason.ATTEMPTS, f"the embedding of item {item.uuid} was lost too often")
+                self.fail(request, RejectReason.ATTEMPTS, f"the embedding of item {uuid} was lost too often")
                 return
-        self._move(request, RequestState.ENCODING if request.waiting else RequestState.READY)
-        if request.state is RequestState.READY and not request.kept:
+        self._move(request, ENCODING if request.waiting else READY)
+        if request.state is READY and not request.kept:
             self._keep(request)
 
     def landed(self, entry: Entry) -> None:
         """An item is encoded: every request that uses the new entry stops waiting for it."""
         uuid = entry.embedding.uuid
-        for request in [self.live[user] for user in entry.users]:
-            request.encodes[uuid] = request.encodes.get(uuid, 0) + 1
-            request.entries[uuid] = entry
-            self._reasons.note(request.id, "encoded", entry.worker, uuid, tokens=entry.embedding.shape[0])
-            del request.waiting[uuid]
+        for user in list(entry.users):
+            request = self.live[user]
+            request.found(uuid, entry).encodes += 1
+            self._reasons.note(request.id, "encoded", entry.worker, uuid, entry.embedding.shape[0])
             if not request.waiting:
-                self._move(request, RequestState.READY)
+                self._move(request, READY)
 
     def encode_failed(self, uuid: ItemUuid, waiters: Iterable[RequestId], detail: str) -> None:
         """An attempt at an item came to nothing: charged to all that waited, and the end of those that had the last."""
         for request in [self.live[waiter] for waiter in waiters]:
-            attempts = request.encodes[uuid] = request.encodes.get(uuid, 0) + 1
-            self._reasons.note(request.id, "encode failed", detail=f"{uuid}: {detail}", attempt=attempts)
+            part = request.parts[uuid]
+            part.encodes = attempts = part.encodes + 1
+            self._reasons.note(request.id, "encode failed", NOBODY, f"{uuid}: {detail}", attempts)
             if attempts >= self._max_attempts:
                 self.fail(request, RejectReason.ATTEMPTS, f"item {uuid}: {detail} (attempt {attempts})")
 
@@ -134,8 +136,9 @@ class Lifecycle:
             self._directory.drop(entry)
             for user in entry.users:
                 self._reasons.note(user, "embedding lost", entry.worker, entry.embedding.uuid)
-                self._unkeep(self.live[user])
-                del self.live[user].entries[entry.embedding.uuid]
+                request = self.live[user]
+                self._unkeep(request)
+                request.parts[entry.embedding.uuid].entry = None
                 users[user] = None
             entry.users.clear()
         for user in users:
@@ -143,44 +146,40 @@ class Lifecycle:
 
     def hand_out(self, request: LiveRequest, worker: DecodeWorker) -> Decode:
         """Books a READY request on a worker. From here on it is the decoder that notices a lost embedding."""
-        kv_tokens = request.kv_tokens()
-        embeddings = request.embeddings() if worker.role is Role.DECODER else ()
-        self._unkeep(request)
-        for entry in request.entries.values():
-            self._directory.release(entry, request.id)
-        if not embeddings:
-            request.entries = {}
-        self._move(request, RequestState.DECODING)
+        self._move(request, DECODING)
+        embeddings = self._hand_over(request, worker) if request.parts else ()
         request.decoder = worker
         request.decodes += 1
-        self._reasons.note(
-            request.id,
-            "decode posted",
-            worker.id,
-            others=beside(worker, self._admission.considered()),
-            owed=worker.owed,
-            tokens=request.output_tokens,
-            tokens_per_s=worker.rate.tokens_per_s,
-            kv_tokens=kv_tokens,
-            room=worker.room,
-            running=len(worker.running),
-        )
-        worker.reserve(request.id, kv_tokens, request.output_tokens)
-        self._changed(worker)
+        finish = worker.owed, request.output_tokens, worker.rate.tokens_per_s
+        numbers = *finish, request.kv_tokens, worker.room, len(worker.running)
+        considered = self._admission.considered
+        self._reasons.note(request.id, "decode posted", worker.id, "", *numbers, considered=considered)
+        worker.reserve(request.id, request.kv_tokens, request.output_tokens)
+        self.decoding += 1
         self._fairness.served(request.tag)
         self._counters["decodes"] += 1
         return Decode(request.id, worker.id, worker.role, worker.url, embeddings)
 
+    def _hand_over(self, request: LiveRequest, worker: DecodeWorker) -> tuple[Embedding, ...]:
+        """The embeddings that go with a request, which uses them no longer."""
+        if worker.role is not Role.DECODER:
+            self._drop_embeddings(request)
+            return ()
+        entries = request.entries
+        for entry in entries:
+            self._directory.release(entry, request.id)
+        return tuple([entry.embedding for entry in entries])
+
     def orphan(self, worker: DecodeWorker) -> None:
         """An engine is lost. Only their gateways know whether its requests delivered a token, so these must report."""
-        self.orphans.update(dict.fromkeys(worker.running))
         for request in worker.running:
             self._reasons.note(request, "decoder lost", worker.id)
 
     def retry_decode(self, request: LiveRequest, detail: str) -> None:
         """Brings a request back from its decoder, unless that was its last attempt."""
-        request.entries = {}  # released when they were handed out; those still current are found again
-        self._reasons.note(request.id, "decode failed", detail=detail, attempt=request.decodes)
+        for part in request.parts.values():
+            part.entry = None  # released when it was handed out; if it is still current it is found again
+        self._reasons.note(request.id, "decode failed", NOBODY, detail, request.decodes)
         if request.decodes >= self._max_attempts:
             self.fail(request, RejectReason.ATTEMPTS, f"{detail} (attempt {request.decodes})")
             return
@@ -192,7 +191,6 @@ class Lifecycle:
         self._counters["returned"] += 1
         self._reasons.note(request.id, "returned", request.decoder.id if request.decoder else NOBODY)
         done = min(output_tokens, request.output_tokens)
-        request.text_tokens += done
         request.output_tokens -= done
         self.owed_output -= done
         request.stealable = False
@@ -223,14 +221,14 @@ class Lifecycle:
 
     def expire(self, now: float) -> None:
         """Ends every request whose deadline has passed."""
-        while (request := self._deadlines.first()) is not None and request.deadline <= now:
+        for request in self._deadlines.missed(now):
             self.fail(request, RejectReason.DEADLINE, f"its deadline passed while it was {request.state}")
 
     def _end(self, request: LiveRequest, state: RequestState, detail: str = "") -> None:
-        self._drop_embeddings(request)
-        self._reasons.note(request.id, "ended", detail=detail or state.value)
+        if request.parts:
+            self._drop_embeddings(request)
+        self._reasons.note(request.id, "ended", detail=detail or state)
         self._move(request, state)
-        self._deadlines.remove(request)
         self.owed_output -= request.output_tokens
         del self.live[request.id]
 
@@ -239,20 +237,24 @@ class Lifecycle:
     def _move(self, request: LiveRequest, state: RequestState) -> None:
         if request.state is state:
             return
-        self._unkeep(request)
-        self._leave_container(request)
+        if request.state is READY:
+            if request.parts:
+                self._unkeep(request)
+            self._admission.withdraw(request)
+        elif request.decoder is not None:
+            if request.decoder.registered:
+                request.decoder.release(request.id)
+            request.decoder = None
+            self.decoding -= 1
         request.state = state
-        if state is RequestState.ENCODING:
-            self.encoding[request.id] = request
-        elif state is RequestState.READY:
-            self._keep(request)
+        if state is READY:
+            if request.parts:
+                self._keep(request)
             self._admission.withhold(request)
-        elif state is RequestState.DECODING:
-            self.decoding[request.id] = request
 
     def _keep(self, request: LiveRequest) -> None:
         request.kept = True
-        for entry in request.entries.values():
+        for entry in request.entries:
             entry.ready += 1
             if entry.ready == 1:
                 self._encodes.keep(entry.worker, entry.nbytes)
@@ -260,62 +262,49 @@ class Lifecycle:
     def _unkeep(self, request: LiveRequest) -> None:
         if request.kept:
             request.kept = False
-            for entry in request.entries.values():
+            for entry in request.entries:
                 entry.ready -= 1
                 if entry.ready == 0:
                     self._encodes.keep(entry.worker, -entry.nbytes)
 
-    def _leave_container(self, request: LiveRequest) -> None:
-        if request.state is RequestState.ENCODING:
-            del self.encoding[request.id]
-        elif request.state is RequestState.READY:
-            self._admission.withdraw(request)
-        elif request.decoder is not None:
-            del self.decoding[request.id]
-            self.orphans.pop(request.id, None)
-            request.decoder.release(request.id)
-            if self._workers.get(request.decoder.id) is request.decoder:  # else its books are void with its engine
-                self._changed(request.decoder)
-            request.decoder = None
-
     def _drop_embeddings(self, request: LiveRequest) -> None:
         self._unkeep(request)
-        for uuid in request.waiting:
-            self._encodes.leave(request.id, uuid)
-        for entry in request.entries.values():
-            self._directory.release(entry, request.id)
-        request.waiting, request.entries = {}, {}
+        for uuid, part in request.parts.items():
+            if part.waiting:
+                self._encodes.leave(request.id, uuid)
+            elif part.entry is not None:
+                self._directory.release(part.entry, request.id)
+            part.waiting, part.entry = False, None
+        request.waiting = 0
 
     def check_integrity(self) -> None:
-        """Raises AssertionError where a request is in no container or in two, or counts on what is not there."""
+        """Raises AssertionError where a request is not where its state says, or counts on what is not there."""
         self._deadlines.check_integrity()
-        assert len(self._deadlines) == len(self.live), "a deadline without a request, or the other way round"
         assert self.owed_output == sum(one.output_tokens for one in self.live.values()), "owed output is miscounted"
-        assert self.orphans.keys() <= self.decoding.keys(), "an orphan does not decode"
-        assert len(self.live) == len(self.encoding) + len(self._admission) + len(self.decoding), "a request is astray"
+        assert self.decoding == sum(one.state is DECODING for one in self.live.values()), "decodes are miscounted"
+        assert len(self._admission) == sum(one.state is READY for one in self.live.values()), "a request is astray"
         for request in self.live.values():
-            self._check_container(request)
+            self._check_state(request)
             self._check_embeddings(request)
 
-    def _check_container(self, request: LiveRequest) -> None:
-        held = (request.id in self.encoding, request in self._admission, request.id in self.decoding)
-        order = (RequestState.ENCODING, RequestState.READY, RequestState.DECODING)
-        assert held == tuple(request.state is state for state in order), f"{request.id} is {request.state}: {held}"
-        assert request in self._deadlines, f"{request.id} has no deadline"
-        assert (request.decoder is not None) == (request.state is RequestState.DECODING), f"{request.id}: its decoder"
+    def _check_state(self, request: LiveRequest) -> None:
+        assert (request in self._admission) == (request.state is READY), f"{request.id} is {request.state}"
+        assert (request.decoder is not None) == (request.state is DECODING), f"{request.id}: its decoder"
         if request.decoder is not None:
             assert request.id in request.decoder.running, f"{request.id} holds nothing on its decoder"
         assert request.decodes <= self._max_attempts, f"{request.id} was decoded too often"
-        assert all(count <= self._max_attempts for count in request.encodes.values()), f"{request.id}: encodes"
+        assert all(part.encodes <= self._max_attempts for part in request.parts.values()), f"{request.id}: encodes"
 
     def _check_embeddings(self, request: LiveRequest) -> None:
-        assert bool(request.waiting) == (request.state is RequestState.ENCODING), f"{request.id} waits for nothing"
-        assert all(uuid in self._encodes for uuid in request.waiting), f"{request.id} waits for an encode that is not"
-        if request.state is RequestState.DECODING:
+        assert request.waiting == sum(part.waiting for part in request.parts.values()), f"{request.id}: its waits"
+        assert (request.waiting > 0) == (request.state is ENCODING), f"{request.id} waits for nothing"
+        for uuid, part in request.parts.items():
+            assert not part.waiting or uuid in self._encodes, f"{request.id} waits for an encode that is not"
+            assert not part.waiting or part.entry is None, f"{request.id} waits for what it has"
+        if request.state is DECODING:
             return
-        for uuid, entry in request.entries.items():
-            assert uuid not in request.waiting, f"{request.id} waits for what it has"
+        for entry in request.entries:
             assert self._directory.is_current(entry), f"{request.id} counts on an embedding that is gone"
             assert request.id in entry.users, f"{request.id} does not hold on to its embedding"
-        found = len(request.entries) + len(request.waiting)
-        assert found in (0, len(request.distinct)), f"{request.id} has no way to some of its embeddings"
+        lost = [part for part in request.parts.values() if part.entry is None and not part.waiting]
+        assert len(lost) in (0, len(request.parts)), f"{request.id} has no way to some of its embeddings"

@@ -1,14 +1,15 @@
-"""What waits, in order of a number, with removal from anywhere.
+"""What waits or may be chosen, in order of a number, with removal from anywhere.
 
-Owns the heap behind every queue of the core and behind the deadlines. Imports only the standard library.
+Owns the heap behind every queue of the core and behind its orders of workers. Imports only the standard library.
 """
 
+from collections.abc import Callable
 from heapq import heapify, heappop, heappush
 from typing import Generic, Protocol, TypeVar
 
 
 class Arrived(Protocol):
-    """Something with a place in the order of all arrivals, of which no other has the same."""
+    """Something with a place in the order of all arrivals, of which no other of its kind has the same."""
 
     @property
     def arrival(self) -> int:
@@ -18,43 +19,50 @@ class Arrived(Protocol):
 
 T = TypeVar("T", bound=Arrived)
 
+Places = dict[int, tuple[float, int, T]]
+"""The place of each member in its heap: its priority, its arrival and itself; by arrival."""
+
 
 class PriorityQueue(Generic[T]):
     """Members by priority, smallest first; equal ones by arrival. Every operation is O(log n), amortised.
 
-    A removed member leaves its place in the heap behind, which is cleared away when it surfaces, or when such places
+    A member that moves or leaves stays behind in the heap, and is cleared away when it surfaces, or when such places
     outnumber the members: the heap never outgrows twice its members for longer than one operation.
+
+    Queues that are given the same `places` share these members: who enters one leaves the others.
     """
 
-    def __init__(self) -> None:
-        self._heap: list[tuple[float, int]] = []
-        self._members: dict[int, tuple[float, T]] = {}
+    def __init__(self, places: Places[T] | None = None) -> None:
+        self._heap: list[tuple[float, int, T]] = []
+        self._places: Places[T] = {} if places is None else places
 
     def __len__(self) -> int:
-        return len(self._members)
+        return len(self._places)
 
     def __contains__(self, member: T) -> bool:
-        return member.arrival in self._members
+        return member.arrival in self._places
 
-    def push(self, member: T, priority: float) -> None:
-        """Enters a member, always under the same priority should it come again."""
-        self._members[member.arrival] = (priority, member)
-        heappush(self._heap, (priority, member.arrival))
+    def put(self, member: T, priority: float) -> None:
+        """Enters a member, or moves it."""
+        place = priority, member.arrival, member
+        self._places[member.arrival] = place
+        heappush(self._heap, place)
+        if len(self._heap) > 2 * len(self._places) + 8:
+            self._clear_away()
 
-    def remove(self, member: T) -> None:
-        """Takes out a member."""
-        del self._members[member.arrival]
-        if len(self._heap) > 2 * len(self._members) + 8:
-            self._heap = [(priority, arrival) for arrival, (priority, _) in self._members.items()]
-            heapify(self._heap)
+    def discard(self, member: T) -> None:
+        """Takes a member out, if it is in."""
+        self._places.pop(member.arrival, None)
+        if len(self._heap) > 2 * len(self._places) + 8:
+            self._clear_away()
 
     def first(self) -> T | None:
         """The member of the smallest priority."""
-        heap, members = self._heap, self._members
+        heap, places = self._heap, self._places
         while heap:
-            member = members.get(heap[0][1])
-            if member is not None:
-                return member[1]
+            place = heap[0]
+            if places.get(place[1]) is place:
+                return place[2]
             heappop(heap)
         return None
 
@@ -69,11 +77,30 @@ class PriorityQueue(Generic[T]):
             heappush(self._heap, place)
         return found
 
+    def first_that(self, fits: Callable[[T], bool], among: int) -> T | None:
+        """The first member that fits, if it is one of the first so many."""
+        found = None
+        aside: list[tuple[float, int, T]] = []
+        while len(aside) < among and (member := self.first()) is not None:
+            if fits(member):
+                found = member
+                break
+            aside.append(heappop(self._heap))
+        for place in aside:
+            heappush(self._heap, place)
+        return found
+
     def unordered(self) -> list[T]:
         """All members, in the order in which they were entered."""
-        return [member for _, member in self._members.values()]
+        return [member for _, _, member in self._places.values()]
+
+    def _clear_away(self) -> None:
+        places = self._places
+        self._heap = [place for place in self._heap if places.get(place[1]) is place]
+        heapify(self._heap)
 
     def check_integrity(self) -> None:
         """Raises AssertionError where a member is missing from the heap or the heap is over its bound."""
-        assert self._members.keys() <= {arrival for _, arrival in self._heap}, "a member is not in the heap"
-        assert len(self._heap) <= 2 * len(self._members) + 8, "the heap keeps too many places of removed members"
+        places = set(map(id, self._heap))
+        assert all(id(place) in places for place in self._places.values()), "a member is not in the heap"
+        assert len(self._heap) <= 2 * len(self._places) + 8, "the heap keeps too many places of removed members"

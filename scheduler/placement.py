@@ -1,7 +1,7 @@
 """Where work goes: what the core asks of a policy, and which workers a policy may choose from.
 
 The policy of the house is `finish_index.FinishIndex`, least predicted finish; others are for comparison. Imports only
-`chiasm.nouns`, the standard library and `scheduler.workers`.
+`chiasm.nouns`, the standard library and `scheduler.{finish_index,workers}`.
 """
 
 import math
@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol, TypeVar
 
 from chiasm.nouns import WorkerId
+from scheduler.finish_index import Candidate
 from scheduler.workers import Worker
 
 W = TypeVar("W", bound=Worker)
@@ -19,8 +20,8 @@ MAX_RETRY_AFTER_S = 60.0
 class Placement(Protocol[W]):
     """Chooses among the workers of one pool. Must be deterministic."""
 
-    considered: list[tuple[W, float]]
-    """What the latest search looked at, and when each would be done, in seconds."""
+    considered: list[Candidate[W]]
+    """What the latest search looked at, or the best of it, for whoever asks for a reason."""
 
     def update(self, worker: W, eligible: bool = True) -> None:
         """A worker has joined, or what it owes, its rate, or whether it may be chosen has changed."""
@@ -28,24 +29,13 @@ class Placement(Protocol[W]):
     def remove(self, worker: W) -> None:
         """A worker has left."""
 
-    def best(self, tokens: int, fits: Callable[[W], bool]) -> W | None:
-        """An eligible worker that fits, for work of so many tokens."""
-
-    @property
-    def tokens_per_s(self) -> float:
-        """What all workers of the pool do together."""
+    def best(self, tokens: int, fits: Callable[[W], bool] | None = None) -> W | None:
+        """An eligible worker that fits, where not all do, for work of so many tokens."""
 
 
-def avoiding(pool: Mapping[WorkerId, W], failed_on: set[WorkerId]) -> Callable[[W], bool]:
+def avoiding(pool: Mapping[WorkerId, W], failed_on: frozenset[WorkerId]) -> Callable[[W], bool] | None:
     """Is a worker of `pool` none that has failed at this? Where all have, every one is as good."""
-    if not failed_on or pool.keys() <= failed_on:
-        return anyone
-    return lambda worker: worker.id not in failed_on
-
-
-def anyone(worker: Worker) -> bool:
-    """Every worker fits."""
-    return True
+    return None if pool.keys() <= failed_on else lambda worker: worker.id not in failed_on
 
 
 def seconds_of(tokens: int, tokens_per_s: float) -> float:

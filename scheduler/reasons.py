@@ -4,7 +4,8 @@ Owns the notes, and decides nothing: the core would act the same without it. Imp
 and the standard library.
 """
 
-from collections.abc import Iterable
+from collections import OrderedDict
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from chiasm.messages import NOBODY, Reason
@@ -15,24 +16,40 @@ if TYPE_CHECKING:
 
 NOTES = 64  # about one request: beyond, only its end is noted
 
+NUMBERS: dict[str, tuple[str, ...]] = {
+    "admitted": ("ahead", "items", "tokens", "output_tokens", "weight"),
+    "encode placed": ("owed", "tokens", "tokens_per_s"),
+    "encoded": ("tokens",),
+    "encode failed": ("attempt",),
+    "decode posted": ("owed", "tokens", "tokens_per_s", "kv_tokens", "room", "running"),
+    "decode failed": ("attempt",),
+}
+"""What the numbers of a note are called, by what the note says; every other note has none."""
+
+Considered = Sequence[tuple[float, int, "Worker"]]
+"""Workers that were looked at (`finish_index.Candidate`)."""
+
+Note = tuple[float, str, WorkerId, str, Considered, *tuple[float, ...]]
+
 
 class Reasons:
     """Notes about the `limit` requests that came last, each in the order of events.
 
-    `now` is the core's time, kept up by the core.
+    Hardly any is ever read, so they are kept as they come and put into words and names when somebody asks. `now` is the
+    core's time, kept up by the core.
     """
 
     def __init__(self, limit: int) -> None:
         self.now = 0.0
         self._limit = limit
-        self._notes: dict[RequestId, list[Reason]] = {}
+        self._notes: OrderedDict[RequestId, list[Note]] = OrderedDict()
 
     def open(self, request: RequestId) -> None:
         """A request has come. One of the same id is forgotten."""
         self._notes.pop(request, None)
         self._notes[request] = []
         if len(self._notes) > self._limit:
-            del self._notes[next(iter(self._notes))]
+            self._notes.popitem(last=False)
 
     def note(
         self,
@@ -40,22 +57,23 @@ class Reasons:
         what: str,
         worker: WorkerId = NOBODY,
         detail: str = "",
-        others: Iterable[tuple[WorkerId, float]] = (),
-        **numbers: float,
+        *numbers: float,
+        considered: Considered = (),
     ) -> None:
         """One decision, or one event that led to others.
 
-        `others` are the workers that were considered beside `worker`, with their predicted finish in seconds.
+        `numbers` are named by `NUMBERS`; `considered` are the workers that `worker` was chosen from.
         """
         notes = self._notes.get(request)
         if notes is not None and (len(notes) < NOTES or what == "ended"):
-            notes.append(Reason(self.now, what, worker, detail, numbers, tuple(others)))
+            notes.append((self.now, what, worker, detail, considered, *numbers))
 
     def of(self, request: RequestId) -> tuple[Reason, ...]:
         """What is noted about a request, oldest first; empty if nothing is known of it."""
-        return tuple(self._notes.get(request, ()))
+        return tuple(map(_reason, self._notes.get(request, ())))
 
 
-def beside(chosen: "Worker", considered: Iterable[tuple["Worker", float]]) -> list[tuple[WorkerId, float]]:
-    """The others that a search looked at, as a note has them."""
-    return [(worker.id, finish) for worker, finish in considered if worker is not chosen]
+def _reason(note: Note) -> Reason:
+    now, what, worker, detail, considered, *numbers = note
+    others = tuple((other.id, finish) for finish, _, other in considered if other.id != worker)
+    return Reason(now, what, worker, detail, dict(zip(NUMBERS.get(what, ()), numbers, strict=True)), others)

@@ -5,78 +5,91 @@ and the records that it refers to.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from chiasm.messages import Submit
-from chiasm.nouns import Embedding, Item, ItemUuid, RequestId, RequestState, WorkerId
+from chiasm.nouns import Item, ItemUuid, RequestState, WorkerId
 from scheduler.directory import Entry
 from scheduler.workers import DecodeWorker
 
 
 @dataclass(slots=True, eq=False)
-class LiveRequest:
-    """A request between Submit and its end. It waits for the encodes in `waiting`; `entries` it has.
+class Part:
+    """One distinct item of a request: it waits for its encode, or has an entry, or neither."""
 
-    While it is withheld its entries are in use (`Entry.users`), so their loss is noticed at once; from Decode on they
-    only say what was handed out. A request bound for a `whole` worker has neither.
+    item: Item
+    times: int  # that it stands in the prompt
+    tokens: int  # each time: an estimate, until its embedding has been seen
+    waiting: bool = False
+    entry: Entry | None = None
+    encodes: int = 0  # attempts that ended while it waited for them
+
+
+class LiveRequest:
+    """A request between Submit and its end; negative sizes count as none.
+
+    While it is withheld the entries of its parts are in use (`Entry.users`), so their loss is noticed at once; from
+    Decode on they only say what was handed out. The parts of a request bound for a `whole` worker have none.
     """
 
-    id: RequestId
-    arrival: int  # its place in the order of all Submits
-    items: tuple[Item, ...]
-    distinct: dict[ItemUuid, Item]  # in prompt order
-    text_tokens: int
-    output_tokens: int
-    deadline: float  # in the core's time
-    tag: float = 0.0  # its turn (`scheduler.fairness`)
-    state: RequestState = RequestState.ENCODING
-    waiting: dict[ItemUuid, None] = field(default_factory=dict)
-    entries: dict[ItemUuid, Entry] = field(default_factory=dict)
-    kept: bool = False  # its entries count as needed until a decoder has room (`Entry.ready`)
-    encodes: dict[ItemUuid, int] = field(default_factory=dict)  # attempts that ended while it waited for them
-    decodes: int = 0  # attempts handed out, returned ones not counted
-    stealable: bool = False
-    decode_failed_on: set[WorkerId] = field(default_factory=set)
-    decoder: DecodeWorker | None = None  # set exactly while DECODING
+    __slots__ = (
+        "arrival",  # its place in the order of all Submits
+        "deadline",  # in the core's time
+        "decode_failed_on",
+        "decoder",  # set exactly while DECODING
+        "decodes",  # attempts handed out, returned ones not counted
+        "id",
+        "kept",  # its entries count as needed until a decoder has room (`Entry.ready`)
+        "kv_tokens",  # it takes in a KV cache at most
+        "output_tokens",  # of them, those it may generate
+        "parts",  # in prompt order; none of a text request
+        "state",
+        "stealable",
+        "tag",  # its turn (`scheduler.fairness`)
+        "waiting",  # of its parts, how many wait for their encode
+    )
 
-    @classmethod
-    def of(cls, submit: Submit, arrival: int, now: float) -> "LiveRequest":
-        """The record of a new request; negative sizes count as none."""
-        return cls(
-            id=submit.request,
-            arrival=arrival,
-            items=submit.items,
-            distinct={item.uuid: item for item in submit.items},
-            text_tokens=max(submit.text_tokens, 0),
-            output_tokens=max(submit.output_tokens, 0),
-            deadline=now + submit.deadline_s,
-            stealable=submit.stealable and not submit.items,
-        )
+    def __init__(self, submit: Submit, arrival: int, now: float) -> None:
+        self.id = submit.request
+        self.arrival = arrival
+        self.deadline = now + submit.deadline_s
+        self.output_tokens = max(submit.output_tokens, 0)
+        self.kv_tokens = max(submit.text_tokens, 0) + self.output_tokens
+        self.parts: dict[ItemUuid, Part] = {}
+        for item in submit.items:
+            part = self.parts.setdefault(item.uuid, Part(item, 0, max(item.tokens, 0)))
+            part.times += 1
+            self.kv_tokens += part.tokens
+        self.waiting = 0
+        self.stealable = submit.stealable and not submit.items
+        self.tag = 0.0
+        self.state = RequestState.ENCODING
+        self.kept = False
+        self.decodes = 0
+        self.decode_failed_on: frozenset[WorkerId] = frozenset()
+        self.decoder: DecodeWorker | None = None
 
     @property
-    def largest_first(self) -> Iterable[Item]:
-        """Its distinct items in the order in which they are placed.
+    def largest_first(self) -> Iterable[Part]:
+        """Its parts in the order in which they are placed.
 
         Each goes where it is done first, so that they fan out only as far as that helps; the largest have the choice,
         as in R. Graham, "Bounds on multiprocessing timing anomalies", 1969.
         """
-        items = self.distinct.values()
-        return sorted(items, key=lambda item: -item.tokens) if len(items) > 1 else items
+        parts = self.parts.values()
+        return sorted(parts, key=lambda part: -part.item.tokens) if len(parts) > 1 else parts
 
     @property
-    def has_embeddings(self) -> bool:
-        """Is every item of it encoded? True of text."""
-        return len(self.entries) == len(self.distinct)
+    def entries(self) -> list[Entry]:
+        """The entries of its parts, in prompt order."""
+        return [part.entry for part in self.parts.values() if part.entry is not None]
 
-    def embeddings(self) -> tuple[Embedding, ...]:
-        """The embeddings of its distinct items, in prompt order."""
-        return tuple(self.entries[uuid].embedding for uuid in self.distinct)
-
-    def kv_tokens(self) -> int:
-        """Tokens it takes in a KV cache at most: measured for encoded items, estimated for others."""
-        text = self.text_tokens + self.output_tokens
-        return text + sum(self._tokens(item) for item in self.items) if self.items else text
-
-    def _tokens(self, item: Item) -> int:
-        entry = self.entries.get(item.uuid)
-        return max(entry.embedding.shape[0] if entry else item.tokens, 0)
+    def found(self, uuid: ItemUuid, entry: Entry) -> Part:
+        """The embedding of that part lies here: now it is known how much it takes."""
+        part = self.parts[uuid]
+        self.waiting -= part.waiting
+        part.waiting, part.entry = False, entry
+        tokens = max(entry.embedding.shape[0], 0)
+        self.kv_tokens += part.times * (tokens - part.tokens)
+        part.tokens = tokens
+        return part

@@ -7,14 +7,14 @@ its neighbours.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
 from chiasm.nouns import RequestId, WorkerId
 from scheduler.finish_index import FinishIndex
 from scheduler.requests import LiveRequest
-from scheduler.workers import DecodeWorker, EncodeWorker
+from scheduler.workers import Crew, DecodeWorker, EncodeWorker
 
 Mode = Literal["off", "yield", "share"]
 
@@ -57,7 +57,7 @@ class Thief:
 
 
 class Stealing:
-    """All thieves, by the encoder whose card they are on. `paused` are those whose engines are held.
+    """All `thieves`, by the encoder whose card they are on. `paused` are those whose engines are held.
 
     Args:
         itl_slo_s: the objective for inter-token latency: a thief's step must keep to it, and so must a pause.
@@ -65,29 +65,22 @@ class Stealing:
 
     def __init__(self, itl_slo_s: float) -> None:
         self._itl_slo_s = itl_slo_s
-        self._thieves: dict[WorkerId, Thief] = {}
+        self.thieves: dict[WorkerId, Thief] = {}
         self._by_finish: FinishIndex[DecodeWorker] = FinishIndex()
         self.paused: dict[WorkerId, Thief] = {}
 
     def add(self, worker: DecodeWorker, busy: bool, now: float) -> None:
         """A thief has registered, while its encoder has work or none."""
-        thief = self._thieves[worker.host] = Thief(worker, idle_since=now, observed_at=now, busy=busy)
+        thief = self.thieves[worker.host] = Thief(worker, idle_since=now, observed_at=now, busy=busy)
         self.update(thief)
 
     def remove(self, worker: DecodeWorker) -> None:
         """A thief is lost."""
-        thief = self._thieves.get(worker.host)
+        thief = self.thieves.get(worker.host)
         if thief is not None and thief.worker is worker:
-            del self._thieves[worker.host]
+            del self.thieves[worker.host]
             self.paused.pop(worker.host, None)
             self._by_finish.remove(worker)
-
-    def on(self, encoder: WorkerId) -> Thief | None:
-        """The thief on the card of an encoder."""
-        return self._thieves.get(encoder)
-
-    def __iter__(self) -> Iterator[Thief]:
-        yield from self._thieves.values()
 
     def update(self, thief: Thief) -> None:
         """What it holds, its rate, or what keeps it from stealing has changed."""
@@ -100,12 +93,12 @@ class Stealing:
         """Who would be done first with so many tokens, among those that may take one more request."""
 
         def able(worker: DecodeWorker) -> bool:
-            thief = self._thieves[worker.host]
+            thief = self.thieves[worker.host]
             patience_s = thief.patience(mean_encode_s(worker.host), now)
             return now - thief.idle_since >= patience_s and len(worker.running) < victims.cap(worker)
 
         worker = self._by_finish.best(tokens, able)
-        return None if worker is None else self._thieves[worker.host]
+        return None if worker is None else self.thieves[worker.host]
 
     def gain_s(self, request: LiveRequest, thief: Thief, victims: "Victims") -> float:
         """Seconds by which `request` is done sooner if `thief` takes it now; minus infinity beyond the objective.
@@ -142,25 +135,25 @@ class Stealing:
 
 @dataclass(frozen=True, slots=True)
 class Victims:
-    """What the workers that requests are stolen from do together, at this moment."""
+    """The workers that requests are stolen from, at this moment."""
 
-    workers: int
-    running: int  # requests
-    tokens_per_s: float
+    crew: Crew
     owed: int  # tokens of all text requests that wait or run
 
     @property
     def wait_s(self) -> float:
         """Until the last request of the queue has its turn."""
-        return self.owed / self.tokens_per_s if self.tokens_per_s else math.inf
+        return self.owed / self.crew.tokens_per_s if self.crew.workers else math.inf
 
     @property
     def itl_s(self) -> float:
         """Of one more stream."""
-        return (self.running + self.workers) / self.tokens_per_s if self.tokens_per_s else math.inf
+        if not self.crew.workers:
+            return math.inf
+        return (self.crew.running + self.crew.workers) / self.crew.tokens_per_s
 
     def cap(self, thief: DecodeWorker) -> int:
         """Most requests that a thief may hold: what a victim holds in mean, by how much slower it is; at least one."""
-        if not self.tokens_per_s:
+        if not self.crew.workers:
             return thief.credits
-        return max(1, math.floor(self.running * thief.rate.tokens_per_s / self.tokens_per_s))
+        return max(1, math.floor(self.crew.running * thief.rate.tokens_per_s / self.crew.tokens_per_s))

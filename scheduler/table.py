@@ -10,17 +10,25 @@ from collections.abc import Iterator
 
 from chiasm.messages import PROTOCOL_VERSION, Register
 from chiasm.nouns import Role, WorkerId
-from scheduler.workers import DecodeWorker, EncodeWorker
+from scheduler.workers import Crew, DecodeWorker, EncodeWorker
 
 
 class WorkerTable:
-    """The registered workers by kind, in order of registration, and when each was last heard of."""
+    """The registered workers by kind, in order of registration, and when each was last heard of.
+
+    `split_lives`: could an image be encoded and decoded now? `whole_lives`: is a `whole` worker registered?
+    `prefers_whole`: should an image request go unsplit, because only that works now? `text_known`, `images_known`: have
+    there ever been the workers that such a request needs? Those that are gone are expected back.
+    """
 
     def __init__(self, look_ahead: int) -> None:
+        self.split_lives = self.whole_lives = self.prefers_whole = self.text_known = self.images_known = False
         self._look_ahead = look_ahead
         self.encoders: dict[WorkerId, EncodeWorker] = {}
         self.decoders: dict[Role, dict[WorkerId, DecodeWorker]] = {Role.DECODER: {}, Role.TEXT: {}, Role.WHOLE: {}}
-        self.ever: set[Role] = set()  # roles that some worker has had: one that is gone is expected back
+        self._ever: set[Role] = set()  # roles that some worker has had
+        self.decode_crew = Crew()  # without the thieves
+        self.thief_crew = Crew()
         self._heard: OrderedDict[WorkerId, float] = OrderedDict()  # longest silence first
         self._registrations = 0
 
@@ -43,19 +51,28 @@ class WorkerTable:
         """Enters a worker that is not in the table."""
         worker: EncodeWorker | DecodeWorker
         self._registrations += 1
-        order = self._registrations
+        arrival = self._registrations
         if register.role is Role.ENCODER:
-            worker = self.encoders[register.worker] = EncodeWorker(register, order, self._look_ahead)
+            worker = self.encoders[register.worker] = EncodeWorker(register, arrival, self._look_ahead)
         else:
-            worker = self.decoders[register.role][register.worker] = DecodeWorker(register, order, self._look_ahead)
-        self.ever.add(register.role)
+            worker = self.decoders[register.role][register.worker] = DecodeWorker(register, arrival, self._look_ahead)
+            (self.thief_crew if worker.host else self.decode_crew).add(worker)
         self._heard[register.worker] = now
+        self._ever.add(register.role)
+        self.text_known = not self._ever.isdisjoint(self.decoders)
+        self.images_known = {Role.ENCODER, Role.DECODER} <= self._ever or Role.WHOLE in self._ever
+        self._see_what_lives()
         return worker
 
     def remove(self, worker: EncodeWorker | DecodeWorker) -> None:
         """Strikes a worker that is in the table."""
-        pool = self.encoders if isinstance(worker, EncodeWorker) else self.decoders[worker.role]
-        del pool[worker.id], self._heard[worker.id]
+        if isinstance(worker, EncodeWorker):
+            del self.encoders[worker.id]
+        else:
+            del self.decoders[worker.role][worker.id]
+            worker.crew.remove(worker)
+        del self._heard[worker.id]
+        self._see_what_lives()
 
     def heard(self, worker: WorkerId, now: float) -> bool:
         """Notes a sign of life; False if the worker is not in the table."""
@@ -74,31 +91,10 @@ class WorkerTable:
             silent.append(worker)
         return silent
 
-    @property
-    def split_lives(self) -> bool:
-        """Could an image be encoded and decoded now?"""
-        return bool(self.encoders and self.decoders[Role.DECODER])
-
-    @property
-    def split_known(self) -> bool:
-        """Is there, or was there, both an encoder and a decoder?"""
-        return {Role.ENCODER, Role.DECODER} <= self.ever
-
-    @property
-    def prefers_whole(self) -> bool:
-        """Should an image request go unsplit, because only that works now?"""
-        return self.whole_lives and not self.split_lives
-
-    def ever_suited(self, has_items: bool) -> bool:
-        """Has there ever been the workers that a request needs? Those that are gone are expected back."""
-        if has_items:
-            return self.split_known or Role.WHOLE in self.ever
-        return not self.ever.isdisjoint(self.decoders)
-
-    @property
-    def whole_lives(self) -> bool:
-        """Is a `whole` worker registered?"""
-        return bool(self.decoders[Role.WHOLE])
+    def _see_what_lives(self) -> None:
+        self.split_lives = bool(self.encoders and self.decoders[Role.DECODER])
+        self.whole_lives = bool(self.decoders[Role.WHOLE])
+        self.prefers_whole = self.whole_lives and not self.split_lives
 
     def check_integrity(self) -> None:
         """Raises AssertionError where the books of any worker do not add up."""
@@ -106,6 +102,11 @@ class WorkerTable:
         assert list(self._heard.values()) == sorted(self._heard.values()), "silence is out of order"
         for worker in self:
             worker.check_integrity()
+        workers = [worker for worker in self.all_decoders() if not worker.host]
+        assert self.decode_crew.workers == len(workers), "decode workers are miscounted"
+        assert self.decode_crew.running == sum(len(worker.running) for worker in workers), "requests are miscounted"
+        tokens_per_s = sum(worker.rate.tokens_per_s for worker in workers)
+        assert math.isclose(self.decode_crew.tokens_per_s, tokens_per_s, abs_tol=0.1), "rates are miscounted"
 
 
 def fault(register: Register) -> str | None:

@@ -3,6 +3,8 @@
 Acts by the rules of `scheduler.stealing`. Imports only `chiasm.{nouns,messages}` and its neighbours.
 """
 
+from collections.abc import Iterable
+
 from chiasm.messages import Decode, Pause, Resume, Return
 from chiasm.nouns import WorkerId
 from scheduler.admission import Admission
@@ -28,59 +30,52 @@ class Thieving:
         self.now = 0.0
         self._mode = mode
         self._stealing = Stealing(itl_slo_s)
-        self._encoders = workers.encoders
+        self.thieves = self._stealing.thieves
+        self._workers = workers
         self._admission = admission
         self._life = life
         self._counters = counters
         self._out: list[Pause | Resume | Return | Decode] = []
-        self._due = False  # has anything changed since nothing was worth stealing?
+        self.due = False  # has anything changed since nothing was worth stealing?
 
     def add(self, worker: DecodeWorker) -> None:
         """A thief has registered."""
         if self._mode != "off":
-            encoder = self._encoders.get(worker.host)
-            self._stealing.add(worker, encoder is not None and encoder.owed > 0, self.now)
-            self._due = True
+            encoder = self._workers.encoders.get(worker.host)
+            self._stealing.add(worker, encoder is not None and bool(encoder.running), self.now)
+            self.due = True
 
     def remove(self, worker: DecodeWorker) -> None:
         """A thief is lost."""
         self._stealing.remove(worker)
-
-    def changed(self, worker: DecodeWorker) -> None:
-        """What a decode worker holds has changed, a thief's or another's."""
-        thief = self._stealing.on(worker.host)
-        if thief is not None and thief.worker is worker:
-            self._stealing.update(thief)
-        self._due = True
-
-    def look_again(self) -> None:
-        """Something new may be worth stealing."""
-        self._due = True
+        self._out = [one for one in self._out if one.worker != worker.id]
 
     def tick(self) -> None:
         """Time has passed: pauses may have become too long, and somebody's patience may be over."""
         for host, thief in list(self._stealing.paused.items()):
-            if (encoder := self._encoders.get(host)) is not None:
+            if (encoder := self._workers.encoders.get(host)) is not None:
                 self._return_overdue(thief, encoder)
-        self._due = True
+        self.due = True
 
-    def returns(self, request: LiveRequest, worker: WorkerId) -> bool:
-        """May this worker give that request back? A thief that was asked to, and one that has been lost since.
+    def returns(self, request: LiveRequest) -> bool:
+        """May it be given back by whom it decodes at? A thief that was asked to, and one that has been lost since.
 
         Of what a lost one held, that is all that its gateway still reports if it was asked before.
         """
-        if request.decoder is None or request.decoder.id != worker:
+        decoder = request.decoder
+        if decoder is None:
             return False
-        if request.id in self._life.orphans:
-            return True
-        thief = self._stealing.on(request.decoder.host)
-        return thief is not None and request.id in thief.returning
+        thief = self.thieves.get(decoder.host)
+        return not decoder.registered or (thief is not None and request.id in thief.returning)
 
-    def mind(self, encoder: EncodeWorker, busy: bool) -> None:
-        """The image goes first: holds the thief on an encoder's card while that has work."""
-        thief = self._stealing.on(encoder.id)
-        if thief is None:
-            return
+    def mind(self, encoders: Iterable[EncodeWorker]) -> None:
+        """The image goes first: holds the thieves on the cards of encoders while these encode."""
+        for encoder in encoders:
+            thief = self.thieves.get(encoder.id)
+            if thief is not None:
+                self._mind(encoder, thief, busy=bool(encoder.running))
+
+    def _mind(self, encoder: EncodeWorker, thief: Thief, busy: bool) -> None:
         if busy != thief.busy:
             thief.observe(busy, self.now)
             if busy and thief.worker.running and self._mode == "yield":
@@ -93,12 +88,18 @@ class Thieving:
                     self._stealing.resumed(thief)
                     self._out.append(Resume(thief.worker.id))
             self._stealing.update(thief)
-            self._due = True
+            self.due = True
         self._return_overdue(thief, encoder)
 
     def decisions(self) -> list[Pause | Resume | Return | Decode]:
         """What follows from all that, and the queued text that idle encoders' cards take now."""
-        if self._due:
+        for worker in self._workers.thief_crew.changed:
+            thief = self.thieves.get(worker.host)
+            if thief is not None and thief.worker is worker:
+                self._stealing.update(thief)
+                self.due = True
+        self._workers.thief_crew.changed.clear()
+        if self.due:
             self._steal()
         out, self._out = self._out, []
         return out
@@ -111,26 +112,22 @@ class Thieving:
             self._stealing.update(thief)
 
     def _steal(self) -> None:
-        self._due = False
+        self.due = False
         while candidates := self._admission.waits_longest():
-            victims = Victims(
-                self._admission.workers,
-                self._admission.running,
-                self._admission.tokens_per_s,
-                self._life.owed_output,
-            )
+            victims = Victims(self._workers.decode_crew, self._life.owed_output)
             tokens = min(request.output_tokens for request in candidates)
             thief = self._stealing.best(tokens, victims, self._mean_encode_s, self.now)
             if thief is None:
                 return
-            room = [request for request in candidates if thief.worker.admits(request.kv_tokens())]
+            room = [request for request in candidates if thief.worker.admits(request.kv_tokens)]
             gains = [(self._stealing.gain_s(request, thief, victims), -request.arrival, request) for request in room]
             best = max(gains, default=None)
             if best is None or best[0] <= 0:
                 return
             self._counters["stolen"] += 1
             self._out.append(self._life.hand_out(best[2], thief.worker))
+            self._stealing.update(thief)
 
     def _mean_encode_s(self, encoder: WorkerId) -> float:
-        found = self._encoders.get(encoder)
+        found = self._workers.encoders.get(encoder)
         return found.mean_encode_s if found is not None else 0.0

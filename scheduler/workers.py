@@ -6,7 +6,7 @@ Imports only `chiasm.{nouns,messages}`, the standard library and `scheduler.orde
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from chiasm.messages import Register
 from chiasm.nouns import ItemUuid, RequestId, WorkerId
@@ -28,25 +28,30 @@ class Rate:
     def __init__(self, seed: float) -> None:
         self.tokens_per_s = seed
 
-    def learn(self, tokens: float, seconds: float) -> None:
-        """Takes in one sample; a sample without work or without time says nothing and is left out."""
+    def learn(self, tokens: float, seconds: float) -> float:
+        """Takes in one sample; a sample without work or without time says nothing and is left out.
+
+        Returns by how much the rate has changed.
+        """
         if not (tokens > 0 and 0 < seconds < math.inf):
-            return
+            return 0.0
         sample = tokens / seconds
         sample = min(max(sample, self.tokens_per_s / SAMPLE_BOUND), self.tokens_per_s * SAMPLE_BOUND)
-        self.tokens_per_s += EWMA_WEIGHT * (sample - self.tokens_per_s)
+        change = EWMA_WEIGHT * (sample - self.tokens_per_s)
+        self.tokens_per_s += change
+        return change
 
 
 class Worker:
     """What every registered worker has.
 
     `credits` bounds what may be handed to its engine at once; `owed` are the tokens that it has been given and has not
-    finished; `order` is its place in the order of all registrations.
+    finished; `arrival` is its place in the order of all registrations.
     """
 
-    def __init__(self, register: Register, order: int, look_ahead: int) -> None:
+    def __init__(self, register: Register, arrival: int, look_ahead: int) -> None:
         self.id = register.worker
-        self.order = order
+        self.arrival = arrival
         self.role = register.role
         self.node = register.node
         self.url = register.url
@@ -71,12 +76,12 @@ class EncodeJob:
     tokens: int
     arrival: int
     tag: float  # of the request that wanted it first (`scheduler.fairness`)
-    waiters: dict[RequestId, None] = field(default_factory=dict)  # in the order in which they joined
+    waiters: dict[RequestId, None]  # in the order in which they joined
     encoder: "EncodeWorker | None" = None
     carrier: RequestId | None = None
     ahead: int = 0  # tokens that its engine already held when this job was handed to it
-    failed_on: set[WorkerId] = field(default_factory=set)
-    owed: set[tuple[RequestId, WorkerId]] = field(default_factory=set)
+    failed_on: frozenset[WorkerId] = frozenset()
+    owed: frozenset[tuple[RequestId, WorkerId]] = frozenset()
 
 
 class EncodeWorker(Worker):
@@ -87,8 +92,8 @@ class EncodeWorker(Worker):
     requests would lose their embeddings as fast as they get them.
     """
 
-    def __init__(self, register: Register, order: int, look_ahead: int) -> None:
-        super().__init__(register, order, look_ahead)
+    def __init__(self, register: Register, arrival: int, look_ahead: int) -> None:
+        super().__init__(register, arrival, look_ahead)
         self.running: dict[ItemUuid, EncodeJob] = {}
         self.running_tokens = 0
         self.waiting: PriorityQueue[EncodeJob] = PriorityQueue()
@@ -104,38 +109,41 @@ class EncodeWorker(Worker):
     def append(self, job: EncodeJob) -> None:
         """Withholds `job`."""
         job.encoder = self
-        self.waiting.push(job, job.tag)
+        self.waiting.put(job, job.tag)
         self.owed += job.tokens
 
-    def start_next(self) -> EncodeJob | None:
-        """Moves the job at the head of its queue into the engine, if there is one and a credit for it."""
-        if not self.may_start or (job := self.waiting.first()) is None:
-            return None
-        self.waiting.remove(job)
-        job.carrier = next(iter(job.waiters))
-        job.ahead = self.running_tokens
-        self.running[job.uuid] = job
-        self.running_tokens += job.tokens
-        return job
+    def start(self) -> list[tuple[EncodeJob, RequestId]]:
+        """Moves jobs from the head of its queue into the engine while it may; these, and who carries each."""
+        started = []
+        while self.may_start and (job := self.waiting.first()) is not None:
+            self.waiting.discard(job)
+            job.carrier = next(iter(job.waiters))
+            job.ahead = self.running_tokens
+            self.running[job.uuid] = job
+            self.running_tokens += job.tokens
+            started.append((job, job.carrier))
+        return started
 
     def remove(self, job: EncodeJob) -> None:
         """Forgets `job`, running or withheld."""
         if self.running.pop(job.uuid, None):
             self.running_tokens -= job.tokens
         else:
-            self.waiting.remove(job)
+            self.waiting.discard(job)
         self.owed -= job.tokens
         job.encoder = job.carrier = None
 
-    def learn(self, job: EncodeJob, tokens: int, seconds: float) -> None:
+    def learn(self, job: EncodeJob, tokens: int, seconds: float) -> float:
         """Measures the rate by a finished job of `tokens` real tokens, `seconds` from its post to its answer.
+
+        Returns by how much it has changed.
 
         An engine that holds several encodes works them off in turn, so these seconds contain the work that lay ahead
         of the job as well as its own: both count as done. Work posted later is left out, which errs on the slow side.
         """
-        self.rate.learn(job.ahead + tokens, seconds)
         if 0 < seconds < math.inf:
             self.mean_encode_s += EWMA_WEIGHT * (seconds - self.mean_encode_s)
+        return self.rate.learn(job.ahead + tokens, seconds)
 
     def check_integrity(self) -> None:
         """Raises AssertionError where its books do not add up."""
@@ -150,7 +158,7 @@ class EncodeWorker(Worker):
             assert (job.carrier is not None) == (job.uuid in self.running), f"{self.id}: a carrier without an encode"
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True, eq=False)
 class Reservation:
     """What one request holds of a decode worker, and how many requests ran there (itself included) when it came."""
 
@@ -159,11 +167,41 @@ class Reservation:
     batch: int
 
 
+class Crew:
+    """Registered decode workers: how many, and what they hold and do together.
+
+    `changed` are those that are new, or whose books have changed, until whoever keeps them in order takes note.
+    """
+
+    def __init__(self) -> None:
+        self.workers = 0
+        self.running = 0  # requests
+        self.tokens_per_s = 0.0
+        self.changed: dict[DecodeWorker, None] = {}
+
+    def add(self, worker: "DecodeWorker") -> None:
+        """A worker has registered."""
+        worker.crew, worker.registered = self, True
+        self.workers += 1
+        self.tokens_per_s += worker.rate.tokens_per_s
+        self.changed[worker] = None
+
+    def remove(self, worker: "DecodeWorker") -> None:
+        """A worker is lost, and its books are void."""
+        worker.crew, worker.registered = Crew(), False
+        self.workers -= 1
+        self.running -= len(worker.running)
+        self.tokens_per_s -= worker.rate.tokens_per_s
+        self.changed.pop(worker, None)
+
+
 class DecodeWorker(Worker):
     """A worker that generates (DECODER, TEXT or WHOLE): the requests handed to its engine and what they reserve."""
 
-    def __init__(self, register: Register, order: int, look_ahead: int) -> None:
-        super().__init__(register, order, look_ahead)
+    def __init__(self, register: Register, arrival: int, look_ahead: int) -> None:
+        super().__init__(register, arrival, look_ahead)
+        self.crew = Crew()
+        self.registered = False
         self.running: dict[RequestId, Reservation] = {}
         self.room = self.kv_tokens  # tokens of its KV cache that nobody has reserved
 
@@ -182,12 +220,16 @@ class DecodeWorker(Worker):
         self.running[request] = Reservation(kv_tokens, output_tokens, len(self.running) + 1)
         self.room -= kv_tokens
         self.owed += output_tokens
+        self.crew.running += 1
+        self.crew.changed[self] = None
 
     def release(self, request: RequestId) -> None:
         """Gives back what `request` holds."""
         reservation = self.running.pop(request)
         self.room += reservation.kv_tokens
         self.owed -= reservation.output_tokens
+        self.crew.running -= 1
+        self.crew.changed[self] = None
 
     def learn(self, request: RequestId, output_tokens: int, seconds: float) -> None:
         """Measures the rate by a running request that has just finished, `seconds` from its post to its answer.
@@ -196,7 +238,7 @@ class DecodeWorker(Worker):
         the batch that it leaves is what the engine generated.
         """
         batch = (self.running[request].batch + len(self.running)) / 2
-        self.rate.learn(output_tokens * batch, seconds)
+        self.crew.tokens_per_s += self.rate.learn(output_tokens * batch, seconds)
 
     def check_integrity(self) -> None:
         """Raises AssertionError where its books do not add up."""

@@ -15,13 +15,17 @@ def test_a_played_cluster_keeps_its_queue_and_its_books() -> None:
     played = Played(workers=8, queued=50)
     played.fill()
     assert played.core.status(RequestId(""), played.now).withheld >= 50
-    took = played.play(200)
-    assert len(took) >= 200
-    assert all(nanoseconds > 0 for nanoseconds in took)
+    before = played.core.status(RequestId(""), played.now).counters
+    measured = played.play(200)
+    assert len(measured.elapsed_ns) >= 200
+    assert all(nanoseconds > 0 for nanoseconds in measured.elapsed_ns)
+    assert measured.mean_ns > 0
     played.core.check_integrity()
     status = played.core.status(RequestId(""), played.now)
-    assert 50 <= status.withheld <= 100
+    assert 50 <= status.withheld <= 150
     assert status.counters["refused"] == status.counters["stale"] == 0
+    ended = {name: status.counters[name] - before[name] for name in ("submitted", "encodes", "decodes", "done")}
+    assert ended["submitted"] == ended["decodes"] == ended["done"] == 2 * ended["encodes"]
 
 
 def test_the_report_has_the_headline_and_every_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

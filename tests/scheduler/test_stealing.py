@@ -41,6 +41,30 @@ def test_stealing_can_be_turned_off(stealing: Mode) -> None:
     assert placed(driver.submit("text", output=50, stealable=True)) == ([] if stealing == "off" else ["t0"])
 
 
+def test_what_waited_behind_a_stolen_request_is_handed_out_at_once() -> None:
+    driver = Driver()
+    driver.encoder("e0")
+    driver.decoder("d0", slots=3, kv=100)
+    driver.submit("running", text=50, output=10, deadline=1e6)
+    driver.submit("large", text=10, output=60, deadline=1e6, stealable=True)
+    assert driver.submit("small", text=5, output=5, deadline=1e6) == []
+    assert driver.thief("t0", "e0") == [decode("large", "t0", role=Role.TEXT), decode("small", "d0")]
+
+
+def test_an_image_that_cannot_be_encoded_yet_holds_no_thief() -> None:
+    driver = Driver()
+    driver.encoder("e0", store=100)
+    driver.decoder("d0", slots=1, kv=10_000)
+    driver.submit("running", output=500, deadline=1e6)
+    driver.submit("first", "a")
+    driver.encoded("first", "e0", "a", nbytes=90)  # which waits for d0 and fills the store
+    driver.thief("t0", "e0")
+    assert driver.submit("text", output=50, stealable=True) == []
+    assert placed(driver.tick(3.0)) == ["t0"]
+    assert driver.submit("second", "b") == []
+    assert driver.decoded("running", "d0") == [decode("first", "d0", ("a", "e0")), encode("second", "b", "e0"), PAUSE]
+
+
 def test_what_may_not_be_stolen_waits() -> None:
     driver = with_thief()
     assert driver.submit("text", output=50) == []

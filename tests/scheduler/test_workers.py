@@ -30,12 +30,10 @@ def test_one_wild_sample_does_not_carry_a_rate_away() -> None:
 
 
 def test_an_encode_is_measured_with_the_work_that_lay_ahead_of_it() -> None:
-    encoder = EncodeWorker(register("e0", Role.ENCODER, slots=2, rate=100.0), order=1, look_ahead=0)
+    encoder = EncodeWorker(register("e0", Role.ENCODER, slots=2, rate=100.0), arrival=1, look_ahead=0)
     for arrival, uuid in enumerate(("a", "b")):
         encoder.append(EncodeJob(ItemUuid(uuid), 100, arrival, 0.0, {RequestId("r"): None}))
-    first, second = encoder.start_next(), encoder.start_next()
-    assert first is not None
-    assert second is not None
+    (first, _), (second, _) = encoder.start()
     encoder.learn(first, 100, 1.0)
     encoder.learn(second, 100, 2.0)  # an engine of 100 tokens/s that works them off in turn
     assert encoder.rate.tokens_per_s == pytest.approx(100.0)
