@@ -5,6 +5,7 @@ import click
 from bench.clients import clients
 from bench.pupil import pupil
 from bench.scheduler import scheduler
+from bench.stealing import stealing
 from bench.wire import wire
 
 
@@ -16,4 +17,5 @@ def bench() -> None:
 bench.add_command(clients)
 bench.add_command(pupil)
 bench.add_command(scheduler)
+bench.add_command(stealing)
 bench.add_command(wire)
