@@ -59,7 +59,8 @@ class Cluster:
         self._said: deque[str] = deque(maxlen=TOLD_LINES)
         self._settled = threading.Event()
         self._url: str | None = None
-        threading.Thread(target=self._listen, daemon=True).start()
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
 
     def _listen(self) -> None:
         assert self._process.stdout is not None
@@ -118,6 +119,9 @@ class Cluster:
         finally:
             self._process.kill()
             self._process.wait()
+            self._listener.join(STOP_TIMEOUT_S)
+            if not self._listener.is_alive() and self._process.stdout is not None:
+                self._process.stdout.close()
 
 
 @contextmanager
