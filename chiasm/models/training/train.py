@@ -2,8 +2,8 @@
 
 First the tower learns to see, from crowded pictures of which every cell is known. Then the language model learns to
 answer from what the finished tower tells it. Then both halves learn together, the language model practises alone with
-smaller steps, the tower looks again with ever smaller ones, and at last both settle. Two processes share the work; equal seeds and equal
-numbers of steps give an equal model.
+smaller steps, the tower looks again with ever smaller ones, and at last both settle. Two processes share the work;
+equal seeds and equal numbers of steps give an equal model.
 """
 
 import argparse
