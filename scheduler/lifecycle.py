@@ -156,7 +156,8 @@ class Lifecycle:
         self._reasons.note(request.id, "decode posted", worker.id, "", *numbers, considered=considered)
         worker.reserve(request.id, request.kv_tokens, request.output_tokens, request.prefill_tokens)
         self.decoding += 1
-        self._fairness.served(request.tag)
+        if not worker.host:  # a thief takes from the end of the queue, and nobody's turn has come with that
+            self._fairness.served(request.tag)
         self._counters["decodes"] += 1
         return Decode(request.id, worker.id, worker.role, worker.url, embeddings)
 
