@@ -14,7 +14,7 @@ from typing import Literal
 from chiasm.nouns import RequestId, WorkerId
 from scheduler.finish_index import FinishIndex
 from scheduler.requests import LiveRequest
-from scheduler.workers import Crew, DecodeWorker, EncodeWorker
+from scheduler.workers import Crew, DecodeWorker
 
 Mode = Literal["off", "yield", "share"]
 
@@ -125,11 +125,9 @@ class Stealing:
         pauses_s = generating_s * thief.busy_share / max(1 - thief.busy_share, 1e-3)
         return victims.wait_s - request.output_tokens * (itl_s - victims.itl_s) - pauses_s
 
-    def overdue(self, thief: Thief, encoder: EncodeWorker, now: float) -> bool:
-        """Is its pause, with all that is still to be encoded, longer than the objective allows a stream to stall?"""
-        if thief.paused_at is None:
-            return False
-        return now - thief.paused_at + encoder.owed / encoder.rate.tokens_per_s > self._itl_slo_s
+    def overdue(self, thief: Thief, still_s: float, now: float) -> bool:
+        """Is its pause, with what it will still last, longer than the objective allows a stream to stall?"""
+        return thief.paused_at is not None and now - thief.paused_at + still_s > self._itl_slo_s
 
     def preempted(self, thief: Thief, mean_encode_s: float, now: float) -> None:
         """An image has come while it generated: it waits twice as long before it steals again."""

@@ -168,7 +168,15 @@ def test_a_pause_that_grows_too_long_ends_in_a_return() -> None:
     driver.submit("text", output=50, stealable=True)
     assert driver.submit("image", "a", tokens=10) == [encode("image", "a", "e0"), PAUSE]
     assert driver.tick(0.5) == []
-    assert driver.tick(0.5) == [return_of("text")]
+    assert driver.tick(0.6) == [return_of("text")]
+
+
+def test_an_encode_that_takes_as_long_as_was_foreseen_keeps_what_is_stolen() -> None:
+    driver = with_thief()
+    driver.submit("text", output=50, stealable=True)
+    assert driver.submit("image", "a", tokens=80) == [encode("image", "a", "e0"), PAUSE]
+    assert driver.tick(0.7) == []
+    assert driver.encoded("image", "e0", "a", tokens=80, seconds=0.8) == [RESUME]
 
 
 def test_who_has_finished_before_it_could_return_is_done() -> None:
