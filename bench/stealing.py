@@ -53,8 +53,8 @@ SETTLE_S = 2.0  # an engine polls for a second after its last step
 WARM_UP = 24  # requests: more than one engine takes
 WARM_UP_TOKENS = 16  # each
 TEXT_STREAMS = 24  # beside images: three times what a decoder runs at once
-IMAGES_PER_S = 0.5  # an encode takes some 0.4 s of a laptop's core, and to prefill it takes as long again
-IMAGES = 100
+IMAGES_PER_S = 0.4  # an encode takes some 0.4 s of a laptop's core, and to prefill it takes longer
+IMAGES = 80
 TWO_ENGINES, STEALING, OFF = "two engines", "stealing", "off"
 
 T = TypeVar("T")

@@ -30,7 +30,7 @@ from chiasm.nouns import Role
 START_TIMEOUT_S = 900.0
 STOP_TIMEOUT_S = 90.0
 TEXT_KEY, IMAGE_KEY = "text", "images"  # API keys: an image waits for its turn, not for all the text before it
-ITL_SLO_MS = 500.0
+ITL_SLO_MS = 1000.0  # longer than one encode, and shorter than three
 TOLD_LINES = 40
 ENGINE_ARGS = (
     "--dtype=float32",

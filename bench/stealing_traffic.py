@@ -20,7 +20,7 @@ from chiasm.ask import chat_body
 
 PROMPT = (8, 32)  # tokens of a question
 ANSWER = (48, 144)  # tokens of an answer to a question without an image
-IMAGE_ANSWER = 16  # tokens
+IMAGE_ANSWER = 8  # tokens
 SIDE = 224  # pixels: 64 image tokens
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
