@@ -29,16 +29,21 @@ def plot_stealing(
     bursts.set_ylabel("tokens/s")
     bursts.set_title("A burst of text, each round")
     for name, times in ttfts_ms.items():
-        images.step(times, [(rank + 1) / len(times) for rank in range(len(times))], where="post", label=name)
-    images.set_xscale("log")
-    images.set_xlabel("ms to the first token")
+        seconds = [time / 1000 for time in times]
+        images.step(seconds, [(rank + 1) / len(times) for rank in range(len(times))], where="post", label=name)
+    images.set_xlim(left=0)
+    images.set_xlabel("seconds to the first token")
     images.set_ylabel("share of requests with an image")
     images.set_title("Images among text")
     images.legend()
     if count := max(pauses.values(), default=0):
-        bounds = sorted(bound for bound in pauses if bound < float("inf"))
-        held.plot([1000 * bound for bound in bounds], [pauses[bound] / count for bound in bounds], marker=".")
-        held.set_xscale("log")
+        rising = [bound for bound in sorted(pauses) if pauses[bound] < count]
+        ends = min(
+            bound for bound in pauses if pauses[bound] == count
+        )  # infinite where one took longer than any bucket
+        bounds = [bound for bound in (0.0, *rising, ends) if bound < float("inf")]
+        held.plot([1000 * bound for bound in bounds], [pauses.get(bound, 0) / count for bound in bounds], marker=".")
+        held.set_xlim(left=0)
     held.set_xlabel("ms until the text engine stands still")
     held.set_ylabel("share of pauses")
     held.set_title("From pause to encode alone")
