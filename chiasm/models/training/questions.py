@@ -32,7 +32,7 @@ WEIGHTS = {
     "shape": 1.2,
     "existence": 3.0,
     "count": 8.0,
-    "position": 1.8,
+    "position": 3.0,
     "relation": 2.5,
     "larger": 1.2,
     "reading": 6.0,

@@ -56,7 +56,7 @@ RATES = {
     "joining": (1.0, 0.43, 0.0),
     "practising": (1.0, 0.3, 0.3),
     "looking again": (0.2, 0.0, 0.1),
-    "settling": (0.6, 0.0, 0.2),
+    "settling": (0.5, 0.0, 0.1),
 }
 CROWDS = 0.6  # share of the steps of the tower alone
 FLOCKS = {"practising": 0.5, "settling": 0.35}  # share of the steps
