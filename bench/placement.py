@@ -1,10 +1,10 @@
 """`chiasm bench placement`: how long pictures wait for their first token, by how encodes are placed.
 
-Real engines: two encoders, one of which has a core to itself while the other shares one with the decoder and with all
-that is no engine (`bench.unequal_cluster`). Pictures of mixed sizes come when they come, whatever has become of those
-before; each answer is one token, so that nothing counts but the time to it. The policies take turns, round by round, on
-the same engines, with the same sizes at the same moments; no picture comes twice, so no cache helps. A turn begins
-with a new scheduler, which has to measure the encoders anew; its first answers do not count.
+Real engines: two encoders, one of which is stopped part of the time, and a decoder (`bench.two_encoders`). Pictures
+of mixed sizes come when they come, whatever has become of those before; each answer is one token, so that nothing
+counts but the time to it. The policies take turns, round by round, on the same engines, with the same sizes at the same
+moments; no picture comes twice, so no cache helps. A turn begins with a new scheduler, which has to measure the
+encoders anew; its first answers do not count.
 
 How many pictures come follows from what the cluster has been seen to do at most, in the same run.
 """
@@ -13,6 +13,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from bench.picture_traffic import TrafficFailed, arrivals, picture_bodies, send_
 from bench.placement_figures import HOUSE, Capacity, Turns, as_table, draw, headline, points
 from bench.policies import LeastCount, Random, RoundRobin
 from bench.report import write_report
-from bench.unequal_cluster import FAST, SLOW, UnequalCluster, unequal_cluster
+from bench.two_encoders import FAST, SLOW, TwoEncoders, two_encoders
 from chiasm.config import ClusterConfig, EncodersConfig, GatewayConfig, PoolConfig, SchedulerConfig
 from chiasm.engine import EngineFailed
 from chiasm.models.tiny import build_tiny_model
@@ -56,51 +57,49 @@ console = Console(stderr=True, highlight=False)
 
 @dataclass(frozen=True)
 class Setting:
-    """A load, and for how long each policy bears it."""
+    """What the encoders are, how much comes, and for how long each policy bears it."""
 
-    name: str
+    unequal: bool
     share: float  # of what the cluster can do
     rounds: int
     counted: int  # answers of each policy in a round
 
 
-FULL = (Setting("high load", HIGH, 5, 200), Setting("low load", LOW, 3, 100))
-QUICK = (Setting("high load", HIGH, 1, 40),)
+FULL = (
+    Setting(unequal=True, share=HIGH, rounds=5, counted=200),
+    Setting(unequal=False, share=LOW, rounds=3, counted=100),
+)
+QUICK = (Setting(unequal=True, share=HIGH, rounds=1, counted=40),)
 
 
 @click.command()
-@click.option("--quick", is_flag=True, help="One short round under high load.")
+@click.option("--quick", is_flag=True, help="One short round with unequal encoders.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the figures to this file.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Draw who waits how long (.svg or .png).")
 def placement(quick: bool, json_file: Path | None, plot: Path | None) -> None:
     """Time to first token by how encodes are placed: by least predicted finish, or by simpler rules.
 
-    Two encoders that are not equally fast get pictures of mixed sizes. Of two of this machine's cores one is the first
-    encoder's alone, and the other is for all else. The simpler rules are round robin, random, and whoever holds the
-    fewest encodes.
+    Two encoders get pictures of mixed sizes. The simpler rules are round robin, random, and whoever holds the fewest
+    encodes. A ratio is the house's time over the other rule's: 0.5 is half the wait.
 
-    \b
-    A ratio is the house's time over the other rule's: 0.5 is half the wait.
-    High load: 70 % of what this cluster can do, or less if half of the pictures were too much for the slow encoder.
-    Low load:  30 %, where there is little to gain.
+    First one encoder is held to part of a core, and pictures come at 70 % of the rate that both can do together, or
+    less where half of them would be too much for the slow encoder. Then both are equally fast, and pictures come at
+    30 %: there is little to gain.
     """
     settings = QUICK if quick else FULL
     try:
-        with tempfile.TemporaryDirectory() as folder, unequal_cluster(_config(Path(folder)), console) as cluster:
-            capacity = _measure_capacity(cluster, QUICK_MEASURED if quick else MEASURED)
-            measured = {setting.name: _measure(cluster, setting, capacity) for setting in settings}
+        with tempfile.TemporaryDirectory() as folder, two_encoders(_config(Path(folder)), console) as cluster:
+            measured = [_measure(cluster, setting, QUICK_MEASURED if quick else MEASURED) for setting in settings]
     except (EngineFailed, TrafficFailed) as error:
         sys.exit(str(error))
-    series = [point for name, turns in measured.items() for point in points(name, turns)]
-    out = Console(width=None if sys.stdout.isatty() else 140, highlight=False)
-    out.print(f"{FAST} is {capacity.speed_ratio:.2f} times as fast as {SLOW}; together {capacity.per_s:.1f} pictures/s")
-    out.print(as_table(series))
+    series = [point for turns in measured for point in points(turns)]
+    Console(width=None if sys.stdout.isatty() else 150).print(as_table(series))
     if json_file is not None:
         command = "chiasm bench placement" + (" --quick" if quick else "")
-        figures = headline(capacity, series)
+        figures = headline(series)
         write_report(json_file, name="placement", command=command, headline=figures, series=series, seeds=[SEED])
     if plot is not None:
-        draw(measured[settings[0].name], plot)
+        draw(measured[0], plot)
 
 
 def _config(folder: Path) -> ClusterConfig:
@@ -113,40 +112,43 @@ def _config(folder: Path) -> ClusterConfig:
     described = json.loads((model / "config.json").read_text())
     described["vision_config"] |= TOWER
     (model / "config.json").write_text(json.dumps(described))
-    args = [*ENGINE_ARGS, "--load-format=dummy"]
+    args, env = [*ENGINE_ARGS, "--load-format=dummy"], {"OMP_NUM_THREADS": "1"}
     return ClusterConfig(
         model=str(model),
         gateway=GatewayConfig(port=0),
         scheduler=SchedulerConfig(heartbeat_s=0.2, prefill_chunk=0),  # soon known to the next scheduler
-        encoders=EncodersConfig(count=2, engine_args=args),
-        decoders=PoolConfig(engine_args=args),
+        encoders=EncodersConfig(count=2, engine_args=args, env=env),
+        decoders=PoolConfig(engine_args=args, env=env),
     )
 
 
-def _measure_capacity(cluster: UnequalCluster, count: int) -> Capacity:
+def _measure(cluster: TwoEncoders, setting: Setting, pictures: int) -> Turns:
+    """Each policy in turn, once it is known from so many pictures what the cluster can do."""
+    with cluster.unequal() if setting.unequal else nullcontext():
+        capacity = _capacity(cluster, pictures)
+        turns = Turns(capacity, min(setting.share, KEEPS_UP * capacity.halves), {policy: [] for policy in POLICIES})
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=console) as progress:
+            title = f"encoders 1 : {capacity.speed_ratio:.1f}, {turns.per_s:.1f} pictures/s"
+            task = progress.add_task(title, total=setting.rounds * len(POLICIES))
+            for number in range(setting.rounds):
+                seed = f"{SEED}, {setting}, {number}"
+                due_s = arrivals(UNCOUNTED + setting.counted, turns.per_s, seed)
+                for policy, make in POLICIES.items():
+                    bodies = picture_bodies(len(due_s), SIDES, seed, policy)
+                    cluster.schedule_by(make(seed))
+                    turns.rounds[policy].append(send_when_due(cluster.url, bodies, due_s)[UNCOUNTED:])
+                    progress.advance(task)
+    return turns
+
+
+def _capacity(cluster: TwoEncoders, pictures: int) -> Capacity:
     """What the cluster does while both encoders always have work. Placed well, they also come to their end together."""
     cluster.schedule_by(FinishIndex())
+    seed = str(SEED)
     with console.status("measuring what the cluster can do ..."):
-        send_at_once(cluster.url, picture_bodies(UNCOUNTED, SIDES, str(SEED), "learning"), AT_ONCE)
-        answers = send_at_once(cluster.url, picture_bodies(count, SIDES, str(SEED), "capacity"), AT_ONCE)
+        send_at_once(cluster.url, picture_bodies(UNCOUNTED, SIDES, seed, "learning"), AT_ONCE)
+        answers = send_at_once(cluster.url, picture_bodies(pictures, SIDES, seed, "capacity"), AT_ONCE)
     took_s = max(answered.ended_s for answered in answers)
     fast, slow = (sum(each.tokens for each in answers if each.encoder == name) / took_s for name in (FAST, SLOW))
-    return Capacity(count / took_s, fast, slow)
-
-
-def _measure(cluster: UnequalCluster, setting: Setting, capacity: Capacity) -> Turns:
-    share = min(setting.share, KEEPS_UP * capacity.halves)
-    per_s = share * capacity.per_s
-    turns = Turns(share, per_s, {policy: [] for policy in POLICIES})
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task(f"{setting.name}, {per_s:.1f} pictures/s", total=setting.rounds * len(POLICIES))
-        for number in range(setting.rounds):
-            seed = f"{SEED}, {setting.name}, {number}"
-            due_s = arrivals(UNCOUNTED + setting.counted, per_s, seed)
-            for policy, make in POLICIES.items():
-                bodies = picture_bodies(len(due_s), SIDES, seed, policy)
-                cluster.schedule_by(make(seed))
-                turns.rounds[policy].append(send_when_due(cluster.url, bodies, due_s)[UNCOUNTED:])
-                progress.advance(task)
-    return turns
+    return Capacity(pictures / took_s, fast, slow)

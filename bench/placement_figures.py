@@ -9,7 +9,7 @@ from typing import Any
 from rich.table import Table
 
 from bench.picture_traffic import Answered
-from bench.unequal_cluster import FAST
+from bench.two_encoders import FAST
 
 HOUSE = "least finish"
 PERCENTILES = (50, 95, 99)
@@ -43,9 +43,14 @@ class Capacity:
 class Turns:
     """What was seen under one load: answers of each policy, round by round."""
 
-    share: float  # of what the cluster can do
-    per_s: float  # pictures
+    capacity: Capacity
+    share: float  # of it
     rounds: dict[str, list[list[Answered]]]
+
+    @property
+    def per_s(self) -> float:
+        """How many pictures came."""
+        return self.share * self.capacity.per_s
 
     def together(self, policy: str) -> list[Answered]:
         """The answers of all rounds."""
@@ -58,10 +63,14 @@ def percentile_ms(answers: Sequence[Answered], percent: int) -> float:
     return round(1000 * every[min(len(every) * percent // 100, len(every) - 1)], 1)
 
 
-def points(setting: str, turns: Turns) -> list[dict[str, Any]]:
+def points(turns: Turns) -> list[dict[str, Any]]:
     """For each policy one point for all rounds together, with what the house needs of its time, and one a round."""
     found = []
-    load = {"setting": setting, "load": round(turns.share, 3), "pictures_per_s": round(turns.per_s, 2)}
+    load = {
+        "encoder_speed_ratio": round(turns.capacity.speed_ratio, 3),
+        "load": round(turns.share, 3),
+        "pictures_per_s": round(turns.per_s, 2),
+    }
     for policy in turns.rounds:
         point = load | {"policy": policy, "round": "all"} | _figures(turns.together(policy))
         if policy != HOUSE:
@@ -97,61 +106,66 @@ def _ratios(turns: Turns, policy: str) -> dict[str, float]:
     return found
 
 
-def headline(capacity: Capacity, series: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """How unequal the encoders are, and the house's time over the others', under the first load of the series."""
-    together = [point for point in series if point["round"] == "all"]
-    under_load = [point for point in together if point["setting"] == series[0]["setting"]]
-    figures = {"encoder_speed_ratio": round(capacity.speed_ratio, 3), "load": under_load[0]["load"]}
-    for percent in (50, _tail(under_load)):
-        for point in under_load:
+def headline(series: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """How unequal the encoders of the first setting are, how much came, and the house's time over the others'."""
+    first = _settings(series)[0]
+    figures = {name: first[0][name] for name in ("encoder_speed_ratio", "load")}
+    for percent in (50, _tail(first)):
+        for point in first:
             if point["policy"] != HOUSE:
                 name = point["policy"].replace(" ", "_")
                 figures[f"p{percent}_ttft_vs_{name}"] = point[f"p{percent}_ratio"]
     return figures
 
 
-def _tail(together: Sequence[Mapping[str, Any]]) -> int:
+def _settings(series: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
+    """The points of all rounds together, setting by setting; each setting begins with the house's."""
+    settings: list[list[Mapping[str, Any]]] = []
+    for point in series:
+        if point["round"] == "all":
+            if point["policy"] == HOUSE:
+                settings.append([])
+            settings[-1].append(point)
+    return settings
+
+
+def _tail(setting: Sequence[Mapping[str, Any]]) -> int:
     """The highest percentile that there are enough answers for."""
-    return 99 if min(point["answers"] for point in together) >= ENOUGH_FOR_P99 else 95
+    return 99 if min(point["answers"] for point in setting) >= ENOUGH_FOR_P99 else 95
 
 
 def as_table(series: Sequence[Mapping[str, Any]]) -> Table:
     """What a person reads: the rounds together, and how far they were apart."""
-    together = [point for point in series if point["round"] == "all"]
-    table = Table(title="time to first token in ms; ratios are the house's time over this one's, and of the rounds")
-    for column in (
-        "load",
-        "placed by",
-        "answers",
-        "P50",
-        "P95",
-        "P99",
-        "to fast",
-        "P50 ratio",
-        "P95 ratio",
-        "P99 ratio",
-    ):
+    table = Table(
+        title="time to first token; ratios are the house's over this one's, of all answers (and of the rounds)"
+    )
+    for column in ("encoders", "load", "placed by", "answers", "to the fast one"):
         table.add_column(column, justify="left" if column == "placed by" else "right")
-    for setting in dict.fromkeys(point["setting"] for point in together):
-        rows = [point for point in together if point["setting"] == setting]
-        for point in rows:
+    for percent in PERCENTILES:
+        table.add_column(f"P{percent} ms", justify="right")
+        table.add_column("ratio", justify="right")
+    for setting in _settings(series):
+        for point in setting:
             table.add_row(
+                f"1 : {point['encoder_speed_ratio']:.2f}",
                 f"{100 * point['load']:.0f} %",
                 point["policy"],
                 str(point["answers"]),
-                *(f"{point[f'p{percent}_ttft_ms']:.0f}" if percent <= _tail(rows) else "–" for percent in PERCENTILES),
                 f"{100 * point['pictures_to_the_fast_encoder']:.0f} %",
-                *(_ratio(point, percent) if percent <= _tail(rows) else "–" for percent in PERCENTILES),
+                *(
+                    text
+                    for percent in PERCENTILES
+                    for text in (_told(point, percent) if percent <= _tail(setting) else ("–", ""))
+                ),
             )
         table.add_section()
     return table
 
 
-def _ratio(point: Mapping[str, Any], percent: int) -> str:
+def _told(point: Mapping[str, Any], percent: int) -> tuple[str, str]:
     name = f"p{percent}_ratio"
-    if name not in point:
-        return ""
-    return f"{point[name]:.2f} ({point[f'{name}_least']:.2f}–{point[f'{name}_most']:.2f})"
+    ratio = f"{point[name]:.2f} ({point[f'{name}_least']:.2f}–{point[f'{name}_most']:.2f})" if name in point else ""
+    return f"{point[f'p{percent}_ttft_ms']:.0f}", ratio
 
 
 def draw(turns: Turns, file: Path) -> None:
@@ -170,7 +184,7 @@ def draw(turns: Turns, file: Path) -> None:
     axes.set_xlim(left=0)
     axes.set_xlabel("time to first token, s")
     axes.set_ylabel("share of pictures that wait longer")
-    axes.set_title(f"Two unequal encoders at {100 * turns.share:.0f} % load, by how encodes are placed")
+    axes.set_title(f"Two encoders, 1 : {turns.capacity.speed_ratio:.1f}, at {100 * turns.share:.0f} % load")
     axes.legend()
     figure.savefig(file)
     pyplot.close(figure)

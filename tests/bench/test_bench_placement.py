@@ -20,9 +20,10 @@ def answers(*ttft_s: float, encoder: str = "encoder-0") -> list[Answered]:
     return [Answered(each, 1.0, encoder, 100) for each in ttft_s]
 
 
+CAPACITY = Capacity(per_s=8.0, fast_tokens_per_s=2000.0, slow_tokens_per_s=1000.0)
 TURNS = Turns(
+    CAPACITY,
     share=0.5,
-    per_s=4.0,
     rounds={
         HOUSE: [answers(0.1, 0.2), answers(0.1, 0.1) + answers(0.3, encoder="encoder-1")],
         "round robin": [answers(0.1, 0.4), answers(0.2, 0.2, 1.2)],
@@ -45,9 +46,10 @@ def test_a_percentile_is_a_time_that_was_seen() -> None:
 
 
 def test_a_point_has_all_rounds_together_and_what_the_house_needs_of_its_time() -> None:
-    series = points("high load", TURNS)
+    series = points(TURNS)
     [house] = [point for point in series if (point["policy"], point["round"]) == (HOUSE, "all")]
     [other] = [point for point in series if (point["policy"], point["round"]) == ("round robin", "all")]
+    assert (house["encoder_speed_ratio"], house["pictures_per_s"]) == (2.0, 4.0)
     assert house["answers"] == other["answers"] == 5
     assert house["pictures_to_the_fast_encoder"] == 0.8
     assert "p95_ratio" not in house
@@ -59,7 +61,9 @@ def test_a_point_has_all_rounds_together_and_what_the_house_needs_of_its_time() 
 @pytest.mark.parametrize(("counted", "percent"), [(500, 99), (499, 95)])
 def test_the_99th_percentile_is_told_of_a_thousand_answers_and_not_of_fewer(counted: int, percent: int) -> None:
     rounds = [answers(*[0.1] * counted)] * 2
-    figures = headline(Capacity(4.0, 2.0, 1.0), points("high load", Turns(0.5, 2.0, {HOUSE: rounds, "random": rounds})))
+    first = points(Turns(CAPACITY, 0.5, {HOUSE: rounds, "random": rounds}))
+    other = points(Turns(CAPACITY, 0.3, {HOUSE: [answers(0.1)], "random": [answers(0.2)]}))
+    figures = headline([*first, *other])
     assert figures == {
         "encoder_speed_ratio": 2.0,
         "load": 0.5,
@@ -76,6 +80,12 @@ def test_policies_take_turns_and_the_report_has_all_of_them(tmp_path: Path, monk
         def __init__(self, url: str) -> None:
             self.url = url
 
+        @contextmanager
+        def unequal(self) -> Iterator[None]:
+            scheduled.append("unequal")
+            yield
+            scheduled.append("equal")
+
         def schedule_by(self, encoders: Any) -> None:
             scheduled.append(type(encoders).__name__)
 
@@ -84,16 +94,16 @@ def test_policies_take_turns_and_the_report_has_all_of_them(tmp_path: Path, monk
         with running(PictureEndpoint()) as endpoint:
             yield Cluster(endpoint.url)
 
-    monkeypatch.setattr(bench.placement, "unequal_cluster", cluster)
+    monkeypatch.setattr(bench.placement, "two_encoders", cluster)
     monkeypatch.setattr(bench.placement, "SIDES", (28, 56))
-    monkeypatch.setattr(bench.placement, "QUICK", (Setting("high load", 0.7, 2, 3), Setting("low load", 0.3, 1, 2)))
+    monkeypatch.setattr(bench.placement, "QUICK", (Setting(True, 0.7, 2, 3), Setting(False, 0.3, 1, 2)))
     monkeypatch.setattr(bench.placement, "UNCOUNTED", 2)
     monkeypatch.setattr(bench.placement, "QUICK_MEASURED", 6)
     files = ["--json", str(tmp_path / "placement.json"), "--plot", str(tmp_path / "placement.svg")]
     result = CliRunner().invoke(placement, ["--quick", *files])
     assert result.exit_code == 0, result.output
     in_turn = ["FinishIndex", "RoundRobin", "Random", "LeastCount"]
-    assert scheduled == ["FinishIndex", *in_turn * 3]
+    assert scheduled == ["unequal", "FinishIndex", *in_turn * 2, "equal", "FinishIndex", *in_turn]
     report = json.loads((tmp_path / "placement.json").read_text())
     assert report["headline"].keys() == {
         "encoder_speed_ratio",

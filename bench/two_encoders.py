@@ -1,21 +1,20 @@
-"""A cluster of two encoders that are not equally fast and one decoder, whose scheduler is exchanged while engines live.
+"""A cluster of two encoders and one decoder, whose scheduler is exchanged while engines live.
 
-Its parts are those that `chiasm serve` has Ray place; here they are threads of one process. Two cores are used: one is
-the first encoder's alone, and the second encoder shares the other with the decoder, the gateway, the scheduler, and
-whoever sends requests from this process.
+Its parts are those that `chiasm serve` has Ray place; here they are threads of one process.
 """
 
 import os
 import secrets
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, redirect_stdout
 
+import psutil
 from rich.console import Console
 
+from bench.handicap import held_to
 from chiasm.client import EndpointError, get_json
 from chiasm.config import ClusterConfig
 from chiasm.display import StartDisplay
@@ -31,25 +30,25 @@ from scheduler.placement import Placement
 from scheduler.workers import EncodeWorker
 
 FAST, SLOW = "encoder-0", "encoder-1"
+SLOW_SHARE = 0.4  # of the time in which the slow encoder runs, where the two are to be unequal
 START_ATTEMPTS = 2  # an engine may lose its port to somebody else once
 POLL_S = 0.1
 MEETING_TIMEOUT_S = 60.0
 
 
-class UnequalCluster:
+class TwoEncoders:
     """Its engines start when it is made, and each registers with whatever scheduler there is."""
 
-    def __init__(self, membership: Membership, cores: tuple[int, int]) -> None:
+    def __init__(self, membership: Membership) -> None:
         self._membership = membership
         self._scheduler = Scheduler(membership.scheduler, membership.config, membership.keys)
         self._scheduler.endpoint()
         self._gateway = Gateway(membership)
         self.url = self._gateway.url()
-        first, second = map(str, cores)
         self._workers: list[Worker] = [
-            EncoderWorker(FAST, membership, _address, first),
-            EncoderWorker(SLOW, membership, _address, second),
-            DecoderWorker("decoder-0", membership, _address, second),
+            EncoderWorker(FAST, membership, _address, cpus=None),
+            EncoderWorker(SLOW, membership, _address, cpus=None),
+            DecoderWorker("decoder-0", membership, _address, cpus=None),
         ]
 
     def wait_ready(self, display: StartDisplay) -> None:
@@ -97,6 +96,14 @@ class UnequalCluster:
         except EndpointError:  # the question may be lost with the old scheduler
             return 0
 
+    @contextmanager
+    def unequal(self) -> Iterator[None]:
+        """Hold the slow encoder's engine to `SLOW_SHARE` of the time, for as long as the context lasts."""
+        named = f'"worker": "{SLOW}"'  # among its connector's settings
+        guards = [each for each in psutil.Process().children() if any(named in argument for argument in each.cmdline())]
+        with held_to(SLOW_SHARE, [process for guard in guards for process in guard.children(recursive=True)]):
+            yield
+
     def stop(self) -> None:
         """End everything; returns when the engines are gone."""
         with ThreadPoolExecutor(len(self._workers)) as pool:
@@ -106,20 +113,16 @@ class UnequalCluster:
 
 
 @contextmanager
-def unequal_cluster(config: ClusterConfig, console: Console) -> Iterator[UnequalCluster]:
+def two_encoders(config: ClusterConfig, console: Console) -> Iterator[TwoEncoders]:
     """A cluster that is ready, for as long as the context lasts; what its engines say on stdout is dropped.
 
-    The program ends if the model cannot be split, or there is only one core.
+    The program ends if the model cannot be split.
 
     Raises:
         EngineFailed: an engine could not be started.
     """
     from chiasm.cli import prepare  # the command line in its turn imports the benchmarks
 
-    allowed = os.sched_getaffinity(0)
-    if len(allowed) < 2:
-        sys.exit("Two encoders that are not equally fast need two cores, and this process may use one.")
-    first, second = sorted(allowed)[:2]
     config, facts = prepare(config)
     with tempfile.TemporaryDirectory(prefix="chiasm-") as meeting, open(os.devnull, "w") as nowhere:
         membership = Membership(
@@ -130,18 +133,14 @@ def unequal_cluster(config: ClusterConfig, console: Console) -> Iterator[Unequal
             scheduler=f"ipc://{meeting}/scheduler",
             one_machine=True,
         )
-        os.sched_setaffinity(0, {second})  # of this thread and those that it starts, not of engines
-        try:
-            with redirect_stdout(nowhere):
-                cluster = UnequalCluster(membership, (first, second))
-                try:
-                    with StartDisplay(console) as display:
-                        cluster.wait_ready(display)
-                    yield cluster
-                finally:
-                    cluster.stop()
-        finally:
-            os.sched_setaffinity(0, allowed)
+        with redirect_stdout(nowhere):
+            cluster = TwoEncoders(membership)
+            try:
+                with StartDisplay(console) as display:
+                    cluster.wait_ready(display)
+                yield cluster
+            finally:
+                cluster.stop()
 
 
 def _address() -> str:

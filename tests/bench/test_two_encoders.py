@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-import bench.unequal_cluster
+import bench.two_encoders
 from bench.policies import RoundRobin
-from bench.unequal_cluster import FAST, SLOW, UnequalCluster
+from bench.two_encoders import FAST, SLOW, TwoEncoders
 from chiasm.client import get_json
 from chiasm.config import ClusterConfig, GatewayConfig, SchedulerConfig
 from chiasm.loop_thread import LoopThread
@@ -26,12 +26,11 @@ HEARTBEAT_S = 0.05
 class PlayedWorker:
     """Registers, says that it lives, and registers again with whoever does not know it."""
 
-    def __init__(self, name: str, membership: Membership, _address: Callable[[], str], cpus: str) -> None:
+    def __init__(self, name: str, membership: Membership, _address: Callable[[], str], cpus: None) -> None:
         role = Role.ENCODER if name in (FAST, SLOW) else Role.DECODER
         kv_tokens = 0 if role is Role.ENCODER else 1000
         self._register = Register(WorkerId(name), role, "node", f"http://{name}", 1, kv_tokens, 100.0)
         self._membership = membership
-        self.cpus = cpus
         self._loop = LoopThread(name, self._run)
 
     async def _run(self) -> None:
@@ -59,9 +58,9 @@ class PlayedWorker:
 
 
 @pytest.fixture
-def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[UnequalCluster]:
+def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TwoEncoders]:
     for name in ("EncoderWorker", "DecoderWorker", "Worker"):
-        monkeypatch.setattr(bench.unequal_cluster, name, PlayedWorker)
+        monkeypatch.setattr(bench.two_encoders, name, PlayedWorker)
     membership = Membership(
         config=ClusterConfig(gateway=GatewayConfig(port=0), scheduler=SchedulerConfig(heartbeat_s=HEARTBEAT_S)),
         facts=ModelFacts("model", "model", "Model", "r1", 784, (1, 1024), None, 2048, ("image_grid_thw",)),
@@ -70,14 +69,14 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Unequal
         scheduler=f"ipc://{tmp_path}/scheduler",
         one_machine=True,
     )
-    cluster = UnequalCluster(membership, (0, 1))
+    cluster = TwoEncoders(membership)
     try:
         yield cluster
     finally:
         cluster.stop()
 
 
-def test_each_new_scheduler_knows_all_engines_before_anything_is_sent(cluster: UnequalCluster) -> None:
+def test_each_new_scheduler_knows_all_engines_before_anything_is_sent(cluster: TwoEncoders) -> None:
     for _ in range(3):
         cluster.schedule_by(RoundRobin())
         status = get_json(cluster.url, "/v1/chiasm/status")
