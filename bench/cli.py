@@ -6,6 +6,7 @@ from bench.clients import clients
 from bench.placement import placement
 from bench.pupil import pupil
 from bench.scheduler import scheduler
+from bench.stealing import stealing
 from bench.wire import wire
 
 
@@ -18,4 +19,5 @@ bench.add_command(clients)
 bench.add_command(placement)
 bench.add_command(pupil)
 bench.add_command(scheduler)
+bench.add_command(stealing)
 bench.add_command(wire)

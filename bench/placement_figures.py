@@ -8,12 +8,12 @@ from typing import Any
 
 from rich.table import Table
 
+from bench.percentiles import named, percentile, tail
 from bench.picture_traffic import Answered
 from bench.two_encoders import FAST
 
 HOUSE = "least finish"
-PERCENTILES = (50, 95, 99)
-ENOUGH_FOR_P99 = 1000  # answers; with fewer the 95th percentile is told
+SHARES = (0.5, 0.95, 0.99)  # the percentiles that are told
 
 
 @dataclass(frozen=True)
@@ -57,12 +57,6 @@ class Turns:
         return [answered for one in self.rounds[policy] for answered in one]
 
 
-def percentile_ms(answers: Sequence[Answered], percent: int) -> float:
-    """The time to first token that so many of these do not exceed."""
-    every = sorted(answered.ttft_s for answered in answers)
-    return round(1000 * every[min(len(every) * percent // 100, len(every) - 1)], 1)
-
-
 def points(turns: Turns) -> list[dict[str, Any]]:
     """For each policy one point for all rounds together, with what the house needs of its time, and one a round."""
     found = []
@@ -85,24 +79,28 @@ def _figures(answers: Sequence[Answered]) -> dict[str, Any]:
     fast = [answered.tokens for answered in answers if answered.encoder == FAST]
     return {
         "answers": len(answers),
-        **{f"p{percent}_ttft_ms": percentile_ms(answers, percent) for percent in PERCENTILES},
+        **{f"{named(share)}_ttft_ms": round(1000 * _ttft_s(answers, share), 1) for share in SHARES},
         "pictures_to_the_fast_encoder": round(len(fast) / len(answers), 3),
         "tokens_to_the_fast_encoder": round(sum(fast) / sum(answered.tokens for answered in answers), 3),
     }
 
 
+def _ttft_s(answers: Sequence[Answered], share: float) -> float:
+    return percentile([answered.ttft_s for answered in answers], share)
+
+
 def _ratios(turns: Turns, policy: str) -> dict[str, float]:
     """The house's time over this policy's: of all answers, and the middle, the least and the most of the rounds."""
     found = {}
-    for percent in PERCENTILES:
-        ours, theirs = (percentile_ms(turns.together(name), percent) for name in (HOUSE, policy))
+    for share in SHARES:
+        ratio = _ttft_s(turns.together(HOUSE), share) / _ttft_s(turns.together(policy), share)
         each = [
-            percentile_ms(house, percent) / percentile_ms(other, percent)
+            _ttft_s(house, share) / _ttft_s(other, share)
             for house, other in zip(turns.rounds[HOUSE], turns.rounds[policy], strict=True)
         ]
-        found[f"p{percent}_ratio"] = round(ours / theirs, 3)
+        found[f"{named(share)}_ratio"] = round(ratio, 3)
         for name, choose in (("median", statistics.median), ("least", min), ("most", max)):
-            found[f"p{percent}_ratio_{name}"] = round(choose(each), 3)
+            found[f"{named(share)}_ratio_{name}"] = round(choose(each), 3)
     return found
 
 
@@ -110,11 +108,11 @@ def headline(series: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """How unequal the encoders of the first setting are, how much came, and the house's time over the others'."""
     first = _settings(series)[0]
     figures = {name: first[0][name] for name in ("encoder_speed_ratio", "load")}
-    for percent in (50, _tail(first)):
+    for share in (0.5, _tail(first)):
         for point in first:
             if point["policy"] != HOUSE:
                 name = point["policy"].replace(" ", "_")
-                figures[f"p{percent}_ttft_vs_{name}"] = point[f"p{percent}_ratio"]
+                figures[f"{named(share)}_ttft_vs_{name}"] = point[f"{named(share)}_ratio"]
     return figures
 
 
@@ -129,9 +127,8 @@ def _settings(series: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any
     return settings
 
 
-def _tail(setting: Sequence[Mapping[str, Any]]) -> int:
-    """The highest percentile that there are enough answers for."""
-    return 99 if min(point["answers"] for point in setting) >= ENOUGH_FOR_P99 else 95
+def _tail(setting: Sequence[Mapping[str, Any]]) -> float:
+    return tail(min(point["answers"] for point in setting))
 
 
 def as_table(series: Sequence[Mapping[str, Any]]) -> Table:
@@ -141,8 +138,8 @@ def as_table(series: Sequence[Mapping[str, Any]]) -> Table:
     )
     for column in ("encoders", "load", "placed by", "answers", "to the fast one"):
         table.add_column(column, justify="left" if column == "placed by" else "right")
-    for percent in PERCENTILES:
-        table.add_column(f"P{percent} ms", justify="right")
+    for share in SHARES:
+        table.add_column(f"{named(share).upper()} ms", justify="right")
         table.add_column("ratio", justify="right")
     for setting in _settings(series):
         for point in setting:
@@ -154,18 +151,18 @@ def as_table(series: Sequence[Mapping[str, Any]]) -> Table:
                 f"{100 * point['pictures_to_the_fast_encoder']:.0f} %",
                 *(
                     text
-                    for percent in PERCENTILES
-                    for text in (_told(point, percent) if percent <= _tail(setting) else ("–", ""))
+                    for share in SHARES
+                    for text in (_told(point, named(share)) if share <= _tail(setting) else ("–", ""))
                 ),
             )
         table.add_section()
     return table
 
 
-def _told(point: Mapping[str, Any], percent: int) -> tuple[str, str]:
-    name = f"p{percent}_ratio"
+def _told(point: Mapping[str, Any], which: str) -> tuple[str, str]:
+    name = f"{which}_ratio"
     ratio = f"{point[name]:.2f} ({point[f'{name}_least']:.2f}–{point[f'{name}_most']:.2f})" if name in point else ""
-    return f"{point[f'p{percent}_ttft_ms']:.0f}", ratio
+    return f"{point[f'{which}_ttft_ms']:.0f}", ratio
 
 
 def draw(turns: Turns, file: Path) -> None:

@@ -218,15 +218,17 @@ class Engine:
         """
         return self._ask("GET", path, timeout_s)
 
-    def hold(self, held: bool) -> None:
+    def hold(self, held: bool, since: float) -> None:
         """Stop at the next token boundary and keep the KV cache, or go on. One call at a time.
+
+        `since` is when that was wanted, in unix seconds: the engine measures how long it takes to stand still.
 
         Raises:
             EngineFailed: no answer within `HOLD_TIMEOUT_S`, or an error.
         """
         verb = "pause" if held else "resume"
         try:
-            self._ask("POST", f"/v1/chiasm/{verb}", HOLD_TIMEOUT_S)
+            self._ask("POST", f"/v1/chiasm/{verb}?since={since}", HOLD_TIMEOUT_S)
         except OSError as error:
             raise EngineFailed(f"{self.spec.name} did not {verb} when told: {error}{self._last_lines()}") from error
 

@@ -4,6 +4,7 @@ It must not import Ray.
 """
 
 import asyncio
+import time
 
 from chiasm.engine import Engine
 
@@ -14,11 +15,12 @@ class Holding:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._wanted = False
+        self._since = 0.0  # unix seconds, at which that was said
         self._changed = asyncio.Event()
 
     def want(self, held: bool) -> None:
         """From now on the engine is to be held, or not. Takes effect in `keep`."""
-        self._wanted = held
+        self._wanted, self._since = held, time.time()
         self._changed.set()
 
     async def keep(self) -> None:
@@ -35,5 +37,5 @@ class Holding:
             await self._changed.wait()
             self._changed.clear()
             while held != (wanted := self._wanted):
-                await asyncio.to_thread(self._engine.hold, wanted)
+                await asyncio.to_thread(self._engine.hold, wanted, self._since)
                 held = wanted

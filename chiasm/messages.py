@@ -3,7 +3,7 @@
 Gateways and workers speak to the scheduler over ZeroMQ (`chiasm.wire.channel`), one msgpack message a frame. The
 scheduler's core takes these very objects as its events and returns them as its decisions. Tensors never travel here.
 
-    gateway ──Submit, EncodeDone, EncodeFailed, DecodeDone, DecodeFailed, Returned, Cancel──► scheduler
+    gateway ──Submit, EncodeDone, EncodeFailed, DecodeBegun, DecodeDone, DecodeFailed, Returned, Cancel──► scheduler
     gateway ──AskStatus, AskReasons──► scheduler
     gateway ◄──Encode, Decode, Return, Reject, Status, Reasons── scheduler
     worker  ──Register, Heartbeat, Lost, Evicted──► scheduler
@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from chiasm.nouns import Embedding, Item, ItemUuid, RequestId, Role, WorkerId
 
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 3
 """Raised whenever a message changes shape; a peer of another version is refused by name."""
 
 
@@ -41,6 +41,7 @@ class Submit(Message, frozen=True):
     deadline_s: float  # seconds from now until it is rejected
     tenant: str = ""  # whose it is, for the fair queue
     weight: float = 1.0  # that tenant's share, by the shares of others
+    streams: bool = False  # then its first token can be reported (DecodeBegun)
     stealable: bool = False  # it could go on elsewhere in mid-answer (`chiasm.continuable`)
 
 
@@ -66,6 +67,14 @@ class EncodeFailed(Message, frozen=True):
     reason: str
     retryable: bool
     unreachable: bool = False
+
+
+class DecodeBegun(Message, frozen=True):
+    """The first token of a stream about items has come: its prompt, which may be long, is through the prefill."""
+
+    request: RequestId
+    worker: WorkerId
+    seconds: float  # from the post to that token
 
 
 class DecodeDone(Message, frozen=True):
@@ -240,6 +249,7 @@ class Register(Message, frozen=True):
     tokens_per_s: float  # vision tokens/s (encoder) or output tokens/s (others); the seed that measurement replaces
     store_bytes: int = 0  # what an encoder's store of embeddings holds; 0 where that is no limit
     host: WorkerId = NOBODY  # the encoder whose card a text engine shares: then it is a thief
+    prefill_tokens: int = 0  # of prompts, that a step takes beside running streams; 0 where nobody has bounded them
     protocol: int = PROTOCOL_VERSION
 
 
@@ -285,7 +295,16 @@ class Resume(Message, frozen=True):
 
 
 FromGateway = (
-    Submit | EncodeDone | EncodeFailed | DecodeDone | DecodeFailed | Returned | Cancel | AskStatus | AskReasons
+    Submit
+    | EncodeDone
+    | EncodeFailed
+    | DecodeBegun
+    | DecodeDone
+    | DecodeFailed
+    | Returned
+    | Cancel
+    | AskStatus
+    | AskReasons
 )
 ToGateway = Encode | Decode | Return | Reject | Status | Reasons
 FromWorker = Register | Heartbeat | Lost | Evicted

@@ -9,6 +9,8 @@ import importlib.util
 import os
 import re
 import sys
+import time
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -122,6 +124,42 @@ class RequireToken:
         # anything else, a websocket for instance, is closed by the server when nobody accepts it
 
 
+# From the quick step of a GPU to a CPU's long ones, close enough for percentiles.
+_PAUSE_BUCKETS_MS = (
+    1,
+    2,
+    5,
+    10,
+    15,
+    20,
+    30,
+    40,
+    50,
+    60,
+    80,
+    100,
+    120,
+    150,
+    200,
+    300,
+    500,
+    1000,
+    2000,
+    5000,
+    10_000,
+    30_000,
+)
+
+
+@cache
+def _pauses() -> Any:
+    """The histogram of pauses, one in a process: in the registry that vLLM's `/metrics` shows."""
+    from prometheus_client import Histogram
+
+    about = "From when an engine was to stand still, because an image came, until it did"
+    return Histogram("chiasm_pause_seconds", about, buckets=[ms / 1000 for ms in _PAUSE_BUCKETS_MS])
+
+
 class EngineRoutes:
     """Routes that every engine's API server gets, below vLLM's authenticated prefix `/v1`."""
 
@@ -133,7 +171,8 @@ class EngineRoutes:
 
         A paused engine generates nothing and keeps everything: what ran goes on from its KV cache, what came meanwhile
         is queued. Either may be asked twice, but no resume may overtake its pause: vLLM answers a pause once the engine
-        is idle, so it would go unanswered for as long as there is work.
+        is idle, so it would go unanswered for as long as there is work. `since` (unix seconds, of this machine) is when
+        a pause was wanted; how long it took is in vLLM's own `/metrics`, as `chiasm_pause_seconds`.
         """
         from chiasm.wire.failures import read_failures
 
@@ -147,9 +186,10 @@ class EngineRoutes:
             return {"request": request, "failed": read_failures(request)}
 
         @app.post("/v1/chiasm/pause")
-        async def pause() -> dict[str, bool]:
+        async def pause(since: float) -> dict[str, bool]:
             # Both are needed to keep the cache: by default vLLM aborts what runs, and frees its KV blocks.
             await app.state.chiasm_engine.pause_generation(mode="keep", clear_cache=False)
+            _pauses().observe(time.time() - since)
             return {"paused": True}
 
         @app.post("/v1/chiasm/resume")

@@ -8,7 +8,8 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ class ModelFacts:
     language_model_bytes: int | None = None  # its weights; None where the configuration does not tell
     kv_token_bytes: int | None = None  # of one token in a KV cache, likewise
     kv_cache_bytes: int | None = None  # what the arguments say that a KV cache takes
+    sampling: Mapping[str, Any] = field(default_factory=dict)  # what engines assume where a request says nothing
 
 
 def check_model(model: str, name: str | None, revision: str | None, engine_args: list[str]) -> ModelFacts:
@@ -90,6 +92,7 @@ def check_model(model: str, name: str | None, revision: str | None, engine_args:
         language_model_bytes=report["language_model_bytes"],
         kv_token_bytes=report["kv_token_bytes"],
         kv_cache_bytes=report["kv_cache_bytes"],
+        sampling=report["sampling"],
     )
 
 
@@ -145,6 +148,7 @@ def inspect(arguments: list[str]) -> dict[str, Any]:
         "language_model_bytes": weights,
         "kv_token_bytes": kv_token,
         "kv_cache_bytes": engine_args.kv_cache_memory_bytes,
+        "sampling": model_config.get_diff_sampling_param(),
     }
 
 

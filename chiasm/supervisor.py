@@ -163,6 +163,7 @@ class Supervisor:
             tokens_per_s=capacity.tokens_per_s,
             store_bytes=capacity.store_bytes,
             host=self._card_of,
+            prefill_tokens=capacity.prefill_tokens,
         )
 
     @contextlib.asynccontextmanager

@@ -22,6 +22,11 @@ class Admission:
     **The head blocks.** A request for which no worker has room keeps every later one off all the workers that it could
     use, even one that would fit: else a stream of small requests would keep a large one waiting for ever. The head
     itself always gets its turn: its worker drains, and an empty worker admits a request of any size.
+
+    **Prefills are few at a time.** A decoder computes prompts in the order in which it gets them, a chunk in each step.
+    What is handed out beyond that waits inside, where no text can pass it: so long prompts, those with images, come one
+    after the other (`DecodeWorker.takes_prefill`). Such a head keeps nobody off; what passes it takes no place in the
+    prefill, and it is the first to be asked whenever a prefill ends.
     """
 
     def __init__(self, workers: WorkerTable, steals: bool) -> None:
@@ -86,10 +91,11 @@ class Admission:
             pools = self._pools_for(request)
             if barred:
                 pools = [pool for pool in pools if pool not in barred]
-            self.considered = self._candidates(request, pools)
+            self.considered = self._candidates(request, pools, request.prefill_tokens)
             if self.considered:
                 return request, min(self.considered)[2]
-            barred = pools
+            if not (request.prefill_tokens and self._candidates(request, pools)):
+                barred = pools
         self._due = False
         return None
 
@@ -119,14 +125,18 @@ class Admission:
             return self._manned
         return [self._decoders] if request.entries and self._decoders.members else [self._whole]
 
-    def _candidates(self, request: LiveRequest, pools: list[Pool]) -> list[Candidate[DecodeWorker]]:
+    def _candidates(
+        self, request: LiveRequest, pools: list[Pool], prefill_tokens: int = 0
+    ) -> list[Candidate[DecodeWorker]]:
         allowed = None
         if request.decode_failed_on:
             # A worker that failed at it stays out as long as another lives, even a full one: refusing comes quickly,
             # and would use up all attempts while a sound worker is busy.
             everyone = ChainMap(*(pool.members for pool in pools))
             allowed = avoiding(everyone, request.decode_failed_on)
-        return [each for pool in pools if pool.with_credit for each in pool.candidates(request, allowed)]
+        return [
+            each for pool in pools if pool.with_credit for each in pool.candidates(request, allowed, prefill_tokens)
+        ]
 
     def check_integrity(self) -> None:
         """Raises AssertionError where the lanes are unsound, or a head is withheld though a worker has room for it."""

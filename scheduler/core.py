@@ -15,6 +15,7 @@ from chiasm.messages import (
     AskReasons,
     AskStatus,
     Cancel,
+    DecodeBegun,
     DecodeDone,
     DecodeFailed,
     EncodeDone,
@@ -107,6 +108,7 @@ class Core:
             Submit: self._submit,
             EncodeDone: self._encode_done,
             EncodeFailed: self._encode_failed,
+            DecodeBegun: self._decode_begun,
             DecodeDone: self._decode_done,
             DecodeFailed: self._decode_failed,
             Returned: self._returned,
@@ -235,6 +237,13 @@ class Core:
         else:
             for waiter in self._encodes.end(job.uuid):
                 self._life.fail(self._life.live[waiter], RejectReason.BAD_ITEM, f"item {job.uuid}: {event.reason}")
+
+    def _decode_begun(self, event: DecodeBegun) -> None:
+        request = self._life.decoded_by(event.worker, event.request)
+        if request is None or request.decoder is None:
+            self._counters["stale"] += 1
+        elif request.decoder.registered:
+            request.decoder.begun(request.id)
 
     def _decode_done(self, event: DecodeDone) -> None:
         request = self._life.decoded_by(event.worker, event.request)

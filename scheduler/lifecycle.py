@@ -154,9 +154,10 @@ class Lifecycle:
         numbers = *finish, request.kv_tokens, worker.room, len(worker.running)
         considered = self._admission.considered
         self._reasons.note(request.id, "decode posted", worker.id, "", *numbers, considered=considered)
-        worker.reserve(request.id, request.kv_tokens, request.output_tokens)
+        worker.reserve(request.id, request.kv_tokens, request.output_tokens, request.prefill_tokens)
         self.decoding += 1
-        self._fairness.served(request.tag)
+        if not worker.host:  # a thief takes from the end of the queue, and nobody's turn has come with that
+            self._fairness.served(request.tag)
         self._counters["decodes"] += 1
         return Decode(request.id, worker.id, worker.role, worker.url, embeddings)
 
@@ -174,6 +175,11 @@ class Lifecycle:
         """An engine is lost. Only their gateways know whether its requests delivered a token, so these must report."""
         for request in worker.running:
             self._reasons.note(request, "decoder lost", worker.id)
+
+    def orphans_of(self, worker: WorkerId) -> list[LiveRequest]:
+        """The requests that were handed to a worker of this name before it was lost, and have not been reported on."""
+        handed = (one for one in self.live.values() if one.decoder is not None and one.decoder.id == worker)
+        return [one for one in handed if one.decoder is not None and not one.decoder.registered]
 
     def retry_decode(self, request: LiveRequest, detail: str) -> None:
         """Brings a request back from its decoder, unless that was its last attempt."""

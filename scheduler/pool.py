@@ -55,16 +55,19 @@ class Pool:
                 self._put_in_order(each)
 
     def candidates(
-        self, request: LiveRequest, allowed: Callable[[DecodeWorker], bool] | None
+        self, request: LiveRequest, allowed: Callable[[DecodeWorker], bool] | None, prefill_tokens: int
     ) -> list[Candidate[DecodeWorker]]:
-        """Workers for a request, the best among them: with a credit and room for it, and allowed, where not all are.
+        """Workers for a request, the best among them: with a credit, room, and a place in the prefill for it.
+
+        Where not all are allowed, only those.
 
         Where caches are so full that none of those with the earliest finish has room, the roomiest of all.
         """
         kv_tokens, tokens = request.kv_tokens, request.output_tokens
 
         def fits(worker: DecodeWorker) -> bool:
-            return worker.admits(kv_tokens) and (allowed is None or allowed(worker))
+            fitting = worker.admits(kv_tokens) and worker.takes_prefill(prefill_tokens)
+            return fitting and (allowed is None or allowed(worker))
 
         if not self._in_order:
             return [candidate(worker, tokens) for worker in self.with_credit if fits(worker)]

@@ -45,6 +45,7 @@ class LiveRequest:
         "parts",  # in prompt order; none of a text request
         "state",
         "stealable",
+        "streams",
         "tag",  # its turn (`scheduler.fairness`)
         "waiting",  # of its parts, how many wait for their encode
     )
@@ -62,6 +63,7 @@ class LiveRequest:
             self.kv_tokens += part.tokens
         self.waiting = 0
         self.stealable = submit.stealable and not submit.items
+        self.streams = submit.streams
         self.tag = 0.0
         self.state = RequestState.ENCODING
         self.kept = False
@@ -78,6 +80,14 @@ class LiveRequest:
         """
         parts = self.parts.values()
         return sorted(parts, key=lambda part: -part.item.tokens) if len(parts) > 1 else parts
+
+    @property
+    def prefill_tokens(self) -> int:
+        """Tokens of its prompt, where they count for how many prompts a decoder computes at once.
+
+        Those with images do, if their gateway can say when they are through.
+        """
+        return self.kv_tokens - self.output_tokens if self.parts and self.streams else 0
 
     @property
     def entries(self) -> list[Entry]:

@@ -42,7 +42,9 @@ class Thieving:
         """A thief has registered."""
         if self._mode != "off":
             encoder = self._workers.encoders.get(worker.host)
-            self._stealing.add(worker, encoder is not None and bool(encoder.running), self.now)
+            thief = self._stealing.add(worker, self._life.orphans_of(worker.id), self.now)
+            if encoder is not None:
+                self._mind(encoder, thief, busy=bool(encoder.running))
             self.due = True
 
     def remove(self, worker: DecodeWorker) -> None:
@@ -52,9 +54,9 @@ class Thieving:
 
     def tick(self) -> None:
         """Time has passed: pauses may have become too long, and somebody's patience may be over."""
-        for host, thief in list(self._stealing.paused.items()):
-            if (encoder := self._workers.encoders.get(host)) is not None:
-                self._return_overdue(thief, encoder)
+        for thief in list(self._stealing.paused.values()):
+            # What is being encoded was counted whole when it began: not again, beside the time that it has taken since.
+            self._return_overdue(thief, still_s=0.0)
         self.due = True
 
     def returns(self, request: LiveRequest) -> bool:
@@ -78,7 +80,7 @@ class Thieving:
     def _mind(self, encoder: EncodeWorker, thief: Thief, busy: bool) -> None:
         if busy != thief.busy:
             thief.observe(busy, self.now)
-            if busy and thief.worker.running and self._mode == "yield":
+            if busy and thief.holds() and self._mode == "yield":
                 self._counters["paused"] += 1
                 self._stealing.preempted(thief, encoder.mean_encode_s, self.now)
                 self._out.append(Pause(thief.worker.id))
@@ -89,7 +91,7 @@ class Thieving:
                     self._out.append(Resume(thief.worker.id))
             self._stealing.update(thief)
             self.due = True
-        self._return_overdue(thief, encoder)
+        self._return_overdue(thief, encoder.owed / encoder.rate.tokens_per_s)
 
     def decisions(self) -> list[Pause | Resume | Return | Decode]:
         """What follows from all that, and the queued text that idle encoders' cards take now."""
@@ -104,11 +106,11 @@ class Thieving:
         out, self._out = self._out, []
         return out
 
-    def _return_overdue(self, thief: Thief, encoder: EncodeWorker) -> None:
-        if self._stealing.overdue(thief, encoder, self.now):
-            asked = [request for request in thief.worker.running if request not in thief.returning]
+    def _return_overdue(self, thief: Thief, still_s: float) -> None:
+        if self._stealing.overdue(thief, still_s, self.now):
+            asked = [request for request in thief.holds() if request not in thief.returning]
             self._out.extend(Return(request, thief.worker.id) for request in asked)
-            thief.returning.update(thief.worker.running)
+            thief.returning.update(asked)
             self._stealing.update(thief)
 
     def _steal(self) -> None:

@@ -18,6 +18,9 @@ EWMA_WEIGHT = 0.2
 STORE_SHARE = 0.8
 """Of a store, at most, for embeddings that wait for a decoder; the rest is for what is being encoded or fetched."""
 
+PREFILLS_AT_ONCE = 2
+"""Prompts with images, in steps of a decoder: one that is being computed, and the next, so that no step goes short."""
+
 SAMPLE_BOUND = 4.0
 """A sample counts as at most this factor away from the present rate: an engine may answer out of its own cache."""
 
@@ -160,10 +163,14 @@ class EncodeWorker(Worker):
 
 @dataclass(slots=True, eq=False)
 class Reservation:
-    """What one request holds of a decode worker, and how many requests ran there (itself included) when it came."""
+    """What one request holds of a decode worker, and how many requests ran there (itself included) when it came.
+
+    `prefill_tokens`: of its prompt, until its first token has come; 0 if that is not limited.
+    """
 
     kv_tokens: int
     output_tokens: int
+    prefill_tokens: int
     batch: int
 
 
@@ -204,6 +211,8 @@ class DecodeWorker(Worker):
         self.registered = False
         self.running: dict[RequestId, Reservation] = {}
         self.room = self.kv_tokens  # tokens of its KV cache that nobody has reserved
+        self.prefilling = 0  # tokens of the prompts that count, and are not through the prefill
+        self._prefill_limit = PREFILLS_AT_ONCE * register.prefill_tokens or math.inf
 
     @property
     def has_credit(self) -> bool:
@@ -214,10 +223,15 @@ class DecodeWorker(Worker):
         """Is there a credit and room for `kv_tokens`? A request larger than the whole cache fits when it is empty."""
         return len(self.running) < self.credits and (kv_tokens <= self.room or self.room == self.kv_tokens)
 
-    def reserve(self, request: RequestId, kv_tokens: int, output_tokens: int) -> None:
+    def takes_prefill(self, tokens: int) -> bool:
+        """May a prompt of so many tokens that count come besides those in the prefill? The first of any size may."""
+        return not tokens or not self.prefilling or self.prefilling + tokens <= self._prefill_limit
+
+    def reserve(self, request: RequestId, kv_tokens: int, output_tokens: int, prefill_tokens: int = 0) -> None:
         """Books `request`; `admits` must have said yes."""
         kv_tokens = min(kv_tokens, self.kv_tokens)
-        self.running[request] = Reservation(kv_tokens, output_tokens, len(self.running) + 1)
+        self.running[request] = Reservation(kv_tokens, output_tokens, prefill_tokens, len(self.running) + 1)
+        self.prefilling += prefill_tokens
         self.room -= kv_tokens
         self.owed += output_tokens
         self.crew.running += 1
@@ -226,10 +240,19 @@ class DecodeWorker(Worker):
     def release(self, request: RequestId) -> None:
         """Gives back what `request` holds."""
         reservation = self.running.pop(request)
+        self.prefilling -= reservation.prefill_tokens
         self.room += reservation.kv_tokens
         self.owed -= reservation.output_tokens
         self.crew.running -= 1
         self.crew.changed[self] = None
+
+    def begun(self, request: RequestId) -> None:
+        """The first token of `request` has come."""
+        reservation = self.running[request]
+        if reservation.prefill_tokens:
+            self.prefilling -= reservation.prefill_tokens
+            reservation.prefill_tokens = 0
+            self.crew.changed[self] = None
 
     def learn(self, request: RequestId, output_tokens: int, seconds: float) -> None:
         """Measures the rate by a running request that has just finished, `seconds` from its post to its answer.
@@ -246,3 +269,4 @@ class DecodeWorker(Worker):
         assert len(held) <= self.credits, f"{self.id} holds more requests than its credits"
         assert 0 <= self.room == self.kv_tokens - sum(one.kv_tokens for one in held), f"{self.id}: KV tokens"
         assert self.owed == sum(one.output_tokens for one in held), f"{self.id}: output tokens"
+        assert self.prefilling == sum(one.prefill_tokens for one in held), f"{self.id}: tokens in the prefill"

@@ -3,6 +3,7 @@ delivered. Knows nothing of the scheduler's decisions but the Decode that it is 
 """
 
 import time
+from collections.abc import Callable
 
 import msgspec
 from aiohttp import ClientResponse
@@ -25,17 +26,24 @@ _FORWARDED = frozenset(range(400, 500)) - {408, 429, *MISCONFIGURED}
 
 class Answering:
     """Answers one request. A text that a thief generates may have to move, so its stream is kept account of; all other
-    answers are the engine's own bytes.
+    answers are the engine's own bytes. `begun` is called with each attempt's first token, of a stream.
     """
 
     def __init__(
-        self, request: RequestId, parsed: ParsedRequest, upstream: Upstream, delivery: Delivery, timing: Timing
+        self,
+        request: RequestId,
+        parsed: ParsedRequest,
+        upstream: Upstream,
+        delivery: Delivery,
+        timing: Timing,
+        begun: Callable[[Decode], None],
     ) -> None:
         self._request = request
         self._parsed = parsed
         self._upstream = upstream
         self._delivery = delivery
         self._timing = timing
+        self._begun = begun
         self._transcript: Transcript | None = None  # of what is delivered, if it may move
         self._before = 0  # tokens that stood when the latest attempt began
 
@@ -108,10 +116,13 @@ class Answering:
 
     async def _stream(self, decode: Decode, answer: ClientResponse, began: float) -> int:
         tally, transcript = Tally(), self._transcript
-        withheld = b""
+        withheld, begun = b"", False
         try:
             async for events in whole_events(answer.content.iter_any()):
                 tally.read(events)
+                if tally.begun and not begun:
+                    begun = True
+                    self._begun(decode)
                 if tally.error is not None and (transcript is not None or self._delivery.response is None):
                     raise await self._upstream.decode_failure(decode.url, self._request, 500, tally.error)
                 if transcript is not None:

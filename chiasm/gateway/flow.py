@@ -28,6 +28,7 @@ from chiasm.gateway.upstream import EngineFailed, Upstream
 from chiasm.messages import (
     Cancel,
     Decode,
+    DecodeBegun,
     DecodeDone,
     DecodeFailed,
     Encode,
@@ -87,7 +88,7 @@ class Flow:
         self._metrics = services.metrics
         self._delivery = delivery
         self._timing = timing
-        self._answering = Answering(request, parsed, services.upstream, delivery, timing)
+        self._answering = Answering(request, parsed, services.upstream, delivery, timing, self._decode_begun)
         self._end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._scheduler_knows = False  # that the request has ended
         self._tasks: set[asyncio.Task[None]] = set()
@@ -126,7 +127,9 @@ class Flow:
         left = max(0.0, deadline - asyncio.get_running_loop().time())
         sizes = (parsed.text_tokens, parsed.output_tokens)
         tenant = (self._tenant.name, self._tenant.weight)
-        return Submit(self._request, parsed.items, *sizes, left, *tenant, stealable=parsed.may_move)
+        return Submit(
+            self._request, parsed.items, *sizes, left, *tenant, streams=parsed.stream, stealable=parsed.may_move
+        )
 
     async def _follow(self, decisions: asyncio.Queue[ToGateway]) -> None:
         while True:
@@ -230,6 +233,11 @@ class Flow:
             self._decode_failed(decode, EngineFailed(reason, retryable=False))
         else:
             self._link.send(Returned(self._request, decode.worker, self._answering.generated))
+
+    def _decode_begun(self, decode: Decode) -> None:
+        if self._parsed.items:
+            seconds = time.monotonic() - self._decoding_since
+            self._link.send(DecodeBegun(self._request, decode.worker, seconds))
 
     def _decode_done(self, decode: Decode, tokens: int) -> None:
         self._scheduler_knows = True

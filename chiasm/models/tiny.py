@@ -77,7 +77,7 @@ def build_tiny_model(folder: Path, family: Family = Family.QWEN2_5_VL, seed: int
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as elsewhere:
         unfinished = Path(elsewhere) / folder.name
-        _processor(family).save_pretrained(unfinished)
+        build_processor(family).save_pretrained(unfinished)
         _save(model, family, unfinished)
         unfinished.rename(folder)  # at once, so that what stands there is always whole
     return folder
@@ -187,7 +187,8 @@ def _qwen_config(family: Family) -> Any:
     return Qwen3VLConfig(**common, vision_config=vision)
 
 
-def _processor(family: Family) -> Any:
+def build_processor(family: Family) -> Any:
+    """Tokenizer (bytes), chat template and image processor: what goes with a model of that family."""
     if family is Family.LLAVA_1_5:
         return _llava_processor()
     if family is Family.INTERNVL:

@@ -13,7 +13,7 @@ from picture_endpoint import PictureEndpoint, running
 import bench.placement
 from bench.picture_traffic import Answered
 from bench.placement import Setting, placement
-from bench.placement_figures import HOUSE, Capacity, Turns, headline, percentile_ms, points
+from bench.placement_figures import HOUSE, Capacity, Turns, headline, points
 
 
 def answers(*ttft_s: float, encoder: str = "encoder-0") -> list[Answered]:
@@ -36,13 +36,6 @@ def test_no_more_comes_than_half_of_which_the_slow_encoder_can_do() -> None:
     assert capacity.speed_ratio == 3.0
     assert capacity.halves == 0.5  # 5 a second, and 2.5 for each: a quarter of all that both can do
     assert Capacity(10.0, 1000.0, 1000.0).halves == 1.0
-
-
-def test_a_percentile_is_a_time_that_was_seen() -> None:
-    hundred = answers(*(number / 100 for number in range(1, 101)))
-    assert percentile_ms(hundred, 50) == 510.0
-    assert percentile_ms(hundred, 99) == 1000.0
-    assert percentile_ms(answers(0.5), 99) == 500.0
 
 
 def test_a_point_has_all_rounds_together_and_what_the_house_needs_of_its_time() -> None:

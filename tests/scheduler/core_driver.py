@@ -5,6 +5,7 @@ from chiasm.messages import (
     PROTOCOL_VERSION,
     Cancel,
     Decode,
+    DecodeBegun,
     DecodeDone,
     DecodeFailed,
     Encode,
@@ -38,9 +39,10 @@ def register(
     protocol: int = PROTOCOL_VERSION,
     store: int = 0,
     host: str = "",
+    prefill: int = 0,
 ) -> Register:
     sizes = (slots, kv, rate, store)
-    return Register(WorkerId(worker), role, "node", f"http://{worker}", *sizes, WorkerId(host), protocol)
+    return Register(WorkerId(worker), role, "node", f"http://{worker}", *sizes, WorkerId(host), prefill, protocol)
 
 
 class Driver:
@@ -66,9 +68,15 @@ class Driver:
         return self.do(register(worker, Role.ENCODER, slots, 0, rate, store=store))
 
     def decoder(
-        self, worker: str, slots: int = 1, kv: int = 1000, rate: float = 100.0, role: Role = Role.DECODER
+        self,
+        worker: str,
+        slots: int = 1,
+        kv: int = 1000,
+        rate: float = 100.0,
+        role: Role = Role.DECODER,
+        prefill: int = 0,
     ) -> list[Decision]:
-        return self.do(register(worker, role, slots, kv, rate))
+        return self.do(register(worker, role, slots, kv, rate, prefill=prefill))
 
     def thief(self, worker: str, host: str, slots: int = 4, kv: int = 1000, rate: float = 100.0) -> list[Decision]:
         return self.do(register(worker, Role.TEXT, slots, kv, rate, host=host))
@@ -83,9 +91,10 @@ class Driver:
         deadline: float = 60.0,
         tenant: str = "",
         stealable: bool = False,
+        streams: bool = False,
     ) -> list[Decision]:
         items = tuple(Item(ItemUuid(uuid), "image", tokens) for uuid in uuids)
-        return self.do(Submit(RequestId(request), items, text, output, deadline, tenant, 1.0, stealable))
+        return self.do(Submit(RequestId(request), items, text, output, deadline, tenant, 1.0, streams, stealable))
 
     def encoded(
         self,
@@ -105,6 +114,9 @@ class Driver:
     ) -> list[Decision]:
         ids = RequestId(request), WorkerId(worker), ItemUuid(uuid)
         return self.do(EncodeFailed(*ids, "it broke", retryable, unreachable))
+
+    def begun(self, request: str, worker: str, seconds: float = 0.5) -> list[Decision]:
+        return self.do(DecodeBegun(RequestId(request), WorkerId(worker), seconds))
 
     def decoded(self, request: str, worker: str, output: int = 10, seconds: float = 1.0) -> list[Decision]:
         return self.do(DecodeDone(RequestId(request), WorkerId(worker), output, seconds))

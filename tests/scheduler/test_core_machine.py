@@ -10,6 +10,7 @@ from chiasm.messages import (
     PROTOCOL_VERSION,
     Cancel,
     Decode,
+    DecodeBegun,
     DecodeDone,
     DecodeFailed,
     Encode,
@@ -44,7 +45,7 @@ HOSTS = {WorkerId("x0"): "e0"}  # thieves, and the encoders whose cards they sha
 SPLIT = ("e0", "d0", "d1")
 STEALING = ("e0", "d0", "x0")
 ANY_WORKER = st.sampled_from(list(WORKERS))
-Report = EncodeDone | EncodeFailed | DecodeDone | DecodeFailed | Returned
+Report = EncodeDone | EncodeFailed | DecodeBegun | DecodeDone | DecodeFailed | Returned
 
 OUTCOMES = ("good", "good", "good", "retry", "bad", "lost", "unreachable")
 
@@ -143,6 +144,7 @@ class CoreMachine(RuleBasedStateMachine):
         output=st.integers(-1, 60),
         deadline=st.sampled_from([1e9, 1e9, 1e9, 5.0, 0.0]),
         stealable=st.booleans(),
+        streams=st.booleans(),
     )
     def submit(
         self,
@@ -152,6 +154,7 @@ class CoreMachine(RuleBasedStateMachine):
         output: int,
         deadline: float,
         stealable: bool = True,
+        streams: bool = True,
     ) -> None:
         items = tuple(Item(uuid, "image", 10) for uuid in uuids)
         known = request in self.live
@@ -161,7 +164,7 @@ class CoreMachine(RuleBasedStateMachine):
             self.text[request] = stealable and not uuids
         self.live.add(request)
         tenant = f"t{text % 3}"
-        decisions = self.step(Submit(request, items, text, output, deadline, tenant, 1.0, stealable))
+        decisions = self.step(Submit(request, items, text, output, deadline, tenant, 1.0, streams, stealable))
         assert known == any(isinstance(one, Refused) for one in decisions)
         assert known or not full or request not in self.live, "admitted beyond the limit"
 
@@ -187,6 +190,12 @@ class CoreMachine(RuleBasedStateMachine):
     def answer_well(self, most: int) -> None:
         for _ in range(min(most, len(self.posted))):
             self.report(self.posted.pop(0), "good")
+
+    @precondition(lambda self: self.posted)
+    @rule(at=st.integers(0, 100))
+    def begin(self, at: int) -> None:
+        posted = self.posted[at % len(self.posted)]
+        self.deliver(DecodeBegun(posted.request, posted.worker, 0.2))
 
     def report(self, posted: Encode | Decode | Return, outcome: str) -> None:
         request, worker = posted.request, posted.worker
@@ -220,7 +229,7 @@ class CoreMachine(RuleBasedStateMachine):
         request=REQUESTS,
         worker=ANY_WORKER,
         uuid=UUIDS,
-        kind=st.integers(0, 4),
+        kind=st.integers(0, 5),
         retryable=st.booleans(),
         good=st.booleans(),
     )
@@ -233,6 +242,7 @@ class CoreMachine(RuleBasedStateMachine):
             DecodeDone(request, worker, 0, 0.0),
             DecodeFailed(request, worker, "it broke", retryable, (uuid,) if good else ()),
             Returned(request, worker, -1),
+            DecodeBegun(request, worker, -1.0),
         )
         self.deliver(reports[kind])
 
@@ -248,7 +258,7 @@ class CoreMachine(RuleBasedStateMachine):
         self.held = {(holder, uuid) for holder, uuid in self.held if holder != worker}
         role = WORKERS[worker]
         protocol = PROTOCOL_VERSION if speaks else PROTOCOL_VERSION + 1
-        sizes = {"kv": 0, "store": 300} if role is Role.ENCODER else {"kv": 80}
+        sizes = {"kv": 0, "store": 300} if role is Role.ENCODER else {"kv": 80, "prefill": 12}
         self.held_engines.discard(worker)
         self.step(register(worker, role, protocol=protocol, host=HOSTS.get(worker, ""), **sizes))
 

@@ -84,6 +84,18 @@ def test_a_flood_of_one_tenant_does_not_make_another_wait_for_its_end() -> None:
     assert drained(driver, "flood-0", 3) == ["flood-1", "single", "flood-2"]
 
 
+def test_what_is_stolen_from_the_end_of_a_flood_is_nobodys_turn() -> None:
+    driver = Driver()
+    driver.encoder("e0")
+    driver.decoder("d0")
+    submit(driver, "flood-0", "flood")
+    for index in range(1, 100):
+        driver.submit(f"flood-{index}", output=10, deadline=1e6, tenant="flood", stealable=True)
+    assert placed(driver.thief("t0", "e0")) == ["t0"]
+    submit(driver, "single", "other")
+    assert drained(driver, "flood-0", 3) == ["flood-1", "single", "flood-2"]
+
+
 def test_a_weight_is_a_share() -> None:
     driver = Driver()
     driver.decoder("d0")

@@ -44,12 +44,12 @@ def test_a_worker_that_could_take_a_request_is_found_however_many_have_a_credit(
             one.release(next(iter(one.running)))
         pool.update(one)
         able = [each for each in workers if each.admits(wanted.kv_tokens)]
-        found = [each for _, _, each in pool.candidates(wanted, None)]
+        found = [each for _, _, each in pool.candidates(wanted, None, 0)]
         assert set(found) <= set(able)
         assert bool(found) == bool(able), "somebody has room and is not found"
         if wanted.kv_tokens == 0:  # so that none of those that would be done first is left out for want of room
             finish = {each: (each.owed + output) / each.rate.tokens_per_s for each in able}
-            assert not able or finish[min(pool.candidates(wanted, None))[2]] <= RATE_STEP * min(finish.values())
+            assert not able or finish[min(pool.candidates(wanted, None, 0))[2]] <= RATE_STEP * min(finish.values())
 
 
 def test_who_is_not_allowed_or_gone_is_not_found() -> None:
@@ -58,8 +58,8 @@ def test_who_is_not_allowed_or_gone_is_not_found() -> None:
         pool.add(one)
         pool.update(one)
     for number, one in enumerate(workers):
-        found = pool.candidates(request(1, 1), lambda each: each is not workers[-1])
+        found = pool.candidates(request(1, 1), lambda each: each is not workers[-1], 0)
         assert workers[-1] not in [each for _, _, each in found]
         assert bool(found) == (number < WORKERS - 1)
         pool.remove(one)
-    assert pool.candidates(request(1, 1), None) == []
+    assert pool.candidates(request(1, 1), None, 0) == []

@@ -1,13 +1,17 @@
 """The routes that engines get of us, through an engine client that notes what it is asked."""
 
+import time
 from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
 from fastapi import FastAPI
+from prometheus_client import REGISTRY
 
 from chiasm.plugins import EngineRoutes, RequireToken
+
+PAUSE = "/v1/chiasm/pause?since=0"
 
 
 class FakeClient:
@@ -40,9 +44,21 @@ async def post(engine: FakeClient, path: str, token: str, monkeypatch: pytest.Mo
 
 
 async def test_a_pause_keeps_what_runs_and_its_cache(engine: FakeClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    answer = await post(engine, "/v1/chiasm/pause", "secret", monkeypatch)
+    answer = await post(engine, PAUSE, "secret", monkeypatch)
     assert (answer.status_code, answer.json()) == (200, {"paused": True})
     assert engine.asked == [("pause", "keep", False)]
+
+
+async def test_the_engines_metrics_say_how_long_a_pause_took(
+    engine: FakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pauses(name: str) -> float:
+        return REGISTRY.get_sample_value(f"chiasm_pause_seconds_{name}") or 0.0
+
+    count, seconds = pauses("count"), pauses("sum")
+    await post(engine, f"/v1/chiasm/pause?since={time.time() - 7}", "secret", monkeypatch)
+    assert pauses("count") == count + 1
+    assert 7 <= pauses("sum") - seconds < 8
 
 
 async def test_a_paused_engine_can_be_let_go_on(engine: FakeClient, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,7 +67,7 @@ async def test_a_paused_engine_can_be_let_go_on(engine: FakeClient, monkeypatch:
     assert engine.asked == ["resume"]
 
 
-@pytest.mark.parametrize("path", ["/v1/chiasm/pause", "/v1/chiasm/resume"])
+@pytest.mark.parametrize("path", [PAUSE, "/v1/chiasm/resume"])
 async def test_only_the_cluster_may_pause_an_engine(
     engine: FakeClient, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:

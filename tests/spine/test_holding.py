@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator
 from typing import cast
 
@@ -23,7 +24,8 @@ class FakeEngine:
         self._begun = threading.Semaphore(0)
         self._ended = threading.Semaphore(0)
 
-    def hold(self, held: bool) -> None:
+    def hold(self, held: bool, since: float) -> None:
+        assert time.time() - PATIENCE_S < since <= time.time()
         self.calls.append(held)
         self._begun.release()
         assert self._allowed.acquire(timeout=PATIENCE_S)

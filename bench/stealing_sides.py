@@ -1,0 +1,190 @@
+"""What `bench.stealing` compares: clusters as `chiasm serve` starts them, and two text engines that are asked directly.
+
+Every engine has one core and the same arguments. Encoder and text engine of a cluster are on the first core, its
+decoder is on the second; of the two engines that are asked directly each has one of them.
+"""
+
+import json
+import os
+import re
+import secrets
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import urllib.request
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import psutil
+
+from bench.streams import Target
+from chiasm.client import get_json
+from chiasm.engine import Engine, EngineSpec
+from chiasm.nouns import Role
+
+START_TIMEOUT_S = 900.0
+STOP_TIMEOUT_S = 90.0
+TEXT_KEY, IMAGE_KEY = "text", "images"  # API keys: an image waits for its turn, not for all the text before it
+ITL_SLO_MS = 1000.0  # longer than one encode, and shorter than three
+TOLD_LINES = 40
+ENGINE_ARGS = (
+    "--dtype=float32",
+    "--enforce-eager",
+    "--max-model-len=2048",
+    "--max-num-seqs=8",
+    "--max-num-batched-tokens=256",
+    "--kv-cache-memory-bytes=134217728",
+)
+
+
+class NotServing(RuntimeError):
+    """A cluster did not come up; the message has what it said last."""
+
+
+def cores() -> list[int]:
+    """The two that engines run on."""
+    return sorted(os.sched_getaffinity(0))[:2]
+
+
+class Cluster:
+    """A running, or starting, `chiasm serve`."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+        self._said: deque[str] = deque(maxlen=TOLD_LINES)
+        self._settled = threading.Event()
+        self._url: str | None = None
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
+
+    def _listen(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self._said.append(line)
+            if found := re.search(r"ready: (http://\S+)/v1", line):
+                self._url = found.group(1)
+                self._settled.set()
+        self._settled.set()
+
+    def wait_ready(self) -> None:
+        """Return when it serves.
+
+        Raises:
+            NotServing: it does not within `START_TIMEOUT_S`.
+        """
+        self._settled.wait(START_TIMEOUT_S)
+        if self._url is None:
+            raise NotServing("chiasm serve did not come up. It said:\n" + "".join(self._said))
+
+    def target(self, key: str) -> Target:
+        """Its gateway, for whoever has that API key."""
+        assert self._url is not None
+        return Target(self._url, key)
+
+    def counters(self) -> dict[str, int]:
+        """What its scheduler has counted."""
+        counters: dict[str, int] = self._status()["counters"]
+        return counters
+
+    def pauses(self) -> dict[float, int]:
+        """How many pauses of its text engine took at most so many seconds, as the engine says."""
+        [url] = [worker["url"] for worker in self._status()["workers"] if worker["role"] == Role.TEXT]
+        request = urllib.request.Request(f"{url}/metrics", headers={"Authorization": f"Bearer {self._engine_token()}"})
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            metrics = answer.read().decode()
+        found = re.findall(r'^chiasm_pause_seconds_bucket\{le="(\S+)"\} (\S+)$', metrics, re.MULTILINE)
+        return {float(bound): int(float(count)) for bound, count in found}
+
+    def _status(self) -> dict[str, Any]:
+        target = self.target(TEXT_KEY)
+        status: dict[str, Any] = get_json(target.url, "/v1/chiasm/status", target.key)
+        return status
+
+    def _engine_token(self) -> str:
+        for process in psutil.Process(self._process.pid).children(recursive=True):
+            if "vllm.entrypoints.openai.api_server" in process.cmdline():
+                return process.environ()["VLLM_API_KEY"]
+        raise NotServing("none of the cluster's engines runs any more")
+
+    def stop(self) -> None:
+        """End it as Ctrl-C does."""
+        os.killpg(self._process.pid, signal.SIGINT)
+        try:
+            self._process.wait(STOP_TIMEOUT_S)
+        finally:
+            self._process.kill()
+            self._process.wait()
+            self._listener.join(STOP_TIMEOUT_S)
+            if not self._listener.is_alive() and self._process.stdout is not None:
+                self._process.stdout.close()
+
+
+@contextmanager
+def starting_cluster(model: Path, stealing: Literal["off", "yield"]) -> Iterator[Cluster]:
+    """One encoder and one decoder, for as long as the context lasts. It is still starting: see `wait_ready`."""
+    first, second = cores()
+    config = {
+        "model": str(model),
+        "served_model_name": "model",
+        "gateway": {"port": 0, "api_keys": [TEXT_KEY, IMAGE_KEY]},
+        "scheduler": {"stealing": stealing, "itl_slo_ms": ITL_SLO_MS},
+        "encoders": {"cpus": [str(first)], "engine_args": list(ENGINE_ARGS)},
+        "decoders": {"cpus": [str(second)], "engine_args": list(ENGINE_ARGS)},
+    }
+    with tempfile.TemporaryDirectory(prefix="chiasm-bench-") as folder:
+        file = Path(folder) / "cluster.yaml"
+        file.write_text(json.dumps(config))  # which is YAML, too
+        command = [str(Path(sys.executable).parent / "chiasm"), "serve", "--config", str(file)]
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+        )
+        cluster = Cluster(process)
+        try:
+            yield cluster
+        finally:
+            cluster.stop()
+
+
+@contextmanager
+def starting_engines(model: Path) -> Iterator[Sequence[Engine]]:
+    """Two text engines, for as long as the context lasts. They are still starting: see `Engine.wait_ready`."""
+    token = secrets.token_urlsafe(16)
+    engines: list[Engine] = []
+    try:
+        for core in cores():
+            name = f"text-{core}"
+            spec = EngineSpec(name, Role.TEXT, str(model), "model", token, cpus=str(core), args=ENGINE_ARGS)
+            engines.append(Engine(spec, log=lambda _line: None))
+        yield engines
+    finally:
+        for engine in engines:
+            engine.stop()
+
+
+def targets(engines: Sequence[Engine]) -> list[Target]:
+    """These engines, to be asked directly."""
+    return [Target(engine.url, engine.spec.token) for engine in engines]
+
+
+def processor_seconds() -> tuple[float, float]:
+    """Processor time so far of what this program has started and still runs: of engines' cores, and of all else.
+
+    All else is front-ends, gateway, scheduler, Ray and the asking program itself.
+    """
+    me = psutil.Process()
+    engines = others = 0.0
+    for process in [me, *me.children(recursive=True)]:
+        try:
+            times, command = process.cpu_times(), process.cmdline()
+        except psutil.NoSuchProcess:
+            continue
+        if command and command[0].startswith("VLLM::"):  # its engine core and workers, as vLLM calls them
+            engines += times.user + times.system
+        else:
+            others += times.user + times.system
+    return engines, others
