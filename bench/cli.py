@@ -3,6 +3,7 @@
 import click
 
 from bench.clients import clients
+from bench.placement import placement
 from bench.pupil import pupil
 from bench.scheduler import scheduler
 from bench.stealing import stealing
@@ -15,6 +16,7 @@ def bench() -> None:
 
 
 bench.add_command(clients)
+bench.add_command(placement)
 bench.add_command(pupil)
 bench.add_command(scheduler)
 bench.add_command(stealing)

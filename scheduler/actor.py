@@ -16,6 +16,8 @@ from chiasm.wire.channel import ChannelServer
 from chiasm.wire.keys import ClusterKeys
 from scheduler.core import Core, Decision, Refused
 from scheduler.garbage import COLLECT_BELOW, COLLECT_S, sparing_what_waits
+from scheduler.placement import Placement
+from scheduler.workers import EncodeWorker
 
 logger = logging.getLogger(__name__)
 
@@ -25,14 +27,23 @@ STOP_TIMEOUT_S = 10.0
 
 
 class Scheduler:
-    """A Ray actor (see `chiasm.cluster`) with one thread for the core. `endpoint` is fixed, so peers find it again."""
+    """A Ray actor (see `chiasm.cluster`) with one thread for the core. `endpoint` is fixed, so peers find it again.
 
-    def __init__(self, endpoint: str, config: ClusterConfig, keys: ClusterKeys) -> None:
+    `encoders` is how encodes are placed; by least predicted finish unless given.
+    """
+
+    def __init__(
+        self,
+        endpoint: str,
+        config: ClusterConfig,
+        keys: ClusterKeys,
+        encoders: Placement[EncodeWorker] | None = None,
+    ) -> None:
         self._endpoint = endpoint
         self._config = config
         self._keys = keys
         scheduler = config.scheduler
-        self._core = Core(scheduler, stealing=scheduler.stealing, itl_slo_s=scheduler.itl_slo_ms / 1000)
+        self._core = Core(scheduler, encoders, scheduler.stealing, scheduler.itl_slo_ms / 1000)
         self._gateways: dict[RequestId, bytes] = {}
         self._workers: dict[WorkerId, bytes] = {}
         self._loop = LoopThread("scheduler", self._run)

@@ -5,7 +5,9 @@ import sys
 
 import pytest
 
+MODULES = ["cli", "clients", "placement", "pupil", "serving", "stealing"]
 
-@pytest.mark.parametrize("module", ["bench.cli", "bench.clients", "bench.pupil", "bench.serving", "bench.stealing"])
+
+@pytest.mark.parametrize("module", MODULES)
 def test_it_needs_nobody_before_it(module: str) -> None:
-    subprocess.run([sys.executable, "-c", f"import {module}"], check=True, timeout=50)
+    subprocess.run([sys.executable, "-c", f"import bench.{module}"], check=True, timeout=50)

@@ -1,0 +1,45 @@
+"""Processes that are stopped part of the time."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import psutil
+import pytest
+
+from bench.handicap import held_to
+
+TRIED_S = 2.0
+
+
+@pytest.fixture
+def busy() -> Iterator[psutil.Process]:
+    process = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        yield psutil.Process(process.pid)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def states(process: psutil.Process) -> set[str]:
+    """Those that it is seen in within `TRIED_S`."""
+    seen = set()
+    deadline = time.monotonic() + TRIED_S
+    while time.monotonic() < deadline:
+        seen.add(process.status())
+        time.sleep(0.001)
+    return seen
+
+
+def test_it_runs_part_of_the_time_and_then_goes_on(busy: psutil.Process) -> None:
+    with held_to(0.3, [busy]):
+        assert {psutil.STATUS_STOPPED, psutil.STATUS_RUNNING} <= states(busy)
+    assert psutil.STATUS_STOPPED not in states(busy)
+
+
+def test_one_that_has_ended_is_left_alone(busy: psutil.Process) -> None:
+    with held_to(0.5, [busy]):
+        busy.kill()
+        busy.wait()
