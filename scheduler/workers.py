@@ -2,7 +2,7 @@
 
 Owns credits, reservations and measured rates; knows nothing of requests but their ids. A worker object stands for one
 *engine*: a worker that registers again gets a new object, so what was reserved on the old one is void with it.
-Imports only `chiasm.{nouns,messages}`, the standard library and `scheduler.ordering`.
+Imports only `chiasm.{nouns,messages}`, the standard library and `scheduler.{ordering,rate,crew}`.
 """
 
 import math
@@ -10,39 +10,15 @@ from dataclasses import dataclass
 
 from chiasm.messages import Register
 from chiasm.nouns import ItemUuid, RequestId, WorkerId
+from scheduler.crew import Crew
 from scheduler.ordering import PriorityQueue
-
-EWMA_WEIGHT = 0.2
-"""How much one sample moves a measured rate."""
+from scheduler.rate import EWMA_WEIGHT, Rate
 
 STORE_SHARE = 0.8
 """Of a store, at most, for embeddings that wait for a decoder; the rest is for what is being encoded or fetched."""
 
 PREFILLS_AT_ONCE = 2
 """Prompts with images, in steps of a decoder: one that is being computed, and the next, so that no step goes short."""
-
-SAMPLE_BOUND = 4.0
-"""A sample counts as at most this factor away from the present rate: an engine may answer out of its own cache."""
-
-
-class Rate:
-    """Tokens per second as an exponentially weighted moving average; positive and finite from its seed on."""
-
-    def __init__(self, seed: float) -> None:
-        self.tokens_per_s = seed
-
-    def learn(self, tokens: float, seconds: float) -> float:
-        """Takes in one sample; a sample without work or without time says nothing and is left out.
-
-        Returns by how much the rate has changed.
-        """
-        if not (tokens > 0 and 0 < seconds < math.inf):
-            return 0.0
-        sample = tokens / seconds
-        sample = min(max(sample, self.tokens_per_s / SAMPLE_BOUND), self.tokens_per_s * SAMPLE_BOUND)
-        change = EWMA_WEIGHT * (sample - self.tokens_per_s)
-        self.tokens_per_s += change
-        return change
 
 
 class Worker:
@@ -165,41 +141,15 @@ class EncodeWorker(Worker):
 class Reservation:
     """What one request holds of a decode worker, and how many requests ran there (itself included) when it came.
 
-    `prefill_tokens`: of its prompt, until its first token has come; 0 if that is not limited.
+    `prefill_tokens`: of its prompt, until its first token has come; 0 if that is not limited. `prefill_ahead`: those
+    that were in the prefill when it came.
     """
 
     kv_tokens: int
     output_tokens: int
     prefill_tokens: int
+    prefill_ahead: int
     batch: int
-
-
-class Crew:
-    """Registered decode workers: how many, and what they hold and do together.
-
-    `changed` are those that are new, or whose books have changed, until whoever keeps them in order takes note.
-    """
-
-    def __init__(self) -> None:
-        self.workers = 0
-        self.running = 0  # requests
-        self.tokens_per_s = 0.0
-        self.changed: dict[DecodeWorker, None] = {}
-
-    def add(self, worker: "DecodeWorker") -> None:
-        """A worker has registered."""
-        worker.crew, worker.registered = self, True
-        self.workers += 1
-        self.tokens_per_s += worker.rate.tokens_per_s
-        self.changed[worker] = None
-
-    def remove(self, worker: "DecodeWorker") -> None:
-        """A worker is lost, and its books are void."""
-        worker.crew, worker.registered = Crew(), False
-        self.workers -= 1
-        self.running -= len(worker.running)
-        self.tokens_per_s -= worker.rate.tokens_per_s
-        self.changed.pop(worker, None)
 
 
 class DecodeWorker(Worker):
@@ -230,29 +180,43 @@ class DecodeWorker(Worker):
     def reserve(self, request: RequestId, kv_tokens: int, output_tokens: int, prefill_tokens: int = 0) -> None:
         """Books `request`; `admits` must have said yes."""
         kv_tokens = min(kv_tokens, self.kv_tokens)
-        self.running[request] = Reservation(kv_tokens, output_tokens, prefill_tokens, len(self.running) + 1)
-        self.prefilling += prefill_tokens
+        batch, crew = len(self.running) + 1, self.crew
+        self.running[request] = Reservation(kv_tokens, output_tokens, prefill_tokens, self.prefilling, batch)
         self.room -= kv_tokens
         self.owed += output_tokens
-        self.crew.running += 1
-        self.crew.changed[self] = None
+        crew.running += 1
+        crew.owed += output_tokens
+        if prefill_tokens:
+            self._prefill(prefill_tokens)
+        crew.changed[self] = None
 
     def release(self, request: RequestId) -> None:
         """Gives back what `request` holds."""
-        reservation = self.running.pop(request)
-        self.prefilling -= reservation.prefill_tokens
+        reservation, crew = self.running.pop(request), self.crew
         self.room += reservation.kv_tokens
         self.owed -= reservation.output_tokens
-        self.crew.running -= 1
-        self.crew.changed[self] = None
+        crew.running -= 1
+        crew.owed -= reservation.output_tokens
+        if reservation.prefill_tokens:
+            self._prefill(-reservation.prefill_tokens)
+        crew.changed[self] = None
 
-    def begun(self, request: RequestId) -> None:
-        """The first token of `request` has come."""
+    def begun(self, request: RequestId, seconds: float) -> None:
+        """The first token of `request` has come, so long after its post.
+
+        Prompts are computed in turn, so these seconds contain what was ahead of it in the prefill.
+        """
         reservation = self.running[request]
         if reservation.prefill_tokens:
-            self.prefilling -= reservation.prefill_tokens
+            self.crew.learn_prompts(reservation.prefill_ahead + reservation.prefill_tokens, seconds)
+            self._prefill(-reservation.prefill_tokens)
             reservation.prefill_tokens = 0
             self.crew.changed[self] = None
+
+    def _prefill(self, tokens: int) -> None:
+        """So many tokens of prompts more, or fewer, are in the prefill."""
+        self.prefilling += tokens
+        self.crew.prefilling += tokens
 
     def learn(self, request: RequestId, output_tokens: int, seconds: float) -> None:
         """Measures the rate by a running request that has just finished, `seconds` from its post to its answer.
