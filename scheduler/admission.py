@@ -96,8 +96,7 @@ class Admission:
         self.stuck = None
         if not (self._due or self._workers.decode_crews.changed):
             return None
-        for worker in self._workers.decode_crews.changed:
-            self._pools[worker.role].update(worker)
+        self._see_changes()
         self._workers.decode_crews.changed.clear()
         self.considered = []
         barred: list[Pool] = []
@@ -108,15 +107,15 @@ class Admission:
             self.considered = self._candidates(request, pools, request.prefill_tokens)
             if self.considered:
                 return request, min(self.considered)[2]
-            if request.parts and self._workers.both_live:
-                if request.whole:
-                    self.stuck = request
-                elif self._whole not in barred and (found := self._sooner_whole(request)):
-                    self.considered = found
-                    return request, min(found)[2]
+            if request.parts and not request.whole and self._workers.both_live and self._whole not in barred:
+                self.considered = self._sooner_whole(request)
+                if self.considered:
+                    return request, min(self.considered)[2]
             if not (request.prefill_tokens and self._candidates(request, pools)):
                 barred = [*barred, *pools]
         self._due = False
+        if self._workers.both_live:
+            self.stuck = self._for_whole.first()
         return None
 
     def for_whole(self) -> list[LiveRequest]:
@@ -125,6 +124,7 @@ class Admission:
 
     def spared_by_a_whole(self, request: LiveRequest) -> bool:
         """Could a whole worker take this request at once, without keeping its streams waiting for too long?"""
+        self._see_changes()
         return bool(self._whole.candidates(request, self._sparing(request), 0))
 
     def all_wholes_failed_at(self, request: LiveRequest) -> bool:
@@ -134,6 +134,10 @@ class Admission:
     def waits_longest(self) -> list[LiveRequest]:
         """The last in the queue that may be stolen: a few of them, from the end."""
         return self._stealable.first_few(LOOKED_AT)
+
+    def _see_changes(self) -> None:
+        for worker in self._workers.decode_crews.changed:
+            self._pools[worker.role].update(worker)
 
     def _may_be_stolen(self, request: LiveRequest) -> bool:
         return self._steals and request.stealable and not request.decodes

@@ -142,7 +142,7 @@ class Reservation:
     """What one request holds of a decode worker, and how many requests ran there (itself included) when it came.
 
     `prefill_tokens`: of its prompt, until its first token has come; 0 if that is not limited. `prefill_ahead`: those
-    that were in the prefill when it came.
+    that were in the prefill when it came. `first_token_s`: from its post, where that is known, else 0.
     """
 
     kv_tokens: int
@@ -150,6 +150,7 @@ class Reservation:
     prefill_tokens: int
     prefill_ahead: int
     batch: int
+    first_token_s: float = 0.0
 
 
 class DecodeWorker(Worker):
@@ -211,6 +212,7 @@ class DecodeWorker(Worker):
             self.crew.learn_prompts(reservation.prefill_ahead + reservation.prefill_tokens, seconds)
             self._prefill(-reservation.prefill_tokens)
             reservation.prefill_tokens = 0
+            reservation.first_token_s = max(seconds, 0.0)
             self.crew.changed[self] = None
 
     def _prefill(self, tokens: int) -> None:
@@ -222,9 +224,13 @@ class DecodeWorker(Worker):
         """Measures the rate by a running request that has just finished, `seconds` from its post to its answer.
 
         The engine served its whole batch meanwhile, so one stream's rate times the mean of the batch that it met and
-        the batch that it leaves is what the engine generated.
+        the batch that it leaves is what the engine generated. Its first token is left out, with the time that it took,
+        if that has been reported: an image may have been encoded in it.
         """
-        batch = (self.running[request].batch + len(self.running)) / 2
+        reservation = self.running[request]
+        batch = (reservation.batch + len(self.running)) / 2
+        if reservation.first_token_s:
+            output_tokens, seconds = output_tokens - 1, seconds - reservation.first_token_s
         self.crew.tokens_per_s += self.rate.learn(output_tokens * batch, seconds)
 
     def check_integrity(self) -> None:
