@@ -194,8 +194,6 @@ class Lifecycle:
         numbers = *finish, request.kv_tokens, worker.room, len(worker.running)
         considered = self._admission.considered
         self._reasons.note(request.id, "decode posted", worker.id, "", *numbers, considered=considered)
-        if request.parts and worker.role is Role.WHOLE:
-            self._counters["images_whole"] += 1
         worker.reserve(request.id, request.kv_tokens, request.output_tokens, request.prefill_tokens)
         self.decoding += 1
         self._fairness.served(request.tag)
@@ -204,7 +202,10 @@ class Lifecycle:
 
     def _hand_over(self, request: LiveRequest, worker: DecodeWorker) -> tuple[Embedding, ...]:
         """The embeddings that go with a request, which uses them no longer."""
-        if worker.role is not Role.DECODER:
+        if worker.role is Role.WHOLE:
+            self._counters["images_whole"] += 1
+            if self._workers.both_live and not request.whole:
+                self._split_or_stay.note_taken(request, worker)
             self._drop_embeddings(request)
             return ()
         entries = request.entries

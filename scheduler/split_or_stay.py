@@ -10,6 +10,7 @@ from scheduler.admission import Admission
 from scheduler.forecasts import Forecast, Forecasts, Queue
 from scheduler.reasons import Reasons
 from scheduler.requests import LiveRequest
+from scheduler.workers import DecodeWorker
 
 
 class SplitOrStay:
@@ -34,6 +35,11 @@ class SplitOrStay:
         queue = self._queue(request, withheld_output)
         forecast = self._forecasts.queued(request, Queue(queue.text, queue.split, 0, 0))
         return self._choose(request, forecast, note_whole=False)
+
+    def note_taken(self, request: LiveRequest, worker: DecodeWorker) -> None:
+        """A whole worker takes this request, for which no decoder had room."""
+        numbers = self._forecasts.encoded(request, worker).numbers
+        self._reasons.note(request.id, "goes whole", worker.id, "", *numbers)
 
     def _queue(self, request: LiveRequest, withheld_output: int) -> Queue:
         admission = self._admission

@@ -233,6 +233,10 @@ def test_an_encoded_image_goes_whole_if_no_decoder_has_room_and_that_is_sooner()
     assert driver.submit("r", "a") == [encode("r", "a", "e0")]  # to spare the streams
     assert driver.encoded("r", "e0", "a") == []
     assert driver.decoded("at w0", "w0", output=500, seconds=5.0) == [whole("r")]
+    assert said(why(driver, "r")) == (
+        "a whole worker would have it done in 2.30 s; split it would take 10.20 s, of which 0.00 s until its images "
+        "are encoded"
+    )
     assert driver.submit("s", "a") == []  # no longer kept for anybody, and still there
     assert driver.count("encode_cached") == 1
 
