@@ -93,7 +93,7 @@ class Lifecycle:
         if self._workers.prefers_whole:
             self._reasons.note(request.id, "only whole")
             self._go_whole(request)
-        elif self._workers.both_live and self._split_or_stay.goes_whole(request, self._withheld_output(request)):
+        elif self._workers.both_live and self._is_to_go_whole(request):
             self._go_whole(request)
         else:
             self._go_split(request)
@@ -106,10 +106,21 @@ class Lifecycle:
 
     def leaves_whole(self, request: LiveRequest) -> bool:
         """Sends the first of those that wait for a whole worker through the split, if that is better by now."""
-        if self._split_or_stay.stays_whole(request, self._withheld_output(request)):
+        withheld = self._withheld_output(request)
+        if self._encoded_too_often(request) or self._split_or_stay.stays_whole(request, withheld):
             return False
         self._go_split(request)
         return True
+
+    def _is_to_go_whole(self, request: LiveRequest) -> bool:
+        withheld = self._withheld_output(request)
+        return self._encoded_too_often(request) or self._split_or_stay.goes_whole(request, withheld)
+
+    def _encoded_too_often(self, request: LiveRequest) -> bool:
+        """Is there an item that may not be encoded once more, and has no embedding?"""
+        return any(
+            part.encodes >= self._max_attempts and uuid not in self._directory for uuid, part in request.parts.items()
+        )
 
     def _withheld_output(self, request: LiveRequest) -> int:
         """Tokens that all others may generate that no live engine holds."""

@@ -290,3 +290,17 @@ def test_the_wait_that_a_client_is_told_does_not_ask_for_encoders_that_nobody_ne
     driver.submit("waits", "b", output=100)
     [reject] = driver.submit("too many", "c")
     assert getattr(reject, "retry_after_s", None) == 2.0
+
+
+def test_an_image_that_was_lost_too_often_goes_whole() -> None:
+    driver = Driver(max_attempts=1)
+    driver.encoder("e0")
+    driver.decoder("d0")
+    driver.decoder("w0", role=Role.WHOLE)
+    driver.submit("at d0", output=900)
+    driver.submit("at w0", output=900)
+    driver.submit("r", "a")
+    driver.encoded("r", "e0", "a")
+    assert driver.evicted("e0", "key-a") == []
+    assert driver.decoded("at d0", "d0", output=900, seconds=9.0) == []
+    assert driver.decoded("at w0", "w0", output=900, seconds=9.0) == [whole("r")]
