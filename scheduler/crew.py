@@ -24,7 +24,7 @@ class Crew:
         self.workers = 0
         self.running = 0  # requests
         self.owed = 0  # tokens that these may still generate
-        self.prefilling = 0  # tokens of prompts, as `DecodeWorker.prefilling`
+        self.prompts = 0  # tokens, as `DecodeWorker.prompts`
         self.tokens_per_s = 0.0
         self.prompt_rate: Rate | None = None  # of one worker, from the post of a prompt with images to the first token
         self.changed: dict[DecodeWorker, None] = {} if changed is None else changed
@@ -42,7 +42,7 @@ class Crew:
         self.workers -= 1
         self.running -= len(worker.running)
         self.owed -= worker.owed
-        self.prefilling -= worker.prefilling
+        self.prompts -= worker.prompts
         self.tokens_per_s -= worker.rate.tokens_per_s
         self.changed.pop(worker, None)
 
@@ -58,7 +58,7 @@ class Crew:
         assert self.workers == len(workers), "decode workers are miscounted"
         assert self.running == sum(len(worker.running) for worker in workers), "requests are miscounted"
         assert self.owed == sum(worker.owed for worker in workers), "output tokens are miscounted"
-        assert self.prefilling == sum(worker.prefilling for worker in workers), "tokens in the prefill are miscounted"
+        assert self.prompts == sum(worker.prompts for worker in workers), "tokens of prompts are miscounted"
         tokens_per_s = sum(worker.rate.tokens_per_s for worker in workers)
         assert math.isclose(self.tokens_per_s, tokens_per_s, abs_tol=0.1), "rates are miscounted"
 

@@ -57,6 +57,9 @@ class Forecasts:
     Decoders go on with what is ahead while its images are encoded. A whole worker encodes as a part of the prompt, and
     its streams may get no token meanwhile. How much of the time to the first token that is nobody says, so all counts.
 
+    Prompts with images count as ahead until their first token has been reported. Of an answer that is no stream nobody
+    sees it, so its prompt counts until the end.
+
     Until the first token of a streamed request with images has been reported, a decoder is taken to compute prompts as
     fast as an encoder encodes, and a whole worker to take as long as the two in turn.
 
@@ -97,7 +100,7 @@ class Forecasts:
         return not worker.running or self._prompt_s(request, worker) <= self.itl_slo_s
 
     def _prompt_s(self, request: LiveRequest, worker: DecodeWorker) -> float:
-        return (worker.prefilling + request.prompt_tokens) / self._whole_rate
+        return (worker.prompts + request.prompt_tokens) / self._whole_rate
 
     def _encode_s(self, request: LiveRequest) -> float:
         """Until all its images are encoded; those that an encoder holds, or has in its queue already, count as such."""
@@ -126,7 +129,7 @@ class Forecasts:
 
 def _wait_s(crew: Crew, prompt_rate: float, queued: int = 0, prompts: int = 0) -> float:
     """Until a crew has worked off what it holds, and what is queued for it."""
-    return (crew.owed + queued) / crew.tokens_per_s + (crew.prefilling + prompts) / (prompt_rate * crew.workers)
+    return (crew.owed + queued) / crew.tokens_per_s + (crew.prompts + prompts) / (prompt_rate * crew.workers)
 
 
 def _own_s(request: LiveRequest, crew: Crew, prompt_rate: float) -> float:

@@ -205,7 +205,8 @@ class Lifecycle:
         numbers = *finish, request.kv_tokens, worker.room, len(worker.running)
         considered = self._admission.considered
         self._reasons.note(request.id, "decode posted", worker.id, "", *numbers, considered=considered)
-        worker.reserve(request.id, request.kv_tokens, request.output_tokens, request.prefill_tokens)
+        prompt = (request.prompt_tokens, request.prefill_tokens) if request.parts else ()
+        worker.reserve(request.id, request.kv_tokens, request.output_tokens, *prompt)
         self.decoding += 1
         self._fairness.served(request.tag)
         self._counters["decodes"] += 1

@@ -141,12 +141,14 @@ class EncodeWorker(Worker):
 class Reservation:
     """What one request holds of a decode worker, and how many requests ran there (itself included) when it came.
 
-    `prefill_tokens`: of its prompt, until its first token has come; 0 if that is not limited. `prefill_ahead`: those
-    that were in the prefill when it came. `first_token_s`: from its post, where that is known, else 0.
+    `prompt_tokens`: of a prompt with images, until its first token has been reported, if it is. `prefill_tokens`: the
+    same of one whose first token will be, else 0. `prefill_ahead`: those that were in the prefill when it came.
+    `first_token_s`: from its post, where that is known, else 0.
     """
 
     kv_tokens: int
     output_tokens: int
+    prompt_tokens: int
     prefill_tokens: int
     prefill_ahead: int
     batch: int
@@ -162,7 +164,8 @@ class DecodeWorker(Worker):
         self.registered = False
         self.running: dict[RequestId, Reservation] = {}
         self.room = self.kv_tokens  # tokens of its KV cache that nobody has reserved
-        self.prefilling = 0  # tokens of the prompts that count, and are not through the prefill
+        self.prompts = 0  # tokens of the prompts with images that are not known to be through the prefill
+        self.prefilling = 0  # of these, those that will be known
         self._prefill_limit = PREFILLS_AT_ONCE * register.prefill_tokens or math.inf
 
     @property
@@ -178,17 +181,25 @@ class DecodeWorker(Worker):
         """May a prompt of so many tokens that count come besides those in the prefill? The first of any size may."""
         return not tokens or not self.prefilling or self.prefilling + tokens <= self._prefill_limit
 
-    def reserve(self, request: RequestId, kv_tokens: int, output_tokens: int, prefill_tokens: int = 0) -> None:
+    def reserve(
+        self,
+        request: RequestId,
+        kv_tokens: int,
+        output_tokens: int,
+        prompt_tokens: int = 0,
+        prefill_tokens: int = 0,
+    ) -> None:
         """Books `request`; `admits` must have said yes."""
         kv_tokens = min(kv_tokens, self.kv_tokens)
         batch, crew = len(self.running) + 1, self.crew
-        self.running[request] = Reservation(kv_tokens, output_tokens, prefill_tokens, self.prefilling, batch)
+        prompt = prompt_tokens, prefill_tokens, self.prefilling
+        self.running[request] = Reservation(kv_tokens, output_tokens, *prompt, batch)
         self.room -= kv_tokens
         self.owed += output_tokens
         crew.running += 1
         crew.owed += output_tokens
-        if prefill_tokens:
-            self._prefill(prefill_tokens)
+        if prompt_tokens:
+            self._prefill(prompt_tokens, prefill_tokens)
         crew.changed[self] = None
 
     def release(self, request: RequestId) -> None:
@@ -198,8 +209,8 @@ class DecodeWorker(Worker):
         self.owed -= reservation.output_tokens
         crew.running -= 1
         crew.owed -= reservation.output_tokens
-        if reservation.prefill_tokens:
-            self._prefill(-reservation.prefill_tokens)
+        if reservation.prompt_tokens:
+            self._prefill(-reservation.prompt_tokens, -reservation.prefill_tokens)
         crew.changed[self] = None
 
     def begun(self, request: RequestId, seconds: float) -> None:
@@ -210,15 +221,16 @@ class DecodeWorker(Worker):
         reservation = self.running[request]
         if reservation.prefill_tokens:
             self.crew.learn_prompts(reservation.prefill_ahead + reservation.prefill_tokens, seconds)
-            self._prefill(-reservation.prefill_tokens)
-            reservation.prefill_tokens = 0
+            self._prefill(-reservation.prompt_tokens, -reservation.prefill_tokens)
+            reservation.prompt_tokens = reservation.prefill_tokens = 0
             reservation.first_token_s = max(seconds, 0.0)
             self.crew.changed[self] = None
 
-    def _prefill(self, tokens: int) -> None:
-        """So many tokens of prompts more, or fewer, are in the prefill."""
-        self.prefilling += tokens
-        self.crew.prefilling += tokens
+    def _prefill(self, prompt_tokens: int, prefill_tokens: int) -> None:
+        """So many tokens of prompts more, or fewer, are to be computed."""
+        self.prompts += prompt_tokens
+        self.prefilling += prefill_tokens
+        self.crew.prompts += prompt_tokens
 
     def learn(self, request: RequestId, output_tokens: int, seconds: float) -> None:
         """Measures the rate by a running request that has just finished, `seconds` from its post to its answer.
@@ -239,4 +251,5 @@ class DecodeWorker(Worker):
         assert len(held) <= self.credits, f"{self.id} holds more requests than its credits"
         assert 0 <= self.room == self.kv_tokens - sum(one.kv_tokens for one in held), f"{self.id}: KV tokens"
         assert self.owed == sum(one.output_tokens for one in held), f"{self.id}: output tokens"
+        assert self.prompts == sum(one.prompt_tokens for one in held), f"{self.id}: tokens of prompts"
         assert self.prefilling == sum(one.prefill_tokens for one in held), f"{self.id}: tokens in the prefill"
