@@ -57,13 +57,20 @@ class Admission:
         return len(self._text) + len(self._images) + len(self._for_whole)
 
     def __contains__(self, request: LiveRequest) -> bool:
-        return request in self._lane(request)
+        return request in (self._for_whole if request.whole else self._images if request.parts else self._text)
 
     def withhold(self, request: LiveRequest) -> None:
         """Queues a request at the place of its tag."""
-        lane = self._lane(request)
+        if request.whole:
+            lane = self._for_whole
+            self.whole_output += request.output_tokens
+            self.whole_prompts += request.prompt_tokens
+        elif request.parts:
+            lane = self._images
+        else:
+            lane = self._text
+            self.text_output += request.output_tokens
         lane.put(request, request.tag)
-        self._count(request, 1)
         if self._may_be_stolen(request):
             self._stealable.put(request, -request.tag)
         if lane.first() is request:
@@ -71,8 +78,15 @@ class Admission:
 
     def withdraw(self, request: LiveRequest) -> None:
         """Takes a queued request out."""
-        self._lane(request).discard(request)
-        self._count(request, -1)
+        if request.whole:
+            self._for_whole.discard(request)
+            self.whole_output -= request.output_tokens
+            self.whole_prompts -= request.prompt_tokens
+        elif request.parts:
+            self._images.discard(request)
+        else:
+            self._text.discard(request)
+            self.text_output -= request.output_tokens
         if self._steals and request.stealable:
             self._stealable.discard(request)
         self._due = True
@@ -94,10 +108,12 @@ class Admission:
     def next(self) -> tuple[LiveRequest, DecodeWorker] | None:
         """The request to hand out now and the worker for it; None while every head is blocked."""
         self.stuck = None
-        if not (self._due or self._workers.decode_crews.changed):
+        changed = self._workers.decode_crews.changed
+        if not (self._due or changed):
             return None
-        self._see_changes()
-        self._workers.decode_crews.changed.clear()
+        if changed:
+            self._see_changes()
+            changed.clear()
         self.considered = []
         barred: list[Pool] = []
         for request in self._heads():
@@ -151,19 +167,7 @@ class Admission:
             return sorted((head for head in (text, image, self._for_whole.first()) if head is not None), key=_turn)
         if text is None or image is None:
             return [head for head in (text, image) if head is not None]
-        return [text, image] if _turn(text) < _turn(image) else [image, text]
-
-    def _lane(self, request: LiveRequest) -> PriorityQueue[LiveRequest]:
-        if request.whole:
-            return self._for_whole
-        return self._images if request.parts else self._text
-
-    def _count(self, request: LiveRequest, sign: int) -> None:
-        if request.whole:
-            self.whole_output += sign * request.output_tokens
-            self.whole_prompts += sign * request.prompt_tokens
-        elif not request.parts:
-            self.text_output += sign * request.output_tokens
+        return [text, image] if (text.tag, text.arrival) < (image.tag, image.arrival) else [image, text]
 
     def _pools_for(self, request: LiveRequest) -> list[Pool]:
         """Those whose workers could generate it, as it is now."""

@@ -377,20 +377,19 @@ class Core:
         """Decodes first: they make room where encodes go."""
         if self._workers.decode_crews.changed:
             self._thieving.due = True
-        while (pick := self._admission.next()) is not None or self._unstick():
+        admission = self._admission
+        while True:
+            pick = admission.next()
             if pick is not None:
                 out.append(self._life.hand_out(*pick))
                 self._thieving.due = True
+            elif admission.stuck is None or not self._life.leaves_whole(admission.stuck):
+                break
         if self._encodes.due:
             out.extend(self._encodes.hand_out())
             if self._thieving.thieves:
                 self._thieving.mind(self._encodes.due)
             self._encodes.due.clear()
-
-    def _unstick(self) -> bool:
-        """Has a request that waited for a whole worker been sent another way, so that there may be more to hand out?"""
-        stuck = self._admission.stuck
-        return stuck is not None and self._life.leaves_whole(stuck)
 
     def _refuse(self, sender: RequestId | WorkerId, reason: str) -> None:
         self._counters["refused"] += 1
