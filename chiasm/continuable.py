@@ -9,6 +9,7 @@ Every field of vLLM's two request models is in one of the three tables; one that
 """
 
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from chiasm.api_paths import CHAT_PATH, COMPLETIONS_PATH
@@ -119,14 +120,21 @@ def parses_chats(engine_args: Iterable[str]) -> bool:
     return any(argument.replace("_", "-").startswith(_PARSERS) for argument in engine_args)
 
 
-def obstacle(body: Mapping[str, Any], path: str, parsed_chats: bool = False) -> str | None:
+def obstacle(
+    body: Mapping[str, Any], path: str, parsed_chats: bool = False, defaults: Mapping[str, Any] = MappingProxyType({})
+) -> str | None:
     """Why the answer to a text request (a client's body for `path`) could not go on elsewhere; None if it could.
 
     `parsed_chats`: see `parses_chats`. A parser may hold back a part of a text, and nobody sees which.
+    `defaults`: what the engines assume where the body says nothing, as the model's generation config has it.
     """
     if path == CHAT_PATH and parsed_chats:
         return "its engines parse the answers of chats, whose state in mid-answer is not known outside them"
-    for name, value in body.items():
+    bounded = body.get("max_tokens") or body.get("max_completion_tokens") or path != CHAT_PATH
+    if "max_tokens" in defaults and not bounded:
+        return "max_tokens: it is left to the model's generation config, and would begin anew"
+    assumed = {name: value for name, value in defaults.items() if name in STATEFUL and body.get(name) is None}
+    for name, value in {**body, **assumed}.items():
         if (reason := _objection(name, value, body, path)) is not None:
             return f"{name}: {reason}"
     return None

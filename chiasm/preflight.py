@@ -8,8 +8,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,7 @@ class ModelFacts:
     vision_tower_bytes: int | None = None  # likewise
     kv_token_bytes: int | None = None  # of one token in a KV cache, likewise
     kv_cache_bytes: int | None = None  # what the arguments say that a KV cache takes
+    sampling: Mapping[str, Any] = field(default_factory=dict)  # what engines assume where a request says nothing
 
 
 def check_model(model: str, name: str | None, revision: str | None, engine_args: list[str]) -> ModelFacts:
@@ -93,6 +94,7 @@ def check_model(model: str, name: str | None, revision: str | None, engine_args:
         vision_tower_bytes=report["vision_tower_bytes"],
         kv_token_bytes=report["kv_token_bytes"],
         kv_cache_bytes=report["kv_cache_bytes"],
+        sampling=report["sampling"],
     )
 
 
@@ -149,6 +151,7 @@ def inspect(arguments: list[str]) -> dict[str, Any]:
         "vision_tower_bytes": _told(lambda: vision_tower_bytes(*values)),
         "kv_token_bytes": _told(lambda: footprint(*values).kv),
         "kv_cache_bytes": engine_args.kv_cache_memory_bytes,
+        "sampling": model_config.get_diff_sampling_param(),
     }
 
 

@@ -230,6 +230,11 @@ class Lifecycle:
         for request in worker.running:
             self._reasons.note(request, "decoder lost", worker.id)
 
+    def orphans_of(self, worker: WorkerId) -> list[LiveRequest]:
+        """The requests that were handed to a worker of this name before it was lost, and have not been reported on."""
+        handed = (one for one in self.live.values() if one.decoder is not None and one.decoder.id == worker)
+        return [one for one in handed if one.decoder is not None and not one.decoder.registered]
+
     def retry_decode(self, request: LiveRequest, detail: str) -> None:
         """Brings a request back from its decoder, unless that was its last attempt."""
         for part in request.parts.values():

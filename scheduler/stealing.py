@@ -32,10 +32,15 @@ BUSY_MEMORY_S = 60.0
 
 @dataclass(slots=True, eq=False)
 class Thief:
-    """A text engine on an encoder's card. Times are the core's, in seconds."""
+    """A text engine on an encoder's card. Times are the core's, in seconds.
+
+    `orphans` are requests that its engine was given before it registered, and that may still run there: a worker that
+    was given up and lives registers anew.
+    """
 
     worker: DecodeWorker
     idle_since: float
+    orphans: list[LiveRequest] = field(default_factory=list)
     paused_at: float | None = None
     patience_s: float = 0.0  # beyond the first; grows by pre-emptions
     preempted_at: float = 0.0
@@ -43,6 +48,11 @@ class Thief:
     observed_at: float = 0.0
     busy: bool = False
     returning: set[RequestId] = field(default_factory=set)
+
+    def holds(self) -> list[RequestId]:
+        """What its engine runs, or may still run."""
+        orphans = [one.id for one in self.orphans if one.decoder is not None and one.decoder.id == self.worker.id]
+        return [*self.worker.running, *(one for one in orphans if one not in self.worker.running)]
 
     def observe(self, busy: bool, now: float) -> None:
         """The encoder has work, or none, from now on."""
@@ -70,10 +80,11 @@ class Stealing:
         self._by_finish: FinishIndex[DecodeWorker] = FinishIndex()
         self.paused: dict[WorkerId, Thief] = {}
 
-    def add(self, worker: DecodeWorker, busy: bool, now: float) -> None:
-        """A thief has registered, while its encoder has work or none."""
-        thief = self.thieves[worker.host] = Thief(worker, idle_since=now, observed_at=now, busy=busy)
+    def add(self, worker: DecodeWorker, orphans: list[LiveRequest], now: float) -> Thief:
+        """A thief has registered."""
+        thief = self.thieves[worker.host] = Thief(worker, now, orphans, observed_at=now)
         self.update(thief)
+        return thief
 
     def remove(self, worker: DecodeWorker) -> None:
         """A thief is lost."""
@@ -85,7 +96,7 @@ class Stealing:
 
     def update(self, thief: Thief) -> None:
         """What it holds, its rate, or what keeps it from stealing has changed."""
-        thief.returning &= thief.worker.running.keys()
+        thief.returning.intersection_update(thief.holds())
         self._by_finish.update(thief.worker, not thief.busy and not thief.returning and thief.worker.has_credit)
 
     def best(

@@ -42,7 +42,9 @@ class Thieving:
         """A thief has registered."""
         if self._mode != "off":
             encoder = self._workers.encoders.get(worker.host)
-            self._stealing.add(worker, encoder is not None and bool(encoder.running), self.now)
+            thief = self._stealing.add(worker, self._life.orphans_of(worker.id), self.now)
+            if encoder is not None:
+                self._mind(encoder, thief, busy=bool(encoder.running))
             self.due = True
 
     def remove(self, worker: DecodeWorker) -> None:
@@ -78,7 +80,7 @@ class Thieving:
     def _mind(self, encoder: EncodeWorker, thief: Thief, busy: bool) -> None:
         if busy != thief.busy:
             thief.observe(busy, self.now)
-            if busy and thief.worker.running and self._mode == "yield":
+            if busy and thief.holds() and self._mode == "yield":
                 self._counters["paused"] += 1
                 self._stealing.preempted(thief, encoder.mean_encode_s, self.now)
                 self._out.append(Pause(thief.worker.id))
@@ -106,9 +108,9 @@ class Thieving:
 
     def _return_overdue(self, thief: Thief, encoder: EncodeWorker) -> None:
         if self._stealing.overdue(thief, encoder, self.now):
-            asked = [request for request in thief.worker.running if request not in thief.returning]
+            asked = [request for request in thief.holds() if request not in thief.returning]
             self._out.extend(Return(request, thief.worker.id) for request in asked)
-            thief.returning.update(thief.worker.running)
+            thief.returning.update(asked)
             self._stealing.update(thief)
 
     def _steal(self) -> None:

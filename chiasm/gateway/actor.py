@@ -47,6 +47,7 @@ class Gateway:
             image_tokens=facts.image_tokens,
             image_pixels=facts.image_pixels,
             max_model_len=facts.max_model_len,
+            sampling=facts.sampling,
             parsed_chats=parses_chats(config.text_engine_args),
             created=int(time.time()),
         )

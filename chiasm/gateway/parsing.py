@@ -37,6 +37,7 @@ class ServingFacts:
     max_model_len: int  # tokens of prompt and answer together
     created: int  # Unix time
     image_pixels: tuple[int, int] | None = None  # the least and the most that Qwen's processor resizes an image to
+    sampling: Mapping[str, Any] = field(default_factory=dict)  # what engines assume where a request says nothing
     parsed_chats: bool = False  # engines tell reasoning, or calls of tools, from the text of a chat's answer
 
     def estimate_image(self, width: int, height: int) -> int:
@@ -119,7 +120,7 @@ def parse_chat(raw: bytes, facts: ServingFacts, config: GatewayConfig) -> Draft:
         output_tokens=_output_tokens(body, limit, 1, config.default_output_tokens, facts),
         max_model_len=facts.max_model_len,
         options=options,
-        plain=obstacle(body, CHAT_PATH, facts.parsed_chats) is None,
+        plain=obstacle(body, CHAT_PATH, facts.parsed_chats, facts.sampling) is None,
     )
     return Draft(request, contents.images)
 
@@ -153,7 +154,7 @@ def parse_completion(raw: bytes, facts: ServingFacts, config: GatewayConfig) -> 
         text_tokens=sum(estimates) + _TEXT_OVERHEAD_TOKENS,
         output_tokens=_output_tokens(body, "max_tokens", 0, COMPLETIONS_TOKENS, facts) * len(prompts),
         max_model_len=facts.max_model_len,
-        plain=obstacle(body, COMPLETIONS_PATH) is None,
+        plain=obstacle(body, COMPLETIONS_PATH, defaults=facts.sampling) is None,
     )
     return Draft(request)
 

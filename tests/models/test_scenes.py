@@ -54,6 +54,16 @@ def test_equal_seeds_make_equal_scenes() -> None:
     assert scenes("one") != scenes("other")
 
 
+def test_in_a_flock_more_is_alike_than_in_an_ordinary_picture() -> None:
+    def most_of_a_kind(scene: Scene) -> int:
+        return max(Counter(thing.kind for thing in scene.shapes).values(), default=0)
+
+    maker = SceneMaker("flock")
+    flocks = [maker.flock(*maker.size()) for _ in range(SCENES)]
+    assert all(flock.text is None for flock in flocks)
+    assert sum(map(most_of_a_kind, flocks)) > 1.5 * sum(map(most_of_a_kind, scenes("flock")))
+
+
 @pytest.mark.parametrize("finish", ["plain", "noise", "blur", "jpeg"])
 def test_a_scene_is_drawn_the_same_each_time(finish: str) -> None:
     scene = replace(scenes("one")[0], finish=finish)

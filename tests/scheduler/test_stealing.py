@@ -217,6 +217,25 @@ def test_what_a_thief_gave_back_as_it_was_lost_is_generated_elsewhere(comes_back
     assert driver.count("returned") == 1
 
 
+def test_the_image_goes_first_also_when_the_thief_was_given_up_meanwhile() -> None:
+    """Its engine lives, and still runs what it had stolen."""
+    driver = with_thief()
+    driver.submit("text", output=50, stealable=True)
+    driver.thief("t0", "e0")
+    assert driver.submit("image", "a", tokens=200) == [encode("image", "a", "e0"), PAUSE, return_of("text")]
+    driver.returned("text", "t0", 20)
+    driver.encoded("image", "e0", "a", tokens=200, seconds=0.1)
+    assert driver.submit("another", "b", tokens=10) == [encode("another", "b", "e0")]
+
+
+def test_a_thief_that_registers_while_an_image_is_encoded_is_held_if_it_may_run_something() -> None:
+    driver = with_thief()
+    driver.submit("text", output=50, stealable=True)
+    driver.submit("image", "a", tokens=10)
+    assert PAUSE in driver.thief("t0", "e0")
+    assert driver.encoded("image", "e0", "a", tokens=10, seconds=0.1) == [RESUME]
+
+
 def test_all_that_is_stolen_returns_in_the_order_in_which_it_was_taken() -> None:
     driver = Driver()
     driver.encoder("e0")

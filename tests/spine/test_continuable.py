@@ -99,5 +99,27 @@ def test_where_engines_parse_what_they_say_in_chats_chats_stay(arguments: list[s
     assert obstacle({}, COMPLETIONS, parses_chats(arguments)) is None
 
 
+@pytest.mark.parametrize(
+    ("body", "defaults", "stays"),
+    [
+        ({}, {"temperature": 0.1, "repetition_penalty": 1.05, "top_k": 1}, False),
+        ({}, {"presence_penalty": 1.5}, True),
+        ({"presence_penalty": None}, {"presence_penalty": 1.5}, True),
+        ({"presence_penalty": 0}, {"presence_penalty": 1.5}, False),
+        ({}, {"max_tokens": 100}, True),
+        ({"max_tokens": 50}, {"max_tokens": 100}, False),
+        ({"max_completion_tokens": 50}, {"max_tokens": 100}, False),
+    ],
+)
+def test_what_the_model_assumes_counts_where_the_request_says_nothing(
+    body: dict[str, Any], defaults: dict[str, Any], stays: bool
+) -> None:
+    assert (obstacle(body, CHAT, defaults=defaults) is not None) is stays
+
+
+def test_the_default_length_of_completions_is_not_the_models() -> None:
+    assert obstacle({}, COMPLETIONS, defaults={"max_tokens": 100}) is None
+
+
 def test_no_field_is_in_two_tables() -> None:
     assert len(CARRIED | SPENT | STATEFUL.keys()) == len(CARRIED) + len(SPENT) + len(STATEFUL)

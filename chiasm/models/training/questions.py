@@ -31,11 +31,11 @@ WEIGHTS = {
     "colour": 2.0,
     "shape": 1.2,
     "existence": 3.0,
-    "count": 5.0,
+    "count": 8.0,
     "position": 1.8,
     "relation": 2.5,
     "larger": 1.2,
-    "reading": 5.0,
+    "reading": 6.0,
     "description": 0.6,
 }
 """How often the trainer asks each kind, where it can be asked."""

@@ -124,6 +124,11 @@ class SceneMaker:
         texts = int(shapes == 0 or (shapes <= 3 and self.random.random() < 0.5))
         return self._fill(width, height, texts, shapes, smallest=0.16, largest=0.5 if shapes < 3 else 0.38)
 
+    def flock(self, width: int, height: int) -> Scene:
+        """A picture of many shapes that are alike, for learning to count: ordinary ones seldom show three of a kind."""
+        shapes = self.random.choices(range(2, MOST_SHAPES + 1), (2, 3, 4, 4))[0]
+        return self._fill(width, height, 0, shapes, smallest=0.16, largest=0.38, alike=0.85)
+
     def crowd(self, width: int, height: int, texts: int) -> Scene:
         """A picture as full as it gets, for learning to see: many things to recognise for the price of one picture.
 
@@ -152,15 +157,17 @@ class SceneMaker:
             if is_held_out_text(text) == self._held_out_texts:
                 return text
 
-    def _fill(self, width: int, height: int, texts: int, shapes: int, smallest: float, largest: float) -> Scene:
+    def _fill(
+        self, width: int, height: int, texts: int, shapes: int, smallest: float, largest: float, alike: float = 0.5
+    ) -> Scene:
         background = self.random.choice(COLOURS)
         background_rgb = self._tone(background)
-        unit = math.sqrt(width * height)
+        unit, sizes = math.sqrt(width * height), (smallest, largest)
         things: list[Thing] = []
         for _ in range(texts):
             self._place(things, unit, lambda: self._text(width, height, background_rgb))
         for _ in range(shapes):
-            self._place(things, unit, lambda: self._shape(things, width, height, background_rgb, smallest, largest))
+            self._place(things, unit, lambda: self._shape(things, width, height, background_rgb, *sizes, alike))
         finish = self.random.choices(("plain", "noise", "blur", "jpeg"), (6, 1, 1, 2))[0]
         seed = self.random.getrandbits(32)
         return Scene(width, height, background, background_rgb, tuple(things), finish, seed)
@@ -181,10 +188,11 @@ class SceneMaker:
         background: tuple[int, int, int],
         smallest: float,
         largest: float,
+        alike: float,
     ) -> Thing | None:
         colour, kind = self.pair()
         shapes = [thing for thing in things if thing.kind != "text"]
-        if shapes and self.random.random() < 0.5:  # equal colours and equal shapes are worth counting
+        if shapes and self.random.random() < alike:  # equal colours and equal shapes are worth counting
             like = self.random.choice(shapes)
             colour, kind = (like.colour, kind) if self.random.random() < 0.5 else (colour, like.kind)
             if ((colour, kind) in HELD_OUT_PAIRS) != self._held_out_pairs:

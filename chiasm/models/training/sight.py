@@ -79,10 +79,11 @@ def patches_of(image: Image.Image, rows: int, columns: int) -> np.ndarray:
 class PictureBook:
     """Endless pictures for training, grouped by grid so that a batch is one tensor."""
 
-    def __init__(self, maker: SceneMaker, crowds: float = 0.0, texts: int = 0) -> None:
+    def __init__(self, maker: SceneMaker, crowds: float = 0.0, texts: int = 0, flocks: float = 0.0) -> None:
         self._maker = maker
         self._crowds = crowds  # share of the batches that are crowds, with up to so many
         self._texts = texts
+        self._flocks = flocks  # share of the batches that are flocks
         self._sizes: dict[tuple[int, int], list[tuple[int, int]]] = defaultdict(list)
 
     def next(self, number: int) -> Pictures:
@@ -93,7 +94,10 @@ class PictureBook:
             waiting.append(size)
             if len(waiting) >= number:
                 sizes, waiting[:] = waiting[:number], waiting[number:]
-                if self._maker.random.random() < self._crowds:
+                kind = self._maker.random.random()
+                if kind < self._flocks:
+                    return pictures([self._maker.flock(*each) for each in sizes])
+                if kind < self._flocks + self._crowds:
                     return pictures([self._maker.crowd(*each, self._texts) for each in sizes])
                 return pictures([self._maker.scene(*each) for each in sizes])
 

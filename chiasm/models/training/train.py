@@ -54,11 +54,12 @@ RATES = {
     "seeing": (1.0, 0.0, 0.6),
     "answering": (1.0, 1.0, 1.0),
     "joining": (1.0, 0.43, 0.0),
-    "practising": (1.0, 1.0, 1.0),
+    "practising": (1.0, 0.3, 0.3),
     "looking again": (0.2, 0.0, 0.1),
-    "settling": (0.8, 0.0, 0.2),
+    "settling": (0.6, 0.0, 0.2),
 }
 CROWDS = 0.6  # share of the steps of the tower alone
+FLOCKS = {"practising": 0.5, "settling": 0.35}  # share of the steps
 TEXTS = 6  # in a crowded picture, at most
 QUESTIONS = 12  # about a picture, or a pair of them
 PAIRS_EVERY = 6  # steps: then the lesson is about pairs of pictures
@@ -170,7 +171,7 @@ def learn_to_answer(school: School, stage: str, steps: int, out: Path) -> None:
     tokenizer = Tokenizer.from_file(str(out / TOKENIZER))
     image_token = Words(tokenizer).image
     scribe = Scribe(tokenizer)
-    book = PictureBook(SceneMaker(f"{stage} {SEED} {rank}"))
+    book = PictureBook(SceneMaker(f"{stage} {SEED} {rank}"), flocks=FLOCKS.get(stage, 0.0))
     teacher = Teacher(random.Random(f"{stage} {SEED} {rank}"), split_talk()[0])
     rates = {"merger": 4e-4, "eyes": 1e-3, "embed_tokens": 2e-3, "lm_head": 2e-3}
     if stage in ("practising", "settling"):  # Muon's steps undo what takes several layers to tell
