@@ -53,6 +53,7 @@ def main() -> None:
 @click.argument("model", required=False)
 @click.option("--encoders", type=click.IntRange(1), help="Number of encoder workers.")
 @click.option("--decoders", type=click.IntRange(1), help="Number of decoder workers.")
+@click.option("--wholes", type=click.IntRange(0), help="Number of whole workers beside them.")
 @click.option("--config", "config_file", type=click.Path(path_type=Path), help="YAML file; options here override it.")
 @click.option("--address", help="Ray cluster to run on, auto for the one this machine belongs to; unset runs one here.")
 @click.option("--host", help=about("gateway.host"))
@@ -62,6 +63,7 @@ def serve(
     model: str | None,
     encoders: int | None,
     decoders: int | None,
+    wholes: int | None,
     config_file: Path | None,
     address: str | None,
     host: str | None,
@@ -80,6 +82,7 @@ def serve(
         "model": model,
         "encoders.count": encoders,
         "decoders.count": decoders,
+        "wholes.count": wholes,
         "gateway.host": host,
         "gateway.port": port,
     }
@@ -124,7 +127,17 @@ def prepare(config: ClusterConfig) -> tuple[ClusterConfig, ModelFacts]:
     console.print(f"  {facts.architecture}: yes (an image travels as {fields} and its embedding)")
     if stealing:
         console.print(f"  stealing is on: each encoder's node holds {text_engine_memory(facts)} as well")
+    if config.wholes.count:
+        console.print(f"  whole workers: the node of each of {config.wholes.count} holds {whole_model(facts)}")
     return config, facts
+
+
+def whole_model(facts: ModelFacts) -> str:
+    """What a whole worker's engine holds beside its KV cache, in words."""
+    if not (facts.language_model_bytes and facts.vision_tower_bytes):
+        return "both halves of the model"
+    size = (facts.language_model_bytes + facts.vision_tower_bytes) / 1e9
+    return f"both halves of the model ({size:.2f} GB)"
 
 
 def text_engine_memory(facts: ModelFacts) -> str:

@@ -19,6 +19,7 @@ from chiasm.config import ClusterConfig, PoolConfig
 from chiasm.gateway.actor import Gateway
 from chiasm.membership import Membership
 from chiasm.preflight import ModelFacts
+from chiasm.whole import WholeWorker
 from chiasm.wire.keys import ClusterKeys
 from decoder.worker import DecoderWorker
 from encoder.worker import EncoderWorker
@@ -155,6 +156,7 @@ class Cluster:
         cores = share_cores(self._config) if membership.one_machine else {}
         self._place("encoder", EncoderWorker, self._config.encoders, cores)
         self._place("decoder", DecoderWorker, self._config.decoders, cores)
+        self._place("whole", WholeWorker, self._config.wholes, cores)
 
     def _answer(self, reference: Any, who: str) -> Any:
         try:
@@ -234,7 +236,7 @@ def share_cores(config: ClusterConfig) -> dict[str, str]:
     """
     names = [
         f"{kind}-{index}"
-        for kind, pool in (("encoder", config.encoders), ("decoder", config.decoders))
+        for kind, pool in (("encoder", config.encoders), ("decoder", config.decoders), ("whole", config.wholes))
         if not pool.gpus and pool.cpus is None
         for index in range(pool.count)
     ]

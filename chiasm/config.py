@@ -12,9 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from chiasm.engine_guard import parse_cpus
 from chiasm.reserved import (
+    decoders_flags,
     own_step_limits,
     refused_flags,
-    refused_text_flags,
     refused_variables,
     unlike,
     unshared_card,
@@ -136,7 +136,8 @@ class SchedulerConfig(_Section):
         200.0,
         description="milliseconds between two tokens of a stream that are good enough: no engine steals a request "
         "that it would answer slower, what has been held for longer goes back to a decoder, and a decoder computes "
-        "prompts in chunks that no stream waits longer for",
+        "prompts in chunks that no stream waits longer for; an image goes to a whole worker only if no stream there "
+        "waits longer",
     )
     prefill_chunk: int | None = Field(
         None,
@@ -220,8 +221,31 @@ class EncodersConfig(PoolConfig):
 
     @model_validator(mode="after")
     def _text_engine(self) -> Self:
-        if found := [*refused_flags(self.text_engine_args), *refused_text_flags(self.text_engine_args)]:
+        if found := [*refused_flags(self.text_engine_args), *decoders_flags(self.text_engine_args)]:
             raise Contradiction([("text_engine_args", message) for message in found])
+        return self
+
+
+class WholesConfig(PoolConfig):
+    """The pool of whole workers, with both halves of the model on one engine, beside encoders and decoders."""
+
+    count: int = Field(
+        0,
+        ge=0,
+        description="workers in the pool. An image goes to one where it would be answered before encoders and decoders "
+        "could, if the streams there keep to scheduler.itl_slo_ms; text goes wherever it is answered first "
+        "(docs/split_or_stay.md)",
+    )
+    engine_args: list[str] = Field(
+        default_factory=list,
+        description="arguments for the vLLM server after those in decoders.engine_args, which it gets as well, for it "
+        "must answer as a decoder does: what differs on this card",
+    )
+
+    @model_validator(mode="after")
+    def _as_decoders(self) -> Self:
+        if found := decoders_flags(self.engine_args):
+            raise Contradiction([("engine_args", message) for message in found])
         return self
 
 
@@ -240,6 +264,7 @@ class ClusterConfig(_Section):
     wire: WireConfig = WireConfig()
     encoders: EncodersConfig = EncodersConfig()
     decoders: PoolConfig = PoolConfig()
+    wholes: WholesConfig = WholesConfig()
 
     @model_validator(mode="before")
     @classmethod
@@ -290,3 +315,8 @@ class ClusterConfig(_Section):
     def text_engine_args(self) -> list[str]:
         """All arguments of the text engine on an encoder's card. Of a flag that is there twice, the last counts."""
         return [*self.decoders.engine_args, *self.encoders.text_engine_args]
+
+    @property
+    def whole_engine_args(self) -> list[str]:
+        """All arguments of a whole worker's engine, likewise."""
+        return [*self.decoders.engine_args, *self.wholes.engine_args]

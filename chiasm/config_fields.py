@@ -65,12 +65,12 @@ def suggestion(section: str, unknown: str) -> str:
     """What somebody meant who wrote `unknown` in `section`, as a sentence."""
     prefix = f"{section}." if section else ""
     here = section_fields(section)
-    if near := difflib.get_close_matches(unknown, here, 1):
-        return f"Did you mean {prefix}{near[0]}?"
     elsewhere = [f"{name}.{unknown}" for name in _models() if unknown in section_fields(name)]
     elsewhere += [unknown] if section and unknown in section_fields("") else []
     if elsewhere:
         return f"Did you mean {' or '.join(elsewhere)}?"
+    if near := difflib.get_close_matches(unknown, here, 1):
+        return f"Did you mean {prefix}{near[0]}?"
     pool = issubclass(_models().get(section, ClusterConfig), PoolConfig)
     vllm = f" vLLM's own options go into {prefix}engine_args." if pool else ""
     return f"There are: {', '.join(here)}.{vllm}"

@@ -9,7 +9,13 @@ from rich.table import Table
 SENTENCES = {
     "admitted": "{items:.0f} images, at most {tokens:.0f} tokens of which {output_tokens:.0f} generated; "
     "{ahead:.0f} requests waited already; share {weight:g}",
-    "goes whole": "not split: an encoder or a decoder is missing, and a whole worker lives",
+    "only whole": "not split: an encoder or a decoder is missing, and a whole worker lives",
+    "goes whole": "a whole worker would have it done in {whole_s:.2f} s; split it would take {split_s:.2f} s, of which "
+    "{encode_s:.2f} s until its images are encoded",
+    "goes split": "split it would be done in {split_s:.2f} s, its images encoded in {encode_s:.2f} s; a whole worker "
+    "would take {whole_s:.2f} s",
+    "spares streams": "split it would be done in {split_s:.2f} s; a whole worker would take {whole_s:.2f} s, but its "
+    "streams could stall for {stall_s:.2f} s, and scheduler.itl_slo_ms allows {limit_s:.2f} s",
     "encode cached": "not encoded: {worker} still holds {detail}",
     "encode shared": "joins an encode of {detail} that is under way",
     "no encoder": "{detail} waits: no encoder is registered",

@@ -1,4 +1,4 @@
-"""What a model costs: an image token on the wire and in a KV cache, and the language model in memory.
+"""What a model costs: an image token on the wire and in a KV cache, and the language model and the tower in memory.
 
 All from the model's configuration alone.
 
@@ -60,6 +60,25 @@ def language_model_bytes(config: Mapping[str, Any], value_bytes: int = BYTES) ->
     tied = whole.get("tie_word_embeddings", text.get("tie_word_embeddings", False))
     vocabulary = (1 if tied else 2) * text["vocab_size"] * width
     parameters: int = vocabulary + text["num_hidden_layers"] * (attention + 3 * width * hidden * experts)
+    return parameters * value_bytes
+
+
+def vision_tower_bytes(config: Mapping[str, Any], value_bytes: int = BYTES) -> int:
+    """Weights of the vision tower, which an encoder holds, and a whole worker beside the language model.
+
+    Norms, biases and what cuts an image into patches, some thousandths, are left out, and so is a projector that merges
+    no patches.
+    """
+    whole, text = _parts(config)
+    vision = whole["vision_config"]
+    width = vision.get("embed_dim") or vision["hidden_size"]  # Qwen2-VL's hidden_size is that of the language model
+    hidden = vision.get("intermediate_size") or int(width * vision["mlp_ratio"])
+    matrices = 3 if vision.get("hidden_act") == "silu" else 2  # with a gate, or without
+    layers = vision.get("depth") or vision["num_hidden_layers"]
+    merged = width * (vision.get("spatial_merge_size") or 0) ** 2
+    mergers = 1 + len(vision.get("deepstack_visual_indexes") or ())
+    merging = mergers * merged * (merged + text["hidden_size"])
+    parameters: int = layers * (4 * width**2 + matrices * width * hidden) + merging
     return parameters * value_bytes
 
 

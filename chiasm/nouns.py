@@ -65,7 +65,7 @@ class RequestState(StrEnum):
            │           ▲          ▲          │
            │           │          └──────────┤ given back, or the engine died: no token delivered, or the rest can move
            │           └─────────────────────┘ an embedding was lost, no token delivered
-           └─(text only)────────► READY
+           └─(text, or whole)───► READY
         from every state: ──► FAILED (a named error) or CANCELLED (the client left)
     """
 

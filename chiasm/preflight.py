@@ -8,7 +8,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 from blake3 import blake3
 
 from chiasm.families import DEEPSTACK, FAMILIES, UNUSED_DEEPSTACK
-from chiasm.footprint import footprint, language_model_bytes
+from chiasm.footprint import footprint, language_model_bytes, vision_tower_bytes
 from chiasm.plugins import replace_models
 
 TIMEOUT_S = 300.0
@@ -42,6 +42,7 @@ class ModelFacts:
     max_model_len: int  # tokens
     metadata_fields: tuple[str, ...]  # what sizes an image's placeholders
     language_model_bytes: int | None = None  # its weights; None where the configuration does not tell
+    vision_tower_bytes: int | None = None  # likewise
     kv_token_bytes: int | None = None  # of one token in a KV cache, likewise
     kv_cache_bytes: int | None = None  # what the arguments say that a KV cache takes
     sampling: Mapping[str, Any] = field(default_factory=dict)  # what engines assume where a request says nothing
@@ -90,6 +91,7 @@ def check_model(model: str, name: str | None, revision: str | None, engine_args:
         max_model_len=report["max_model_len"],
         metadata_fields=tuple(report["metadata_fields"]),
         language_model_bytes=report["language_model_bytes"],
+        vision_tower_bytes=report["vision_tower_bytes"],
         kv_token_bytes=report["kv_token_bytes"],
         kv_cache_bytes=report["kv_cache_bytes"],
         sampling=report["sampling"],
@@ -133,7 +135,7 @@ def inspect(arguments: list[str]) -> dict[str, Any]:
         image_tokens = getattr(info, "image_token_bounds", image_tokens)
         image_pixels = _pixel_bounds(info)
     vision = _vision_config(model_config.hf_config)
-    weights, kv_token = _memory(model_config.hf_config.to_dict(), model_config.dtype.itemsize)
+    values = model_config.hf_config.to_dict(), model_config.dtype.itemsize
     return {
         "architecture": model_config.architecture,
         "revision": fingerprint(model_config.model, str(model_config.dtype), _commit(model_config)),
@@ -145,19 +147,20 @@ def inspect(arguments: list[str]) -> dict[str, Any]:
         "multimodal": bool(model_config.is_multimodal_model),
         "deepstack": bool(getattr(vision, "deepstack_visual_indexes", None)),
         "tower": getattr(vision, "model_type", None),
-        "language_model_bytes": weights,
-        "kv_token_bytes": kv_token,
+        "language_model_bytes": _told(lambda: language_model_bytes(*values)),
+        "vision_tower_bytes": _told(lambda: vision_tower_bytes(*values)),
+        "kv_token_bytes": _told(lambda: footprint(*values).kv),
         "kv_cache_bytes": engine_args.kv_cache_memory_bytes,
         "sampling": model_config.get_diff_sampling_param(),
     }
 
 
-def _memory(config: dict[str, Any], value_bytes: int) -> tuple[int, int] | tuple[None, None]:
-    """Bytes of the language model, and of one token in a KV cache; only for people to read, so it may be missing."""
+def _told(count: Callable[[], int]) -> int | None:
+    """Bytes as counted from a configuration; only for people to read, so it may be missing what the count needs."""
     try:
-        return language_model_bytes(config, value_bytes), footprint(config, value_bytes).kv
+        return count()
     except (KeyError, TypeError):
-        return None, None
+        return None
 
 
 def _pixel_bounds(info: Any) -> tuple[int, int] | None:

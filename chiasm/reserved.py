@@ -55,7 +55,7 @@ ALIKE = ("--mm-processor-kwargs", "--media-io-kwargs", "--dtype", "--hf-override
 """Flags that change what an embedding is: encoders and decoders must get them alike."""
 
 DECODERS_DECIDE = (*ALIKE, "--max-model-len")
-"""Flags that would let a text engine answer otherwise than a decoder, or refuse what a decoder takes."""
+"""Flags that would let another engine answer otherwise than a decoder, or refuse what a decoder takes."""
 
 CARD_SHARE = "--gpu-memory-utilization"
 KV_BYTES = "--kv-cache-memory-bytes"
@@ -109,10 +109,10 @@ def unlike(encoder_args: Sequence[str], decoder_args: Sequence[str]) -> list[str
     ]
 
 
-def refused_text_flags(args: Sequence[str]) -> list[str]:
-    """What is wrong with arguments that a text engine gets after a decoder's, one message for each flag."""
+def decoders_flags(args: Sequence[str]) -> list[str]:
+    """What is wrong with arguments that an engine gets after a decoder's, one message for each flag."""
     return [
-        f"{flag} must be what decoders have, whose engine_args the text engine gets as well. Leave it out."
+        f"{flag} must be what decoders have, whose engine_args this engine gets as well. Leave it out."
         for flag, _ in _flags(args)
         if flag in DECODERS_DECIDE
     ]

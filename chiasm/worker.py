@@ -1,4 +1,4 @@
-"""What encoder and decoder workers have in common: supervised engines, and a few questions that anyone may ask.
+"""What all workers have in common: supervised engines, and a few questions that anyone may ask.
 
 The actors are placed by `chiasm.cluster`. A worker starts its engines by itself, so that an actor that Ray
 restarted serves again without being told to. It must not import Ray.

@@ -5,9 +5,11 @@ does). Imports only `chiasm.nouns`, the standard library and its neighbours.
 """
 
 from collections import ChainMap
+from collections.abc import Callable
 
 from chiasm.nouns import Role
 from scheduler.finish_index import LOOKED_AT, Candidate
+from scheduler.forecasts import Forecasts
 from scheduler.ordering import PriorityQueue
 from scheduler.placement import avoiding
 from scheduler.pool import Pool
@@ -17,7 +19,8 @@ from scheduler.workers import DecodeWorker
 
 
 class Admission:
-    """READY requests in order of their tags, in two lanes, text and images, because these may use different workers.
+    """READY requests in order of their tags, in lanes, because they may use different workers: text, images that are
+    encoded, and images that are to go whole.
 
     **The head blocks.** A request for which no worker has room keeps every later one off all the workers that it could
     use, even one that would fit: else a stream of small requests would keep a large one waiting for ever. The head
@@ -27,29 +30,46 @@ class Admission:
     What is handed out beyond that waits inside, where no text can pass it: so long prompts, those with images, come one
     after the other (`DecodeWorker.takes_prefill`). Such a head keeps nobody off; what passes it takes no place in the
     prefill, and it is the first to be asked whenever a prefill ends.
+
+    **Where images may go either way**, a whole worker takes the first of those that are encoded, if no decoder has room
+    and it would have it done sooner; and what was to go whole and finds no room there is up for another choice
+    (`stuck`).
     """
 
-    def __init__(self, workers: WorkerTable, steals: bool) -> None:
+    def __init__(self, workers: WorkerTable, forecasts: Forecasts, steals: bool) -> None:
         self._workers = workers
+        self._forecasts = forecasts
         self._decoders, self._text_only, self._whole = Pool(), Pool(), Pool()
         self._pools = {Role.DECODER: self._decoders, Role.TEXT: self._text_only, Role.WHOLE: self._whole}
         self._manned: list[Pool] = []  # those with a member
         self._text: PriorityQueue[LiveRequest] = PriorityQueue()
         self._images: PriorityQueue[LiveRequest] = PriorityQueue()
+        self._for_whole: PriorityQueue[LiveRequest] = PriorityQueue()
+        self.text_output = self.whole_output = 0  # tokens that those in the lanes of text and for whole may generate
+        self.whole_prompts = 0  # tokens of the prompts that wait for a whole worker
+        self.stuck: LiveRequest | None = None  # the first of these, if `next` left it and it has a choice
         self._steals = steals
         self._stealable: PriorityQueue[LiveRequest] = PriorityQueue()  # those of the text lane, from its end
         self._due = False  # has anything changed since the heads were found blocked?
         self.considered: list[Candidate[DecodeWorker]] = []  # by the latest choice
 
     def __len__(self) -> int:
-        return len(self._text) + len(self._images)
+        return len(self._text) + len(self._images) + len(self._for_whole)
 
     def __contains__(self, request: LiveRequest) -> bool:
-        return request in self._text or request in self._images
+        return request in (self._for_whole if request.whole else self._images if request.parts else self._text)
 
     def withhold(self, request: LiveRequest) -> None:
         """Queues a request at the place of its tag."""
-        lane = self._images if request.parts else self._text
+        if request.whole:
+            lane = self._for_whole
+            self.whole_output += request.output_tokens
+            self.whole_prompts += request.prompt_tokens
+        elif request.parts:
+            lane = self._images
+        else:
+            lane = self._text
+            self.text_output += request.output_tokens
         lane.put(request, request.tag)
         if self._may_be_stolen(request):
             self._stealable.put(request, -request.tag)
@@ -58,8 +78,15 @@ class Admission:
 
     def withdraw(self, request: LiveRequest) -> None:
         """Takes a queued request out."""
-        lane = self._images if request.parts else self._text
-        lane.discard(request)
+        if request.whole:
+            self._for_whole.discard(request)
+            self.whole_output -= request.output_tokens
+            self.whole_prompts -= request.prompt_tokens
+        elif request.parts:
+            self._images.discard(request)
+        else:
+            self._text.discard(request)
+            self.text_output -= request.output_tokens
         if self._steals and request.stealable:
             self._stealable.discard(request)
         self._due = True
@@ -80,11 +107,13 @@ class Admission:
 
     def next(self) -> tuple[LiveRequest, DecodeWorker] | None:
         """The request to hand out now and the worker for it; None while every head is blocked."""
-        if not (self._due or self._workers.decode_crew.changed):
+        self.stuck = None
+        changed = self._workers.decode_crews.changed
+        if not (self._due or changed):
             return None
-        for worker in self._workers.decode_crew.changed:
-            self._pools[worker.role].update(worker)
-        self._workers.decode_crew.changed.clear()
+        if changed:
+            self._see_changes()
+            changed.clear()
         self.considered = []
         barred: list[Pool] = []
         for request in self._heads():
@@ -94,18 +123,37 @@ class Admission:
             self.considered = self._candidates(request, pools, request.prefill_tokens)
             if self.considered:
                 return request, min(self.considered)[2]
+            if request.parts and not request.whole and self._workers.both_live and self._whole not in barred:
+                self.considered = self._sooner_whole(request)
+                if self.considered:
+                    return request, min(self.considered)[2]
             if not (request.prefill_tokens and self._candidates(request, pools)):
-                barred = pools
+                barred = [*barred, *pools]
         self._due = False
+        if self._workers.both_live:
+            self.stuck = self._for_whole.first()
         return None
 
-    def without_embeddings(self) -> list[LiveRequest]:
-        """The queued image requests that were not encoded because a `whole` worker was to take them."""
-        return [request for request in self._images.unordered() if not request.entries]
+    def for_whole(self) -> list[LiveRequest]:
+        """The queued requests that are to go to a whole worker, in order of their turns."""
+        return sorted(self._for_whole.unordered(), key=_turn)
+
+    def spared_by_a_whole(self, request: LiveRequest) -> bool:
+        """Could a whole worker take this request at once, without keeping its streams waiting for too long?"""
+        self._see_changes()
+        return bool(self._whole.candidates(request, self._sparing(request), 0))
+
+    def all_wholes_failed_at(self, request: LiveRequest) -> bool:
+        """Has every whole worker failed at this request?"""
+        return bool(request.decode_failed_on) and self._whole.members.keys() <= request.decode_failed_on
 
     def waits_longest(self) -> list[LiveRequest]:
         """The last in the queue that may be stolen: a few of them, from the end."""
         return self._stealable.first_few(LOOKED_AT)
+
+    def _see_changes(self) -> None:
+        for worker in self._workers.decode_crews.changed:
+            self._pools[worker.role].update(worker)
 
     def _may_be_stolen(self, request: LiveRequest) -> bool:
         return self._steals and request.stealable and not request.decodes
@@ -115,6 +163,8 @@ class Admission:
         if not (self._decoders.with_credit or self._text_only.with_credit or self._whole.with_credit):
             return []
         text, image = self._text.first(), self._images.first()
+        if self._for_whole:
+            return sorted((head for head in (text, image, self._for_whole.first()) if head is not None), key=_turn)
         if text is None or image is None:
             return [head for head in (text, image) if head is not None]
         return [text, image] if (text.tag, text.arrival) < (image.tag, image.arrival) else [image, text]
@@ -123,7 +173,15 @@ class Admission:
         """Those whose workers could generate it, as it is now."""
         if not request.parts:
             return self._manned
-        return [self._decoders] if request.entries and self._decoders.members else [self._whole]
+        return [self._decoders] if self._decoders.members and not request.whole else [self._whole]
+
+    def _sooner_whole(self, request: LiveRequest) -> list[Candidate[DecodeWorker]]:
+        """The whole workers that could take an encoded request now, and would have it done before a decoder would."""
+        if self.all_wholes_failed_at(request):
+            return []
+        allowed = avoiding(self._whole.members, request.decode_failed_on)
+        found = self._whole.candidates(request, self._sparing(request, allowed), 0)
+        return [each for each in found if self._forecasts.encoded(request, each[2]).whole_is_sooner]
 
     def _candidates(
         self, request: LiveRequest, pools: list[Pool], prefill_tokens: int = 0
@@ -134,16 +192,36 @@ class Admission:
             # and would use up all attempts while a sound worker is busy.
             everyone = ChainMap(*(pool.members for pool in pools))
             allowed = avoiding(everyone, request.decode_failed_on)
+        if request.whole and self._workers.both_live:
+            allowed = self._sparing(request, allowed)
         return [
             each for pool in pools if pool.with_credit for each in pool.candidates(request, allowed, prefill_tokens)
         ]
+
+    def _sparing(
+        self, request: LiveRequest, allowed: Callable[[DecodeWorker], bool] | None = None
+    ) -> Callable[[DecodeWorker], bool]:
+        """Those of the whole workers that are allowed whose streams it does not keep waiting for too long."""
+        spares = self._forecasts.spares
+        if allowed is None:
+            return lambda worker: spares(worker, request)
+        return lambda worker: allowed(worker) and spares(worker, request)
 
     def check_integrity(self) -> None:
         """Raises AssertionError where the lanes are unsound, or a head is withheld though a worker has room for it."""
         self._text.check_integrity()
         self._images.check_integrity()
+        self._for_whole.check_integrity()
+        texts, wholes = self._text.unordered(), self._for_whole.unordered()
+        assert self.text_output == sum(one.output_tokens for one in texts), "waiting text is miscounted"
+        assert self.whole_output == sum(one.output_tokens for one in wholes), "what is to go whole is miscounted"
+        assert self.whole_prompts == sum(one.prompt_tokens for one in wholes), "prompts to go whole are miscounted"
         self._stealable.check_integrity()
         stealable = [one for one in self._text.unordered() if self._may_be_stolen(one)]
         assert sorted(one.arrival for one in self._stealable.unordered()) == sorted(one.arrival for one in stealable)
         self._due = True
         assert self.next() is None, "a request is withheld beside a credit"
+
+
+def _turn(request: LiveRequest) -> tuple[float, int]:
+    return request.tag, request.arrival

@@ -42,9 +42,11 @@ from scheduler.counters import ended, new_counters
 from scheduler.directory import Directory
 from scheduler.encodes import Encodes
 from scheduler.finish_index import FinishIndex
+from scheduler.forecasts import Forecasts
 from scheduler.lifecycle import Lifecycle
 from scheduler.placement import Placement, retry_after_s, seconds_of
 from scheduler.reasons import Reasons
+from scheduler.split_or_stay import SplitOrStay
 from scheduler.stealing import Mode
 from scheduler.table import WorkerTable, fault
 from scheduler.thieving import Thieving
@@ -73,7 +75,8 @@ class Core:
         config: bounds and deadlines.
         encoders: how encodes are placed; by least predicted finish unless given.
         stealing: whether thieves steal, and whether they yield to an image or share the card with it.
-        itl_slo_s: the objective for inter-token latency, which a stolen request must be kept within.
+        itl_slo_s: the objective for inter-token latency, which a stolen request must be kept within, and the streams
+            of a whole worker that encodes an image.
     """
 
     def __init__(
@@ -90,13 +93,15 @@ class Core:
         self._workers = WorkerTable(config.look_ahead)
         self._directory = Directory(config.cached_items)
         self._encodes = Encodes(self._workers.encoders, encoders or FinishIndex(), self._counters, self._reasons)
-        self._admission = Admission(self._workers, steals=stealing != "off")
+        forecasts = Forecasts(self._workers, self._directory, self._encodes, itl_slo_s)
+        self._admission = Admission(self._workers, forecasts, steals=stealing != "off")
         self._life = Lifecycle(
             config,
             self._workers,
             self._directory,
             self._encodes,
             self._admission,
+            SplitOrStay(self._admission, forecasts, self._reasons),
             self._counters,
             self._reasons,
         )
@@ -207,8 +212,8 @@ class Core:
             self._thieving.due = True
 
     def _retry_after_s(self, has_items: bool) -> float:
-        waits = [seconds_of(self._life.owed_output, self._workers.decode_crew.tokens_per_s)]
-        if has_items:
+        waits = [seconds_of(self._life.owed_output, self._workers.decode_crews.tokens_per_s)]
+        if has_items and not self._workers.prefers_whole:
             waits.append(seconds_of(self._encodes.owed, self._encodes.tokens_per_s))
         return retry_after_s(*waits)
 
@@ -243,7 +248,7 @@ class Core:
         if request is None or request.decoder is None:
             self._counters["stale"] += 1
         elif request.decoder.registered:
-            request.decoder.begun(request.id)
+            request.decoder.begun(request.id, event.seconds)
 
     def _decode_done(self, event: DecodeDone) -> None:
         request = self._life.decoded_by(event.worker, event.request)
@@ -340,10 +345,13 @@ class Core:
             self._life.lose(self._directory.entries_under(event.worker, key))
 
     def _reroute(self) -> None:
-        """Sends image requests that wait for an arrangement that is gone to the one that lives, now workers changed."""
+        """Sends image requests that wait for an arrangement that is gone, or not the better any more, the other way."""
         self._admission.wake()
-        if self._workers.split_lives:
-            for request in self._admission.without_embeddings():
+        if self._workers.both_live:
+            for request in self._life.withheld_images():
+                self._life.choose_anew(request)
+        elif self._workers.split_lives:
+            for request in self._admission.for_whole():
                 self._life.seek(request)
         elif self._workers.whole_lives:
             for waiter in self._encodes.stranded():
@@ -367,11 +375,16 @@ class Core:
 
     def _hand_out(self, out: list[Decision]) -> None:
         """Decodes first: they make room where encodes go."""
-        if self._workers.decode_crew.changed:
+        if self._workers.decode_crews.changed:
             self._thieving.due = True
-        while (pick := self._admission.next()) is not None:
-            out.append(self._life.hand_out(*pick))
-            self._thieving.due = True
+        admission = self._admission
+        while True:
+            pick = admission.next()
+            if pick is not None:
+                out.append(self._life.hand_out(*pick))
+                self._thieving.due = True
+            elif admission.stuck is None or not self._life.leaves_whole(admission.stuck):
+                break
         if self._encodes.due:
             out.extend(self._encodes.hand_out())
             if self._thieving.thieves:

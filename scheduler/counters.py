@@ -14,6 +14,7 @@ COUNTERS = (
     "embeddings_lost",  # known to be gone from their encoder
     "decodes",  # handed to an engine
     "decode_retries",
+    "images_whole",  # of "decodes", those with images handed to a whole worker
     "stolen",  # handed to a thief
     "paused",  # thieves held because an image came
     "returned",  # stolen, and given back in mid-answer

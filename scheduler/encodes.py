@@ -157,6 +157,36 @@ class Encodes:
         for job in jobs:
             self.place(job)
 
+    @property
+    def mean_tokens_per_s(self) -> float:
+        """What one encoder does; there must be one."""
+        return self.tokens_per_s / len(self._encoders)
+
+    def finish_s(self, uuid: ItemUuid) -> float:
+        """Seconds until an item that somebody waits for is encoded, with all that its encoder owes."""
+        encoder = self._jobs[uuid].encoder
+        return encoder.owed / encoder.rate.tokens_per_s if encoder is not None else 0.0
+
+    def soonest_s(self, items: list[int]) -> float:
+        """Seconds until items of so many tokens would be encoded, if they were placed now; there must be an encoder.
+
+        They fan out: no sooner than the largest is done at the best encoder, and no later than all of them there.
+        """
+        largest, tokens = max(items), sum(items)
+        together_s = self._finish_s(tokens)
+        if len(items) == 1:
+            return together_s
+        return max(self._finish_s(largest), min(together_s, (self.owed + tokens) / self.tokens_per_s))
+
+    def _finish_s(self, tokens: int) -> float:
+        encoder = self._placement.best(tokens)
+        assert encoder is not None
+        return (encoder.owed + tokens) / encoder.rate.tokens_per_s
+
+    def begun(self, uuid: ItemUuid) -> bool:
+        """Is an item that somebody waits for being encoded?"""
+        return self._jobs[uuid].carrier is not None
+
     def keep(self, worker: WorkerId, nbytes: int) -> None:
         """So many more bytes, or fewer, of an encoder's store are needed until some decoder has room."""
         encoder = self._encoders.get(worker)

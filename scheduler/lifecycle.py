@@ -16,6 +16,7 @@ from scheduler.encodes import Encodes
 from scheduler.fairness import FairClock
 from scheduler.reasons import Reasons
 from scheduler.requests import LiveRequest
+from scheduler.split_or_stay import SplitOrStay
 from scheduler.table import WorkerTable
 from scheduler.workers import DecodeWorker
 
@@ -33,9 +34,11 @@ class Lifecycle:
         directory: Directory,
         encodes: Encodes,
         admission: Admission,
+        split_or_stay: SplitOrStay,
         counters: dict[str, int],
         reasons: Reasons,
     ) -> None:
+        self._split_or_stay = split_or_stay
         self._reasons = reasons
         self._max_attempts = config.max_attempts
         self._workers = workers
@@ -54,7 +57,11 @@ class Lifecycle:
     @property
     def withheld(self) -> int:
         """Live requests that no live engine holds."""
-        return len(self.live) - self._workers.decode_crew.running - self._workers.thief_crew.running
+        return len(self.live) - self._workers.decode_crews.running - self._workers.thief_crew.running
+
+    def withheld_images(self) -> list[LiveRequest]:
+        """Those with images that no decoder has been given."""
+        return [request for request in self.live.values() if request.parts and request.state is not DECODING]
 
     def decoded_by(self, worker: WorkerId, request: RequestId) -> LiveRequest | None:
         """The request, if it decodes there, even if that engine is lost."""
@@ -84,10 +91,54 @@ class Lifecycle:
             self._move(request, READY)
             return
         if self._workers.prefers_whole:
+            self._reasons.note(request.id, "only whole")
+            self._go_whole(request)
+        elif self._workers.both_live and self._is_to_go_whole(request):
+            self._go_whole(request)
+        else:
+            self._go_split(request)
+
+    def choose_anew(self, request: LiveRequest) -> None:
+        """Workers have come or gone: sends a withheld request with images the better way, unless it is encoded now."""
+        waits_for = [uuid for uuid, part in request.parts.items() if part.waiting]
+        if request.whole or (waits_for and not any(map(self._encodes.begun, waits_for))):
+            self.seek(request)
+
+    def leaves_whole(self, request: LiveRequest) -> bool:
+        """Sends the first of those that wait for a whole worker through the split, if that is better by now."""
+        withheld = self._withheld_output(request)
+        if self._encoded_too_often(request) or self._split_or_stay.stays_whole(request, withheld):
+            return False
+        self._go_split(request)
+        return True
+
+    def _is_to_go_whole(self, request: LiveRequest) -> bool:
+        withheld = self._withheld_output(request)
+        return self._encoded_too_often(request) or self._split_or_stay.goes_whole(request, withheld)
+
+    def _encoded_too_often(self, request: LiveRequest) -> bool:
+        """Is there an item that may not be encoded once more, and has no embedding?"""
+        return any(
+            part.encodes >= self._max_attempts and uuid not in self._directory for uuid, part in request.parts.items()
+        )
+
+    def _withheld_output(self, request: LiveRequest) -> int:
+        """Tokens that all others may generate that no live engine holds."""
+        held = self._workers.decode_crews.owed + self._workers.thief_crew.owed
+        holds_it = request.decoder is not None and request.decoder.registered
+        return self.owed_output - held - (0 if holds_it else request.output_tokens)
+
+    def _go_whole(self, request: LiveRequest) -> None:
+        if not request.whole:
+            self._move(request, ENCODING)  # out of its lane
             self._drop_embeddings(request)
-            self._reasons.note(request.id, "goes whole")
-            self._move(request, READY)
-            return
+            request.whole = True
+        self._move(request, READY)
+
+    def _go_split(self, request: LiveRequest) -> None:
+        if request.whole:
+            self._move(request, ENCODING)
+            request.whole = False
         self._unkeep(request)
         for part in request.largest_first:
             if part.waiting or part.entry is not None:
@@ -154,7 +205,8 @@ class Lifecycle:
         numbers = *finish, request.kv_tokens, worker.room, len(worker.running)
         considered = self._admission.considered
         self._reasons.note(request.id, "decode posted", worker.id, "", *numbers, considered=considered)
-        worker.reserve(request.id, request.kv_tokens, request.output_tokens, request.prefill_tokens)
+        prompt = (request.prompt_tokens, request.prefill_tokens) if request.parts else ()
+        worker.reserve(request.id, request.kv_tokens, request.output_tokens, *prompt)
         self.decoding += 1
         if not worker.host:  # a thief takes from the end of the queue, and nobody's turn has come with that
             self._fairness.served(request.tag)
@@ -163,7 +215,10 @@ class Lifecycle:
 
     def _hand_over(self, request: LiveRequest, worker: DecodeWorker) -> tuple[Embedding, ...]:
         """The embeddings that go with a request, which uses them no longer."""
-        if worker.role is not Role.DECODER:
+        if worker.role is Role.WHOLE:
+            self._counters["images_whole"] += 1
+            if self._workers.both_live and not request.whole:
+                self._split_or_stay.note_taken(request, worker)
             self._drop_embeddings(request)
             return ()
         entries = request.entries
@@ -304,6 +359,7 @@ class Lifecycle:
     def _check_embeddings(self, request: LiveRequest) -> None:
         assert request.waiting == sum(part.waiting for part in request.parts.values()), f"{request.id}: its waits"
         assert (request.waiting > 0) == (request.state is ENCODING), f"{request.id} waits for nothing"
+        assert not request.whole or not (request.waiting or request.entries), f"{request.id} has what it does not need"
         for uuid, part in request.parts.items():
             assert not part.waiting or uuid in self._encodes, f"{request.id} waits for an encode that is not"
             assert not part.waiting or part.entry is None, f"{request.id} waits for what it has"
@@ -313,4 +369,4 @@ class Lifecycle:
             assert self._directory.is_current(entry), f"{request.id} counts on an embedding that is gone"
             assert request.id in entry.users, f"{request.id} does not hold on to its embedding"
         lost = [part for part in request.parts.values() if part.entry is None and not part.waiting]
-        assert len(lost) in (0, len(request.parts)), f"{request.id} has no way to some of its embeddings"
+        assert len(lost) == (len(request.parts) if request.whole else 0), f"{request.id} lacks an embedding"

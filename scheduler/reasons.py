@@ -18,6 +18,9 @@ NOTES = 64  # about one request: beyond, only its end is noted
 
 NUMBERS: dict[str, tuple[str, ...]] = {
     "admitted": ("ahead", "items", "tokens", "output_tokens", "weight"),
+    "goes whole": ("split_s", "encode_s", "whole_s", "stall_s"),
+    "goes split": ("split_s", "encode_s", "whole_s", "stall_s"),
+    "spares streams": ("split_s", "encode_s", "whole_s", "stall_s", "limit_s"),
     "encode placed": ("owed", "tokens", "tokens_per_s"),
     "encoded": ("tokens",),
     "encode failed": ("attempt",),

@@ -29,7 +29,7 @@ class LiveRequest:
     """A request between Submit and its end; negative sizes count as none.
 
     While it is withheld the entries of its parts are in use (`Entry.users`), so their loss is noticed at once; from
-    Decode on they only say what was handed out. The parts of a request bound for a `whole` worker have none.
+    Decode on they only say what was handed out. The parts of a request bound for a `whole` worker (`whole`) have none.
     """
 
     __slots__ = (
@@ -48,6 +48,7 @@ class LiveRequest:
         "streams",
         "tag",  # its turn (`scheduler.fairness`)
         "waiting",  # of its parts, how many wait for their encode
+        "whole",  # it has images, and is to go to a worker that encodes them itself
     )
 
     def __init__(self, submit: Submit, arrival: int, now: float) -> None:
@@ -62,6 +63,7 @@ class LiveRequest:
             part.times += 1
             self.kv_tokens += part.tokens
         self.waiting = 0
+        self.whole = False
         self.stealable = submit.stealable and not submit.items
         self.streams = submit.streams
         self.tag = 0.0
@@ -82,12 +84,17 @@ class LiveRequest:
         return sorted(parts, key=lambda part: -part.item.tokens) if len(parts) > 1 else parts
 
     @property
+    def prompt_tokens(self) -> int:
+        """Of its prompt: an estimate, until its embeddings have been seen."""
+        return self.kv_tokens - self.output_tokens
+
+    @property
     def prefill_tokens(self) -> int:
         """Tokens of its prompt, where they count for how many prompts a decoder computes at once.
 
         Those with images do, if their gateway can say when they are through.
         """
-        return self.kv_tokens - self.output_tokens if self.parts and self.streams else 0
+        return self.prompt_tokens if self.parts and self.streams else 0
 
     @property
     def entries(self) -> list[Entry]:

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from chiasm.nouns import RequestId, WorkerId
+from scheduler.crew import DecodeCrews
 from scheduler.finish_index import FinishIndex
 from scheduler.requests import LiveRequest
-from scheduler.workers import Crew, DecodeWorker
+from scheduler.workers import DecodeWorker
 
 Mode = Literal["off", "yield", "share"]
 
@@ -146,7 +147,7 @@ class Stealing:
 class Victims:
     """The workers that requests are stolen from, at this moment."""
 
-    crew: Crew
+    crew: DecodeCrews
     owed: int  # tokens of all text requests that wait or run
 
     @property

@@ -1,7 +1,7 @@
 """Which workers are registered now, which kinds ever were, and when each was last heard of.
 
 Owns the workers' coming and going, not what they hold. Imports only `chiasm.{nouns,messages}`, the standard library
-and `scheduler.workers`.
+and `scheduler.{crew,workers}`.
 """
 
 import math
@@ -10,24 +10,27 @@ from collections.abc import Iterator
 
 from chiasm.messages import PROTOCOL_VERSION, Register
 from chiasm.nouns import Role, WorkerId
-from scheduler.workers import Crew, DecodeWorker, EncodeWorker
+from scheduler.crew import Crew, DecodeCrews
+from scheduler.workers import DecodeWorker, EncodeWorker
 
 
 class WorkerTable:
     """The registered workers by kind, in order of registration, and when each was last heard of.
 
     `split_lives`: could an image be encoded and decoded now? `whole_lives`: is a `whole` worker registered?
-    `prefers_whole`: should an image request go unsplit, because only that works now? `text_known`, `images_known`: have
-    there ever been the workers that such a request needs? Those that are gone are expected back.
+    `prefers_whole`: should an image request go unsplit, because only that works now? `both_live`: may it go either way?
+    `text_known`, `images_known`: have there ever been the workers that such a request needs? Those that are gone are
+    expected back.
     """
 
     def __init__(self, look_ahead: int) -> None:
-        self.split_lives = self.whole_lives = self.prefers_whole = self.text_known = self.images_known = False
+        self.split_lives = self.whole_lives = self.prefers_whole = self.both_live = False
+        self.text_known = self.images_known = False
         self._look_ahead = look_ahead
         self.encoders: dict[WorkerId, EncodeWorker] = {}
         self.decoders: dict[Role, dict[WorkerId, DecodeWorker]] = {Role.DECODER: {}, Role.TEXT: {}, Role.WHOLE: {}}
         self._ever: set[Role] = set()  # roles that some worker has had
-        self.decode_crew = Crew()  # without the thieves
+        self.decode_crews = DecodeCrews()  # without the thieves
         self.thief_crew = Crew()
         self._heard: OrderedDict[WorkerId, float] = OrderedDict()  # longest silence first
         self._registrations = 0
@@ -56,7 +59,7 @@ class WorkerTable:
             worker = self.encoders[register.worker] = EncodeWorker(register, arrival, self._look_ahead)
         else:
             worker = self.decoders[register.role][register.worker] = DecodeWorker(register, arrival, self._look_ahead)
-            (self.thief_crew if worker.host else self.decode_crew).add(worker)
+            (self.thief_crew if worker.host else self.decode_crews.of[worker.role]).add(worker)
         self._heard[register.worker] = now
         self._ever.add(register.role)
         self.text_known = not self._ever.isdisjoint(self.decoders)
@@ -95,6 +98,7 @@ class WorkerTable:
         self.split_lives = bool(self.encoders and self.decoders[Role.DECODER])
         self.whole_lives = bool(self.decoders[Role.WHOLE])
         self.prefers_whole = self.whole_lives and not self.split_lives
+        self.both_live = self.whole_lives and self.split_lives
 
     def check_integrity(self) -> None:
         """Raises AssertionError where the books of any worker do not add up."""
@@ -102,11 +106,9 @@ class WorkerTable:
         assert list(self._heard.values()) == sorted(self._heard.values()), "silence is out of order"
         for worker in self:
             worker.check_integrity()
-        workers = [worker for worker in self.all_decoders() if not worker.host]
-        assert self.decode_crew.workers == len(workers), "decode workers are miscounted"
-        assert self.decode_crew.running == sum(len(worker.running) for worker in workers), "requests are miscounted"
-        tokens_per_s = sum(worker.rate.tokens_per_s for worker in workers)
-        assert math.isclose(self.decode_crew.tokens_per_s, tokens_per_s, abs_tol=0.1), "rates are miscounted"
+        for role, crew in self.decode_crews.of.items():
+            crew.check_integrity([worker for worker in self.decoders[role].values() if not worker.host])
+        self.thief_crew.check_integrity([worker for worker in self.all_decoders() if worker.host])
 
 
 def fault(register: Register) -> str | None:

@@ -116,7 +116,7 @@ class Thieving:
     def _steal(self) -> None:
         self.due = False
         while candidates := self._admission.waits_longest():
-            victims = Victims(self._workers.decode_crew, self._life.owed_output)
+            victims = Victims(self._workers.decode_crews, self._life.owed_output)
             tokens = min(request.output_tokens for request in candidates)
             thief = self._stealing.best(tokens, victims, self._mean_encode_s, self.now)
             if thief is None:

@@ -2,7 +2,7 @@
 
 Owns credits, reservations and measured rates; knows nothing of requests but their ids. A worker object stands for one
 *engine*: a worker that registers again gets a new object, so what was reserved on the old one is void with it.
-Imports only `chiasm.{nouns,messages}`, the standard library and `scheduler.ordering`.
+Imports only `chiasm.{nouns,messages}`, the standard library and `scheduler.{ordering,rate,crew}`.
 """
 
 import math
@@ -10,39 +10,15 @@ from dataclasses import dataclass
 
 from chiasm.messages import Register
 from chiasm.nouns import ItemUuid, RequestId, WorkerId
+from scheduler.crew import Crew
 from scheduler.ordering import PriorityQueue
-
-EWMA_WEIGHT = 0.2
-"""How much one sample moves a measured rate."""
+from scheduler.rate import EWMA_WEIGHT, Rate
 
 STORE_SHARE = 0.8
 """Of a store, at most, for embeddings that wait for a decoder; the rest is for what is being encoded or fetched."""
 
 PREFILLS_AT_ONCE = 2
 """Prompts with images, in steps of a decoder: one that is being computed, and the next, so that no step goes short."""
-
-SAMPLE_BOUND = 4.0
-"""A sample counts as at most this factor away from the present rate: an engine may answer out of its own cache."""
-
-
-class Rate:
-    """Tokens per second as an exponentially weighted moving average; positive and finite from its seed on."""
-
-    def __init__(self, seed: float) -> None:
-        self.tokens_per_s = seed
-
-    def learn(self, tokens: float, seconds: float) -> float:
-        """Takes in one sample; a sample without work or without time says nothing and is left out.
-
-        Returns by how much the rate has changed.
-        """
-        if not (tokens > 0 and 0 < seconds < math.inf):
-            return 0.0
-        sample = tokens / seconds
-        sample = min(max(sample, self.tokens_per_s / SAMPLE_BOUND), self.tokens_per_s * SAMPLE_BOUND)
-        change = EWMA_WEIGHT * (sample - self.tokens_per_s)
-        self.tokens_per_s += change
-        return change
 
 
 class Worker:
@@ -165,41 +141,18 @@ class EncodeWorker(Worker):
 class Reservation:
     """What one request holds of a decode worker, and how many requests ran there (itself included) when it came.
 
-    `prefill_tokens`: of its prompt, until its first token has come; 0 if that is not limited.
+    `prompt_tokens`: of a prompt with images, until its first token has been reported, if it is. `prefill_tokens`: the
+    same of one whose first token will be, else 0. `prefill_ahead`: those that were in the prefill when it came.
+    `first_token_s`: from its post, where that is known, else 0.
     """
 
     kv_tokens: int
     output_tokens: int
+    prompt_tokens: int
     prefill_tokens: int
+    prefill_ahead: int
     batch: int
-
-
-class Crew:
-    """Registered decode workers: how many, and what they hold and do together.
-
-    `changed` are those that are new, or whose books have changed, until whoever keeps them in order takes note.
-    """
-
-    def __init__(self) -> None:
-        self.workers = 0
-        self.running = 0  # requests
-        self.tokens_per_s = 0.0
-        self.changed: dict[DecodeWorker, None] = {}
-
-    def add(self, worker: "DecodeWorker") -> None:
-        """A worker has registered."""
-        worker.crew, worker.registered = self, True
-        self.workers += 1
-        self.tokens_per_s += worker.rate.tokens_per_s
-        self.changed[worker] = None
-
-    def remove(self, worker: "DecodeWorker") -> None:
-        """A worker is lost, and its books are void."""
-        worker.crew, worker.registered = Crew(), False
-        self.workers -= 1
-        self.running -= len(worker.running)
-        self.tokens_per_s -= worker.rate.tokens_per_s
-        self.changed.pop(worker, None)
+    first_token_s: float = 0.0
 
 
 class DecodeWorker(Worker):
@@ -211,7 +164,8 @@ class DecodeWorker(Worker):
         self.registered = False
         self.running: dict[RequestId, Reservation] = {}
         self.room = self.kv_tokens  # tokens of its KV cache that nobody has reserved
-        self.prefilling = 0  # tokens of the prompts that count, and are not through the prefill
+        self.prompts = 0  # tokens of the prompts with images that are not known to be through the prefill
+        self.prefilling = 0  # of these, those that will be known
         self._prefill_limit = PREFILLS_AT_ONCE * register.prefill_tokens or math.inf
 
     @property
@@ -227,40 +181,68 @@ class DecodeWorker(Worker):
         """May a prompt of so many tokens that count come besides those in the prefill? The first of any size may."""
         return not tokens or not self.prefilling or self.prefilling + tokens <= self._prefill_limit
 
-    def reserve(self, request: RequestId, kv_tokens: int, output_tokens: int, prefill_tokens: int = 0) -> None:
+    def reserve(
+        self,
+        request: RequestId,
+        kv_tokens: int,
+        output_tokens: int,
+        prompt_tokens: int = 0,
+        prefill_tokens: int = 0,
+    ) -> None:
         """Books `request`; `admits` must have said yes."""
         kv_tokens = min(kv_tokens, self.kv_tokens)
-        self.running[request] = Reservation(kv_tokens, output_tokens, prefill_tokens, len(self.running) + 1)
-        self.prefilling += prefill_tokens
+        batch, crew = len(self.running) + 1, self.crew
+        prompt = prompt_tokens, prefill_tokens, self.prefilling
+        self.running[request] = Reservation(kv_tokens, output_tokens, *prompt, batch)
         self.room -= kv_tokens
         self.owed += output_tokens
-        self.crew.running += 1
-        self.crew.changed[self] = None
+        crew.running += 1
+        crew.owed += output_tokens
+        if prompt_tokens:
+            self._prefill(prompt_tokens, prefill_tokens)
+        crew.changed[self] = None
 
     def release(self, request: RequestId) -> None:
         """Gives back what `request` holds."""
-        reservation = self.running.pop(request)
-        self.prefilling -= reservation.prefill_tokens
+        reservation, crew = self.running.pop(request), self.crew
         self.room += reservation.kv_tokens
         self.owed -= reservation.output_tokens
-        self.crew.running -= 1
-        self.crew.changed[self] = None
+        crew.running -= 1
+        crew.owed -= reservation.output_tokens
+        if reservation.prompt_tokens:
+            self._prefill(-reservation.prompt_tokens, -reservation.prefill_tokens)
+        crew.changed[self] = None
 
-    def begun(self, request: RequestId) -> None:
-        """The first token of `request` has come."""
+    def begun(self, request: RequestId, seconds: float) -> None:
+        """The first token of `request` has come, so long after its post.
+
+        Prompts are computed in turn, so these seconds contain what was ahead of it in the prefill.
+        """
         reservation = self.running[request]
         if reservation.prefill_tokens:
-            self.prefilling -= reservation.prefill_tokens
-            reservation.prefill_tokens = 0
+            self.crew.learn_prompts(reservation.prefill_ahead + reservation.prefill_tokens, seconds)
+            self._prefill(-reservation.prompt_tokens, -reservation.prefill_tokens)
+            reservation.prompt_tokens = reservation.prefill_tokens = 0
+            reservation.first_token_s = max(seconds, 0.0)
             self.crew.changed[self] = None
+
+    def _prefill(self, prompt_tokens: int, prefill_tokens: int) -> None:
+        """So many tokens of prompts more, or fewer, are to be computed."""
+        self.prompts += prompt_tokens
+        self.prefilling += prefill_tokens
+        self.crew.prompts += prompt_tokens
 
     def learn(self, request: RequestId, output_tokens: int, seconds: float) -> None:
         """Measures the rate by a running request that has just finished, `seconds` from its post to its answer.
 
         The engine served its whole batch meanwhile, so one stream's rate times the mean of the batch that it met and
-        the batch that it leaves is what the engine generated.
+        the batch that it leaves is what the engine generated. Its first token is left out, with the time that it took,
+        if that has been reported: an image may have been encoded in it.
         """
-        batch = (self.running[request].batch + len(self.running)) / 2
+        reservation = self.running[request]
+        batch = (reservation.batch + len(self.running)) / 2
+        if reservation.first_token_s:
+            output_tokens, seconds = output_tokens - 1, seconds - reservation.first_token_s
         self.crew.tokens_per_s += self.rate.learn(output_tokens * batch, seconds)
 
     def check_integrity(self) -> None:
@@ -269,4 +251,5 @@ class DecodeWorker(Worker):
         assert len(held) <= self.credits, f"{self.id} holds more requests than its credits"
         assert 0 <= self.room == self.kv_tokens - sum(one.kv_tokens for one in held), f"{self.id}: KV tokens"
         assert self.owed == sum(one.output_tokens for one in held), f"{self.id}: output tokens"
+        assert self.prompts == sum(one.prompt_tokens for one in held), f"{self.id}: tokens of prompts"
         assert self.prefilling == sum(one.prefill_tokens for one in held), f"{self.id}: tokens in the prefill"

@@ -70,10 +70,9 @@ class Serving:
         """The API server process of the only engine of a role."""
         for process in psutil.Process(self.process.pid).children(recursive=True):
             command = process.cmdline()
-            if "vllm.entrypoints.openai.api_server" in command and "engine_guard" not in " ".join(command):
-                connector = " ".join(command).partition("--ec-transfer-config")[2]
-                if role == ("encoder" if "ec_producer" in connector else "decoder" if connector else "text"):
-                    return process
+            serves = "vllm.entrypoints.openai.api_server" in command and "engine_guard" not in " ".join(command)
+            if serves and role == _role(command):
+                return process
         raise AssertionError(f"no {role} engine runs")
 
     def metrics(self, role: str) -> str:
@@ -107,6 +106,14 @@ class Serving:
         [rank] = get_json(worker["url"], "/v1/chiasm/report", token)
         found: dict[str, dict[str, int]] = rank
         return found
+
+
+def _role(command: list[str]) -> str:
+    """Of the engine that was started by this command."""
+    connector = " ".join(command).partition("--ec-transfer-config")[2]
+    if connector:
+        return "encoder" if "ec_producer" in connector else "decoder"
+    return "text" if "--limit-mm-per-prompt" in command else "whole"
 
 
 @contextmanager

@@ -39,11 +39,13 @@ WORKERS = {
     WorkerId("d1"): Role.DECODER,
     WorkerId("t0"): Role.TEXT,
     WorkerId("w0"): Role.WHOLE,
+    WorkerId("w1"): Role.WHOLE,
     WorkerId("x0"): Role.TEXT,
 }
 HOSTS = {WorkerId("x0"): "e0"}  # thieves, and the encoders whose cards they share
 SPLIT = ("e0", "d0", "d1")
 STEALING = ("e0", "d0", "x0")
+EITHER = ("e0", "d0", "w0")
 ANY_WORKER = st.sampled_from(list(WORKERS))
 Report = EncodeDone | EncodeFailed | DecodeBegun | DecodeDone | DecodeFailed | Returned
 
@@ -248,7 +250,7 @@ class CoreMachine(RuleBasedStateMachine):
 
     # -- workers and time ----------------------------------------------------------------------------------------
 
-    @initialize(workers=st.sampled_from([SPLIT, STEALING, STEALING, tuple(WORKERS), ("w0",), ()]))
+    @initialize(workers=st.sampled_from([SPLIT, STEALING, STEALING, EITHER, EITHER, tuple(WORKERS), ("w0",), ()]))
     def start(self, workers: tuple[str, ...]) -> None:
         for worker in workers:
             self.register(WorkerId(worker), True)

@@ -5,7 +5,7 @@ from core_driver import Driver
 from chiasm.explain import SENTENCES, reasons_table, sentence
 from chiasm.messages import AskReasons, Reason, Reasons
 from chiasm.nouns import RequestId
-from scheduler.reasons import NOTES
+from scheduler.reasons import NOTES, NUMBERS
 
 
 def reasons(driver: Driver, request: str) -> tuple[Reason, ...]:
@@ -62,8 +62,7 @@ def test_notes_are_bounded_by_requests_and_by_request() -> None:
 
 
 def test_every_note_has_a_sentence_and_an_unknown_one_its_numbers() -> None:
-    names = ("items", "tokens", "output_tokens", "ahead", "weight", "owed", "tokens_per_s", "attempt", "kv_tokens")
-    numbers = dict.fromkeys((*names, "room", "running"), 1.0)
+    numbers = dict.fromkeys({name for names in NUMBERS.values() for name in names}, 1.0)
     for what in [*SENTENCES, "something newer"]:
         reason = {"at_s": 1.0, "what": what, "worker": "w", "detail": "d", "numbers": numbers, "others": ()}
         assert sentence(reason)

@@ -4,7 +4,8 @@ import pytest
 from core_driver import register
 
 from chiasm.nouns import ItemUuid, RequestId, Role
-from scheduler.workers import SAMPLE_BOUND, EncodeJob, EncodeWorker, Rate
+from scheduler.rate import SAMPLE_BOUND, Rate
+from scheduler.workers import EncodeJob, EncodeWorker
 
 
 def test_a_rate_moves_towards_its_samples() -> None:

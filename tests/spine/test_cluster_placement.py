@@ -7,7 +7,7 @@ import pytest
 import ray
 
 from chiasm.cluster import NO_ANSWER, Member, MemberProgress, share_cores
-from chiasm.config import ClusterConfig, EncodersConfig, PoolConfig, SchedulerConfig
+from chiasm.config import ClusterConfig, EncodersConfig, PoolConfig, SchedulerConfig, WholesConfig
 from chiasm.supervisor import Progress
 
 
@@ -43,6 +43,12 @@ def test_a_thief_has_its_encoders_cores() -> None:
         update={"scheduler": SchedulerConfig(stealing="yield")}
     )
     assert share_cores(stealing) == {"encoder-0": "0,1", "decoder-0": "2,3"}
+
+
+def test_a_whole_worker_has_cores_of_its_own() -> None:
+    beside = ClusterConfig(wholes=WholesConfig(count=2))
+    cores = {"encoder-0": "0", "decoder-0": "1", "whole-0": "2", "whole-1": "3"}
+    assert share_cores(beside) == cores
 
 
 def lines(reports: list[MemberProgress]) -> list[tuple[str, str]]:

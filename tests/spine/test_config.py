@@ -163,6 +163,9 @@ def test_an_alias_that_holds_itself_is_refused_and_not_followed(tmp_path: Path) 
             "scheduler: {prefill_chunk: 64}\ndecoders: {engine_args: [--max-num-batched-tokens=64]}",
             "scheduler.prefill_chunk: decoders.engine_args has --max-num-batched-tokens, which says the same",
         ),
+        ('wholes: {engine_args: [--port, "1"]}', "wholes.engine_args: --port is set by Chiasm"),
+        ('wholes: {count: 2, cpus: ["0"]}', "wholes.cpus: there are cores for 1 of 2 workers"),
+        ("wholes: {engine_args: [--dtype=half]}", "wholes.engine_args: --dtype must be what decoders have"),
         (
             "encoders: {text_engine_args: [--max-model-len=512]}",
             "encoders.text_engine_args: --max-model-len must be what decoders have",
@@ -215,6 +218,19 @@ def test_a_text_engine_gets_what_decoders_get_and_its_own_after_that(tmp_path: P
 
 def test_a_text_engine_of_the_builtin_model_gets_what_that_needs() -> None:
     assert with_builtin_model(ClusterConfig()).text_engine_args == list(ENGINE_ARGS)
+
+
+def test_there_are_no_whole_workers_unless_asked_for(tmp_path: Path) -> None:
+    assert load_config(write(tmp_path, "wholes: {env: {A: b}}")).wholes.count == 0
+    assert load_config(write(tmp_path, "wholes: {count: 2}")).wholes.count == 2
+    assert load_config(None, {"wholes.count": 1}).wholes.count == 1
+
+
+def test_a_whole_worker_gets_what_decoders_get_and_its_own_after_that(tmp_path: Path) -> None:
+    decoders = "decoders: {engine_args: [--enforce-eager, --max-num-seqs=9]}\n"
+    config = load_config(write(tmp_path, decoders + "wholes: {engine_args: [--max-num-seqs=2]}"))
+    assert config.whole_engine_args == ["--enforce-eager", "--max-num-seqs=9", "--max-num-seqs=2"]
+    assert with_builtin_model(ClusterConfig()).whole_engine_args == list(ENGINE_ARGS)
 
 
 def test_the_builtin_model_has_a_chunk_of_its_own_unless_one_is_set() -> None:

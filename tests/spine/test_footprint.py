@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from chiasm.footprint import footprint, language_model_bytes, main
+from chiasm.footprint import footprint, language_model_bytes, main, vision_tower_bytes
 
 DOCS = Path(__file__).parents[2] / "docs" / "models.md"
 
@@ -70,6 +70,39 @@ QWEN3_30B["text_config"] |= {"num_experts": 128, "moe_intermediate_size": 768}
 def test_the_weights_of_a_language_model(model: dict[str, Any], billions: float) -> None:
     """As the models' own cards count their parameters."""
     assert language_model_bytes(model, value_bytes=1) == pytest.approx(billions * 1e9, rel=0.005)
+
+
+# Of each model's vision_config on the hub.
+TOWERS = {
+    "Qwen2-VL-7B": (
+        config(28, 3584, 28, 4, {"depth": 32, "embed_dim": 1280, "hidden_size": 3584, "mlp_ratio": 4}),
+        {"hidden_act": "quick_gelu", "spatial_merge_size": 2},
+        0.675,
+    ),
+    "Qwen2.5-VL-7B": (
+        config(28, 3584, 28, 4, {"depth": 32, "hidden_size": 1280, "intermediate_size": 3420}),
+        {"hidden_act": "silu", "spatial_merge_size": 2},
+        0.676,
+    ),
+    "Qwen3-VL-8B": (
+        config(36, 4096, 32, 8, {"depth": 27, "hidden_size": 1152, "intermediate_size": 4304}),
+        {"hidden_act": "gelu_pytorch_tanh", "spatial_merge_size": 2, "deepstack_visual_indexes": [8, 16, 24]},
+        0.576,
+    ),
+    "LLaVA-1.5-7B": (
+        config(32, 4096, 32, 32, {"num_hidden_layers": 24, "hidden_size": 1024, "intermediate_size": 4096}),
+        {"hidden_act": "quick_gelu"},
+        0.303,
+    ),
+}
+
+
+@pytest.mark.parametrize("model", TOWERS)
+def test_the_weights_of_a_vision_tower(model: str) -> None:
+    """In billions, as counted from the published weights."""
+    values, more, billions = TOWERS[model]
+    values["vision_config"] |= more
+    assert vision_tower_bytes(values, value_bytes=1) == pytest.approx(billions * 1e9, rel=0.01)
 
 
 def test_the_command_has_a_line_for_each_model(

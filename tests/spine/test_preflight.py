@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from chiasm.cli import text_engine_memory
+from chiasm.cli import text_engine_memory, whole_model
 from chiasm.families import FAMILIES
 from chiasm.preflight import PreflightFailed, check_model, fingerprint
 
@@ -23,6 +23,7 @@ REPORT = {
     "multimodal": True,
     "tower": "qwen2_5_vl",
     "language_model_bytes": 15_230_000_000,
+    "vision_tower_bytes": 1_350_000_000,
     "kv_token_bytes": 57_344,
     "kv_cache_bytes": 4_000_000_000,
     "sampling": {"temperature": 0.1},
@@ -43,11 +44,14 @@ def test_a_model_that_can_be_split(monkeypatch: pytest.MonkeyPatch) -> None:
     assert facts.sampling == {"temperature": 0.1}
     assert facts.image_pixels == (3136, 802_816)
     assert text_engine_memory(facts) == "the language model (15.23 GB) and a KV cache (4.00 GB for 69,754 tokens)"
+    assert whole_model(facts) == "both halves of the model (16.58 GB)"
 
 
 def test_what_the_configuration_does_not_tell_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     vllm_says(monkeypatch, language_model_bytes=None, kv_token_bytes=None)
     assert text_engine_memory(check_model("m", None, None, [])) == "the language model and a KV cache (4.00 GB)"
+    vllm_says(monkeypatch, vision_tower_bytes=None)
+    assert whole_model(check_model("m", None, None, [])) == "both halves of the model"
     vllm_says(monkeypatch, kv_cache_bytes=None)
     assert text_engine_memory(check_model("m", None, None, [])) == "the language model (15.23 GB) and a KV cache"
 

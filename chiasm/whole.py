@@ -1,0 +1,18 @@
+"""The whole worker: owns one engine with both halves of the model, which takes images as they are."""
+
+from collections.abc import Callable
+
+from chiasm.capacity import of_generator
+from chiasm.membership import Membership
+from chiasm.nouns import Role
+from chiasm.worker import Charge, Worker
+
+
+class WholeWorker(Worker):
+    """A Ray actor with one unsplit engine."""
+
+    def __init__(self, name: str, membership: Membership, node_ip: Callable[[], str], cpus: str | None) -> None:
+        config = membership.config
+        args = config.whole_engine_args
+        charge = Charge(name, Role.WHOLE, args, config.wholes.env, of_generator(args))
+        super().__init__(membership, node_ip, cpus, [charge])

@@ -1,0 +1,29 @@
+"""A measured rate. Imports only the standard library."""
+
+import math
+
+EWMA_WEIGHT = 0.2
+"""How much one sample moves a measured rate."""
+
+SAMPLE_BOUND = 4.0
+"""A sample counts as at most this factor away from the present rate: an engine may answer out of its own cache."""
+
+
+class Rate:
+    """Tokens per second as an exponentially weighted moving average; positive and finite from its seed on."""
+
+    def __init__(self, seed: float) -> None:
+        self.tokens_per_s = seed
+
+    def learn(self, tokens: float, seconds: float) -> float:
+        """Takes in one sample; a sample without work or without time says nothing and is left out.
+
+        Returns by how much the rate has changed.
+        """
+        if not (tokens > 0 and 0 < seconds < math.inf):
+            return 0.0
+        sample = tokens / seconds
+        sample = min(max(sample, self.tokens_per_s / SAMPLE_BOUND), self.tokens_per_s * SAMPLE_BOUND)
+        change = EWMA_WEIGHT * (sample - self.tokens_per_s)
+        self.tokens_per_s += change
+        return change
