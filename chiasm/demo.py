@@ -43,9 +43,11 @@ class Case:
 
 CASES = (
     Case(("five",), "What colour is the background?", "yellow"),
+    Case(("corner",), "What colour is the triangle?", "pink"),
     Case(("two-sizes",), "What shape is the green shape?", "diamond"),
-    Case(("corner",), "Where is the red circle?", "top right"),
+    Case(("five",), "Is there a black square?", "yes"),
     Case(("corner",), "Is the pink triangle left of the red circle?", "yes"),
+    Case(("year",), "Read the number.", "2027"),
     Case(("two-sizes",), "Which is larger, the green diamond or the yellow circle?", "the green diamond"),
     Case(("blue-star", "five"), "Which picture has more shapes?", "the second"),
     Case(("two-sizes", "year"), "Which picture shows a yellow circle?", "the first"),
