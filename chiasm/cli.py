@@ -1,5 +1,6 @@
 """The `chiasm` command: parses, asks the right room, prints. Heavy imports happen in the commands that need them."""
 
+import os
 import signal
 import sys
 import time
@@ -24,6 +25,7 @@ from chiasm.ray_token import use_own_token
 console = Console(highlight=False)
 
 WATCH_S = 2.0
+RAY_SESSION = "/tmp/ray/session_latest"  # the next Ray that starts on this machine moves it
 DEFAULT_PORT = GatewayConfig().port
 
 
@@ -183,7 +185,8 @@ def announce(url: str, model: str) -> None:
         f"  curl {url}/v1/chat/completions -H 'Content-Type: application/json' \\\n"
         f'    -d \'{{"model": "{model}", "max_tokens": 16, "messages": [{{"role": "user", "content": "Hello"}}]}}\'\n'
         f"  chiasm status --endpoint {url}\n\n"
-        f"The engines' logs are among Ray's: /tmp/ray/session_latest/logs/worker-*.out. Ctrl-C stops the cluster.",
+        f"The engines' logs are among Ray's: {os.path.realpath(RAY_SESSION)}/logs/worker-*.out. "
+        "Ctrl-C stops the cluster.",
         soft_wrap=True,
         markup=False,
     )
@@ -212,6 +215,7 @@ def watch(cluster: Any) -> None:
 @click.option("--revision", help=about("revision"))
 def check(model: str, revision: str | None) -> None:
     """Say whether MODEL can be split, before any engine starts."""
+    console.print(f"asking vLLM about {model} ...")
     try:
         facts = check_model(model, None, revision, [])
     except PreflightFailed as error:

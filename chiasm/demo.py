@@ -1,6 +1,7 @@
 """`chiasm demo`: questions about the bundled pictures, put to a split cluster and to one unsplit engine.
 
-Every answer must be true, and equal token for token in both.
+Every answer must be true, and equal token for token in both. The questions are of kinds that the model answers
+reliably; how often it is right in general, its card says.
 """
 
 import sys

@@ -88,7 +88,9 @@ def _read_part(part: Any, param: str, role: str) -> tuple[str, str | None]:
             return text, None
         case "image_url":
             if role not in SHOWING:
-                raise invalid(f"{param} is an image in a {role} message. Images belong in those of the user.", param)
+                raise invalid(
+                    f"{param} is an image in a message of role {role}. Images belong in those of the user.", param
+                )
             return "", _image_url(part.get("image_url"), param)
         case kind:
             raise invalid(f"{param} has type {str(kind)[:100]!r}. Send parts of type text or image_url.", param)

@@ -94,10 +94,10 @@ class PictureBook:
             waiting.append(size)
             if len(waiting) >= number:
                 sizes, waiting[:] = waiting[:number], waiting[number:]
-                kind = self._maker.random.random()
-                if kind < self._flocks:
+                chance = self._maker.random.random()
+                if chance < self._flocks:
                     return pictures([self._maker.flock(*each) for each in sizes])
-                if kind < self._flocks + self._crowds:
+                if chance < self._flocks + self._crowds:
                     return pictures([self._maker.crowd(*each, self._texts) for each in sizes])
                 return pictures([self._maker.scene(*each) for each in sizes])
 
