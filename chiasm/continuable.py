@@ -112,7 +112,8 @@ STATEFUL: Mapping[str, tuple[tuple[Any, ...], str]] = {
 """Fields that stand against it unless they are null or have one of these values; and why."""
 
 
-_PARSERS = ("--reasoning-", "--tool-call-parser", "--enable-auto-tool-choice")
+_PARSERS = ("--reasoning-", "--stru", "--tool-c", "--enable-a")
+"""How vLLM's flags begin that name a parser, as short as it takes them; one may be in `--structured-outputs-config`."""
 
 
 def parses_chats(engine_args: Iterable[str]) -> bool:

@@ -48,13 +48,15 @@ class Transcript:
     Args:
         path, body: the client's request, to which there is no `obstacle`.
         context: tokens of prompt and answer together, at most.
+        longest: tokens of the answer, at most, whatever the body asks for; None: as many as the context has room for.
     """
 
-    def __init__(self, path: str, body: Mapping[str, Any], context: int) -> None:
+    def __init__(self, path: str, body: Mapping[str, Any], context: int, longest: int | None = None) -> None:
         self._chat = path == CHAT_PATH
         self._path = path
         self._body = body
         self._context = context
+        self._longest = context if longest is None else longest
         self._head: dict[str, Any] = {}  # what every event of the stream begins with
         self._prompt: list[int] = []
         self._tokens: list[int] = []
@@ -91,7 +93,7 @@ class Transcript:
         asked = next((self._body[name] for name in names if self._body.get(name) is not None), None)
         if asked is None:
             asked = self._context if self._chat else COMPLETIONS_TOKENS
-        return min(int(asked), self._context - len(self._prompt))
+        return min(int(asked), self._longest, self._context - len(self._prompt))
 
     @property
     def doubtful(self) -> list[int]:

@@ -46,6 +46,7 @@ class ModelFacts:
     kv_token_bytes: int | None = None  # of one token in a KV cache, likewise
     kv_cache_bytes: int | None = None  # what the arguments say that a KV cache takes
     sampling: Mapping[str, Any] = field(default_factory=dict)  # what engines assume where a request says nothing
+    longest_answer: int | None = None  # tokens, whatever a request asks for; None: as long as the context
 
 
 def check_model(model: str, name: str | None, revision: str | None, engine_args: list[str]) -> ModelFacts:
@@ -95,6 +96,7 @@ def check_model(model: str, name: str | None, revision: str | None, engine_args:
         kv_token_bytes=report["kv_token_bytes"],
         kv_cache_bytes=report["kv_cache_bytes"],
         sampling=report["sampling"],
+        longest_answer=report["longest_answer"],
     )
 
 
@@ -152,7 +154,21 @@ def inspect(arguments: list[str]) -> dict[str, Any]:
         "kv_token_bytes": _told(lambda: footprint(*values).kv),
         "kv_cache_bytes": engine_args.kv_cache_memory_bytes,
         "sampling": model_config.get_diff_sampling_param(),
+        "longest_answer": _longest_answer(model_config),
     }
+
+
+def _longest_answer(model_config: Any) -> int | None:
+    """The tokens that vLLM's server lets no answer exceed: `override_max_tokens`, as it works them out.
+
+    `max_new_tokens` of the model's own generation config is a default. It is a bound where an operator has named it, by
+    `--override-generation-config` or in the folder that is given as `--generation-config`.
+    """
+    named: Mapping[str, Any] = model_config.override_generation_config
+    if model_config.generation_config in ("auto", "vllm"):
+        return named.get("max_new_tokens")
+    sampling: Mapping[str, Any] = model_config.get_diff_sampling_param()
+    return sampling.get("max_tokens")
 
 
 def _told(count: Callable[[], int]) -> int | None:

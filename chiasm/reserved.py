@@ -2,7 +2,7 @@
 which flags engines must get alike, share one card by, or bound their steps by.
 
 Flags are compared as vLLM reads them: `_` is `-`, `--flag=value` and `--flag.key value` are `--flag`, and the beginning
-of a flag stands for the whole of it.
+of a flag, or its short form, stands for the whole of it.
 """
 
 import json
@@ -54,8 +54,84 @@ ENVIRONMENT: Mapping[str, str] = {
 ALIKE = ("--mm-processor-kwargs", "--media-io-kwargs", "--dtype", "--hf-overrides")
 """Flags that change what an embedding is: encoders and decoders must get them alike."""
 
-DECODERS_DECIDE = (*ALIKE, "--max-model-len")
+_DECODERS_SWITCHES = (
+    "--disable-sliding-window",
+    "--enable-auto-tool-choice",
+    "--enable-force-include-usage",
+    "--enable-lora",
+    "--enable-per-request-metrics",
+    "--enable-prompt-tokens-details",
+    "--enable-return-routed-experts",
+    "--enable-tower-connector-lora",
+    "--enable-trace-replay",
+    "--exclude-tools-when-tool-choice-none",
+    "--interleave-mm-strings",
+    "--return-sampling-mask",
+    "--return-tokens-as-token-ids",
+    "--skip-tokenizer-init",
+    "--trust-remote-code",
+    "--trust-request-chat-template",
+    "--use-fp64-gumbel",
+)
+
+DECODERS_DECIDE = (
+    *ALIKE,
+    *_DECODERS_SWITCHES,
+    *(switch.replace("--", "--no-", 1) for switch in _DECODERS_SWITCHES),
+    # the model, and what is kept of it and of its context
+    "--code-revision",
+    "--config-format",
+    "--default-mm-loras",
+    "--hf-config-path",
+    "--kv-cache-dtype",
+    "--kv-cache-dtype-skip-layers",
+    "--lora-dtype",
+    "--lora-modules",
+    "--lora-target-modules",
+    "--mamba-cache-dtype",
+    "--mamba-ssm-cache-dtype",
+    "--max-model-len",
+    "--model-class-overrides",
+    "--quantization",
+    "--quantization-config",
+    # how a request becomes a prompt
+    "--chat-template",
+    "--chat-template-content-format",
+    "--cohere-format",
+    "--default-chat-template-kwargs",
+    "--tokenizer",
+    "--tokenizer-mode",
+    "--tokenizer-revision",
+    # how tokens are chosen
+    "--diffusion-config",
+    "--generation-config",
+    "--logits-processors",
+    "--override-generation-config",
+    "--reasoning-config",
+    "--structured-outputs-config",
+    "--watermark-config",
+    # how they become an answer
+    "--aux-output-config",
+    "--logprobs-mode",
+    "--max-logprobs",
+    "--reasoning-parser",
+    "--reasoning-parser-plugin",
+    "--response-role",
+    "--tool-call-parser",
+    "--tool-parser-plugin",
+    "--tool-strict-level",
+)
 """Flags that would let another engine answer otherwise than a decoder, or refuse what a decoder takes."""
+
+_SHORT: Mapping[str, str] = {
+    "-dc": "--diffusion-config",
+    "-dp": "--data-parallel-size",
+    "-q": "--quantization",
+    "-sc": "--speculative-config",
+}
+
+_BEGINS_ANOTHER = ("--watermark",)
+"""Flags that are nobody's concern here, though one that is begins with them."""
 
 CARD_SHARE = "--gpu-memory-utilization"
 KV_BYTES = "--kv-cache-memory-bytes"
@@ -112,7 +188,7 @@ def unlike(encoder_args: Sequence[str], decoder_args: Sequence[str]) -> list[str
 def decoders_flags(args: Sequence[str]) -> list[str]:
     """What is wrong with arguments that an engine gets after a decoder's, one message for each flag."""
     return [
-        f"{flag} must be what decoders have, whose engine_args this engine gets as well. Leave it out."
+        f"{flag} must be what decoders have. Set it in decoders.engine_args, which this engine gets as well."
         for flag, _ in _flags(args)
         if flag in DECODERS_DECIDE
     ]
@@ -151,10 +227,11 @@ def _card_share(args: Sequence[str]) -> float | None:
 def _flags(args: Sequence[str]) -> Iterator[tuple[str, tuple[str, object]]]:
     """Each flag, by its whole name, and its value, the latter as JSON reads it, if it does."""
     for position, argument in enumerate(args):
-        if not argument.startswith("--"):
-            continue
         named, equals, text = argument.partition("=")
         flag, _, key = named.partition(".")
+        flag = _SHORT.get(flag, flag)
+        if not flag.startswith("--"):
+            continue
         if not equals:
             text = next(iter(args[position + 1 : position + 2]), "")
         yield _whole(flag.replace("_", "-")), (key, _parsed(text))
@@ -162,7 +239,7 @@ def _flags(args: Sequence[str]) -> Iterator[tuple[str, tuple[str, object]]]:
 
 def _whole(flag: str) -> str:
     """The flag known here that `flag` is or begins; any other is nobody's concern here, and stays."""
-    known = (*FLAGS, *DECODERS_DECIDE, CARD_SHARE, KV_BYTES, *STEP_LIMITS, *UNCALIBRATED)
+    known = (*FLAGS, *DECODERS_DECIDE, CARD_SHARE, KV_BYTES, *STEP_LIMITS, *UNCALIBRATED, *_BEGINS_ANOTHER)
     if flag in known or len(flag) <= len("--x"):  # so short a beginning is ambiguous, and vLLM refuses it
         return flag
     return next((name for name in known if name.startswith(flag)), flag)

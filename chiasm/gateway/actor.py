@@ -48,6 +48,7 @@ class Gateway:
             image_pixels=facts.image_pixels,
             max_model_len=facts.max_model_len,
             sampling=facts.sampling,
+            longest_answer=facts.longest_answer,
             parsed_chats=parses_chats(config.text_engine_args),
             created=int(time.time()),
         )

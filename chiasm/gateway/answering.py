@@ -105,7 +105,8 @@ class Answering:
         parsed = self._parsed
         if self._delivery.response is None:  # whatever was generated before, it begins anew
             moves = decode.role is Role.TEXT and parsed.stream and parsed.may_move
-            self._transcript = Transcript(parsed.path, parsed.body, parsed.max_model_len) if moves else None
+            limits = parsed.max_model_len, parsed.longest_answer
+            self._transcript = Transcript(parsed.path, parsed.body, *limits) if moves else None
         if self._transcript is None:
             return parsed.path, decode_body(parsed, self._request, decode.embeddings)
         while doubtful := self._transcript.doubtful:

@@ -38,6 +38,7 @@ class ServingFacts:
     created: int  # Unix time
     image_pixels: tuple[int, int] | None = None  # the least and the most that Qwen's processor resizes an image to
     sampling: Mapping[str, Any] = field(default_factory=dict)  # what engines assume where a request says nothing
+    longest_answer: int | None = None  # tokens, whatever a request asks for; None: as long as the context
     parsed_chats: bool = False  # engines tell reasoning, or calls of tools, from the text of a chat's answer
 
     def estimate_image(self, width: int, height: int) -> int:
@@ -73,6 +74,7 @@ class ParsedRequest:
     text_tokens: int
     output_tokens: int
     max_model_len: int
+    longest_answer: int | None = None
     media: tuple[MediaPart, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     plain: bool = False  # nothing but an image keeps its answer from going on on another engine
@@ -119,6 +121,7 @@ def parse_chat(raw: bytes, facts: ServingFacts, config: GatewayConfig) -> Draft:
         text_tokens=text_bytes // 3 + _TEXT_OVERHEAD_TOKENS,
         output_tokens=_output_tokens(body, limit, 1, config.default_output_tokens, facts),
         max_model_len=facts.max_model_len,
+        longest_answer=facts.longest_answer,
         options=options,
         plain=obstacle(body, CHAT_PATH, facts.parsed_chats, facts.sampling) is None,
     )
@@ -154,6 +157,7 @@ def parse_completion(raw: bytes, facts: ServingFacts, config: GatewayConfig) -> 
         text_tokens=sum(estimates) + _TEXT_OVERHEAD_TOKENS,
         output_tokens=_output_tokens(body, "max_tokens", 0, COMPLETIONS_TOKENS, facts) * len(prompts),
         max_model_len=facts.max_model_len,
+        longest_answer=facts.longest_answer,
         plain=obstacle(body, COMPLETIONS_PATH, defaults=facts.sampling) is None,
     )
     return Draft(request)
@@ -196,7 +200,8 @@ def _output_tokens(body: dict[str, Any], name: str, least: int, default: int, fa
     context = f"this model's context is {facts.max_model_len} tokens, of prompt and answer together"
     if asked is not None and not least <= asked <= facts.max_model_len:
         raise invalid(f"{name} must be between {least} and {facts.max_model_len}: {context}.", name)
-    return min(default if asked is None else int(asked), facts.max_model_len) * (body.get("n") or 1)
+    longest = facts.max_model_len if facts.longest_answer is None else facts.longest_answer
+    return min(default if asked is None else int(asked), longest, facts.max_model_len) * (body.get("n") or 1)
 
 
 def _prompts(prompt: Any) -> list[str] | list[list[int]]:

@@ -2,10 +2,13 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
+import gateway_fakes
 import pytest
 from gateway_fakes import (
+    FACTS,
     OPENING,
     TOKEN,
     Cluster,
@@ -38,6 +41,17 @@ async def test_text_reaches_the_decoder_as_it_was_sent(cluster: Cluster) -> None
     assert submit.output_tokens == 2 * 256
     done = await cluster.scheduler.wait_for(DecodeDone)
     assert (done.worker, done.output_tokens) == ("decoder-0", 2)
+
+
+@pytest.mark.parametrize(("asked", "expected"), [(None, 2 * 50), (9, 2 * 9), (60, 2 * 50)])
+async def test_no_answer_is_expected_to_be_longer_than_engines_allow(
+    make_cluster: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, asked: int | None, expected: int
+) -> None:
+    monkeypatch.setattr(gateway_fakes, "FACTS", replace(FACTS, longest_answer=50))
+    cluster = await make_cluster()
+    await cluster.chat(chat_body(text="hi", max_tokens=asked, n=2))
+    [submit] = cluster.scheduler.of(Submit)
+    assert submit.output_tokens == expected
 
 
 async def test_an_image_is_encoded_and_then_only_referred_to(make_cluster: Callable[..., Any]) -> None:

@@ -2,12 +2,26 @@
 
 import asyncio
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
+import gateway_fakes
 import pytest
 from aiohttp import web
 from aiohttp.base_protocol import BaseProtocol
-from gateway_fakes import Cluster, FakeEngine, answers, chat_body, chunk, events, generates, hangs, replies_stream
+from gateway_fakes import (
+    FACTS,
+    Cluster,
+    FakeEngine,
+    answers,
+    chat_body,
+    chunk,
+    events,
+    generates,
+    hangs,
+    replies_stream,
+)
 from text_engine import CHAT, PROMPT, TextEngine, tokens_of, told
 
 from chiasm.messages import (
@@ -135,6 +149,21 @@ async def test_from_one_thief_to_the_next_and_again(cluster: Cluster) -> None:
     ]
     [done] = cluster.scheduler.of(DecodeDone)
     assert (done.worker, done.output_tokens) == ("worker-3", len(tokens_of(TEXT)) + 1 - 3)
+
+
+async def test_what_it_moves_is_no_longer_than_engines_allow(
+    make_cluster: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gateway_fakes, "FACTS", replace(FACTS, longest_answer=5))
+    cluster = await make_cluster()
+    moves = Moves(cluster, cluster.decoders[0], cluster.decoders[1])
+    cluster.decoders[0].behaviours = [generates(TextEngine(tokens_of(TEXT)), 3, then=asyncio.Event())]
+    cluster.decoders[1].behaviours = [generates(TextEngine(tokens_of(TEXT)))]
+    answer = await ask(cluster)
+    got = b"".join([await answer.content.readuntil(b"\n\n") for _ in range(3)])
+    cluster.scheduler.push(moves.give_back(1))
+    end = told(got + await answer.read())
+    assert (cluster.decoders[1].calls[0].body["max_tokens"], end["reasons"]) == (3, ["length"])
 
 
 async def test_back_from_a_second_thief_that_has_not_begun(cluster: Cluster) -> None:

@@ -170,6 +170,14 @@ def test_an_alias_that_holds_itself_is_refused_and_not_followed(tmp_path: Path) 
             "encoders: {text_engine_args: [--max-model-len=512]}",
             "encoders.text_engine_args: --max-model-len must be what decoders have",
         ),
+        (
+            "wholes: {engine_args: [--generation-config=vllm]}",
+            "wholes.engine_args: --generation-config must be what decoders have. Set it in decoders.engine_args",
+        ),
+        (
+            "encoders: {text_engine_args: [--reasoning-parser=qwen3]}",
+            "encoders.text_engine_args: --reasoning-parser must be what decoders have. Set it in decoders.engine_args",
+        ),
     ],
 )
 def test_values_that_contradict_each_other_are_refused(tmp_path: Path, text: str, said: str) -> None:

@@ -91,6 +91,9 @@ def test_several_prompts_share_a_stream(prompt: Any) -> None:
         (["--reasoning-parser", "qwen3"], True),
         (["--reasoning_parser=qwen3"], True),
         (["--enable-auto-tool-choice", "--tool-call-parser=hermes"], True),
+        (["--tool-call=hermes", "--enable-auto"], True),
+        (["--structured_outputs_config.reasoning_parser=qwen3"], True),
+        (["--structured-outputs", '{"reasoning_parser": "qwen3"}'], True),
     ],
 )
 def test_where_engines_parse_what_they_say_in_chats_chats_stay(arguments: list[str], parses: bool) -> None:

@@ -27,6 +27,7 @@ REPORT = {
     "kv_token_bytes": 57_344,
     "kv_cache_bytes": 4_000_000_000,
     "sampling": {"temperature": 0.1},
+    "longest_answer": 100,
 }
 
 
@@ -41,7 +42,7 @@ def test_a_model_that_can_be_split(monkeypatch: pytest.MonkeyPatch) -> None:
     facts = check_model("org/model", None, None, [])
     assert (facts.name, facts.metadata_fields) == ("org/model", ("image_grid_thw",))
     assert facts.image_tokens == (1, 4096)
-    assert facts.sampling == {"temperature": 0.1}
+    assert (facts.sampling, facts.longest_answer) == ({"temperature": 0.1}, 100)
     assert facts.image_pixels == (3136, 802_816)
     assert text_engine_memory(facts) == "the language model (15.23 GB) and a KV cache (4.00 GB for 69,754 tokens)"
     assert whole_model(facts) == "both halves of the model (16.58 GB)"

@@ -7,7 +7,19 @@ import pytest
 
 from chiasm.engine import EngineSpec
 from chiasm.nouns import Role
-from chiasm.reserved import ENVIRONMENT, FLAGS, refused_flags, refused_variables, unlike
+from chiasm.reserved import (
+    ALIKE,
+    DECODERS_DECIDE,
+    ENVIRONMENT,
+    FLAGS,
+    STEP_LIMITS,
+    UNCALIBRATED,
+    decoders_flags,
+    reason_against_calibration,
+    refused_flags,
+    refused_variables,
+    unlike,
+)
 from chiasm.wire.settings import RUNTIME_VARIABLE
 
 HARMLESS = {"--disable-uvicorn-access-log"}
@@ -79,3 +91,57 @@ def test_what_vllm_is_free_to_take_passes() -> None:
 )
 def test_what_shapes_an_embedding_must_be_alike(encoders: list[str], decoders: list[str], alike: bool) -> None:
     assert (unlike(encoders, decoders) == []) == alike
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["--generation-config", "vllm"],
+        ["--override_generation_config={}"],
+        ["--override-gen", "{}"],
+        ["--chat-template=t.jinja"],
+        ["--no-trust-remote-code"],
+        ["--no-enable-auto"],
+        ["-q", "fp8"],
+        ["-dc.canvas_length", "8"],
+    ],
+)
+def test_what_decoders_decide_is_refused_elsewhere_however_it_is_written(args: list[str]) -> None:
+    [message] = decoders_flags(["--enforce-eager", *args])
+    assert "Set it in decoders.engine_args" in message
+
+
+def test_what_is_a_matter_of_speed_or_memory_may_differ() -> None:
+    speed = [
+        "--max-num-seqs=2",
+        "-tp",
+        "2",
+        "--attention-backend=x",
+        "--speculative-config",
+        "{}",
+        "--load-format=auto",
+    ]
+    memory = ["--kv-cache-memory-bytes=4G", "--gpu-memory-utilization=0.5", "--watermark", "0.1", "--cpu-offload-gb=1"]
+    assert decoders_flags(speed + memory) == []
+
+
+@pytest.mark.parametrize("args", [["-dp", "2"], ["-sc", "{}"]])
+def test_a_short_form_is_known_for_its_flag(args: list[str]) -> None:
+    assert reason_against_calibration(args) is not None
+
+
+@pytest.mark.engine
+@pytest.mark.timeout(300)
+@pytest.mark.filterwarnings("default")
+def test_vllm_has_these_flags_and_none_is_taken_for_another() -> None:
+    from vllm.entrypoints.launchers.cli_args import make_arg_parser
+    from vllm.utils.argparse_utils import FlexibleArgumentParser
+
+    actions = make_arg_parser(FlexibleArgumentParser())._actions
+    spellings = {spelling for action in actions for spelling in action.option_strings}
+    assert {*ALIKE, *DECODERS_DECIDE, *FLAGS, *STEP_LIMITS, *UNCALIBRATED} <= spellings
+    for action in actions:
+        decided = not set(action.option_strings).isdisjoint(DECODERS_DECIDE)
+        for spelling in action.option_strings:
+            assert bool(decoders_flags([spelling])) is decided, spelling
+            assert bool(refused_flags([spelling])) is (spelling in FLAGS), spelling

@@ -1,12 +1,15 @@
 """What continuing an answer knows of vLLM, against the vLLM that is installed. No engine starts."""
 
+from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 from text_engine import CHAT, COMPLETIONS, CONTEXT, PROMPT
 
 from chiasm.continuable import CARRIED, SPENT, STATEFUL, obstacle
 from chiasm.continuation import COMPLETIONS_TOKENS, Transcript
+from chiasm.models.tiny import build_tiny_model
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(600), pytest.mark.filterwarnings("default")]
 
@@ -94,6 +97,16 @@ def test_events_are_rewritten_into_what_vllm_writes() -> None:
     assert transcript.take(of_completion("", [9], last=True)) == of_chat("", None, last=True)
 
 
+def after_one_token(path: str, body: dict[str, Any], longest: int | None = None) -> Transcript:
+    """Of an answer to the prompt [1, 2]."""
+    transcript = Transcript(path, body, CONTEXT, longest)
+    transcript.take(
+        b'data: {"id":"x","object":"o","created":1,"model":"demo","prompt_token_ids":[1,2],"choices":'
+        b'[{"index":0,"text":"a","token_ids":[3]}]}\n\n'
+    )
+    return transcript
+
+
 @pytest.mark.parametrize("path", [CHAT, COMPLETIONS])
 def test_what_the_rest_is_asked_for_with_is_a_request_of_vllms(path: str) -> None:
     from vllm.entrypoints.openai.completion.protocol import CompletionRequest
@@ -109,12 +122,57 @@ def test_what_the_rest_is_asked_for_with_is_a_request_of_vllms(path: str) -> Non
         "stop_token_ids": [4],
         "cache_salt": "salt",
     }
-    transcript = Transcript(path, body, CONTEXT)
-    transcript.take(
-        b'data: {"id":"x","object":"o","created":1,"model":"demo","prompt_token_ids":[1,2],"choices":'
-        b'[{"index":0,"text":"a","token_ids":[3]}]}\n\n'
-    )
-    _, rest = transcript.request()
+    _, rest = after_one_token(path, body).request()
     request = CompletionRequest.model_validate(rest)
     assert request.prompt == [1, 2, 3]
     assert not request.model_extra
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = build_tiny_model(tmp_path_factory.mktemp("model"))
+    (folder / "generation_config.json").write_text('{"max_new_tokens": 100}')
+    return folder
+
+
+OVERRIDE = '--override-generation-config={"max_new_tokens": 50}'
+
+
+@pytest.mark.parametrize(
+    ("named", "longest"),
+    [
+        ([], None),
+        (["--generation-config=vllm"], None),
+        ([OVERRIDE], 50),
+        (["--generation-config=vllm", OVERRIDE], 50),
+        (["--generation-config={folder}"], 70),
+        (["--generation-config={folder}", OVERRIDE], 50),
+        (['--override-generation-config={"top_k": 3}'], None),
+    ],
+)
+def test_an_answer_that_moves_is_as_long_as_vllm_lets_it_be(
+    model: Path, tmp_path: Path, named: list[str], longest: int | None
+) -> None:
+    from vllm.engine.arg_utils import EngineArgs
+    from vllm.entrypoints.launchers.cli_args import make_arg_parser
+    from vllm.entrypoints.openai.completion.serving import OpenAIServingCompletion
+    from vllm.entrypoints.serve.utils.api_utils import get_max_tokens
+    from vllm.utils.argparse_utils import FlexibleArgumentParser
+
+    from chiasm.preflight import inspect
+
+    (tmp_path / "generation_config.json").write_text('{"max_new_tokens": 70}')
+    arguments = [f"--model={model}", "--max-model-len=512"]
+    arguments += [argument.replace("{folder}", str(tmp_path)) for argument in named]
+    report = inspect(arguments)
+    assert report["longest_answer"] == longest
+    parsed = make_arg_parser(FlexibleArgumentParser()).parse_args(arguments)
+    models = MagicMock(model_config=EngineArgs.from_cli_args(parsed).create_model_config())
+    server = OpenAIServingCompletion(models, models, online_renderer=models, request_logger=None)
+    defaults = server.default_sampling_params
+    for asked in (None, 20, 200):
+        body = {"model": "demo", "max_tokens": asked}
+        if obstacle(body, CHAT, defaults=report["sampling"]) is None:
+            _, rest = after_one_token(CHAT, body, report["longest_answer"]).request()
+            whole = get_max_tokens(CONTEXT, asked, 2, defaults, server.override_max_tokens)
+            assert 1 + rest["max_tokens"] == whole
