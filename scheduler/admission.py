@@ -4,6 +4,7 @@ Owns the queue of READY requests and the order of the workers. Reads workers, ne
 does). Imports only `chiasm.nouns`, the standard library and its neighbours.
 """
 
+import math
 from collections import ChainMap
 from collections.abc import Callable
 
@@ -133,6 +134,17 @@ class Admission:
         if self._workers.both_live:
             self.stuck = self._for_whole.first()
         return None
+
+    def first_text_tag(self) -> float:
+        """The smallest tag of the text that waits; infinity if none does."""
+        first = self._text.first()
+        return math.inf if first is None else first.tag
+
+    def first_image_tag(self) -> float:
+        """The smallest tag of what waits for a worker with all its images, or whole; infinity if nothing does."""
+        encoded, whole = self._images.first(), self._for_whole.first()
+        tag = math.inf if encoded is None else encoded.tag
+        return tag if whole is None else min(tag, whole.tag)
 
     def for_whole(self) -> list[LiveRequest]:
         """The queued requests that are to go to a whole worker, in order of their turns."""

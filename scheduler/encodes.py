@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 
 from chiasm.messages import Encode, EncodeDone
 from chiasm.nouns import Item, ItemUuid, RequestId, WorkerId
+from scheduler.ordering import PriorityQueue
 from scheduler.placement import Placement, avoiding
 from scheduler.reasons import Reasons
 from scheduler.workers import EncodeJob, EncodeWorker
@@ -32,6 +33,7 @@ class Encodes:
         self._counters = counters
         self._jobs: dict[ItemUuid, EncodeJob] = {}
         self._unplaced: dict[ItemUuid, EncodeJob] = {}
+        self._waiting: PriorityQueue[EncodeJob] = PriorityQueue()  # for any encoder's credit
         self.due: dict[EncodeWorker, None] = {}  # whose credits or queue have changed; the core clears it
         self._arrivals = 0
 
@@ -68,8 +70,7 @@ class Encodes:
             # Its engine drops it; the next that waits carries it, when its turn comes again.
             encoder = job.encoder
             self._take(job)
-            encoder.append(job)
-            self._placement.update(encoder)
+            self._append(encoder, job)
 
     def settle_owed(self, request: RequestId, worker: WorkerId, uuid: ItemUuid) -> bool:
         """Is this the report that is still owed about a posting to a lost engine? Then it is owed no longer."""
@@ -142,8 +143,7 @@ class Encodes:
         considered = self._placement.considered
         for waiter in job.waiters:
             self._reasons.note(waiter, "encode placed", encoder.id, job.uuid, *numbers, considered=considered)
-        encoder.append(job)
-        self._placement.update(encoder)
+        self._append(encoder, job)
         self.due[encoder] = None
 
     def add(self, encoder: EncodeWorker) -> None:
@@ -187,6 +187,11 @@ class Encodes:
         """Is an item that somebody waits for being encoded?"""
         return self._jobs[uuid].carrier is not None
 
+    def first_tag(self) -> float:
+        """The smallest tag of what waits for an encoder's credit; infinity if nothing does."""
+        job = self._waiting.first()
+        return math.inf if job is None else job.tag
+
     def keep(self, worker: WorkerId, nbytes: int) -> None:
         """So many more bytes, or fewer, of an encoder's store are needed until some decoder has room."""
         encoder = self._encoders.get(worker)
@@ -203,16 +208,24 @@ class Encodes:
         out = []
         for encoder in self.due:
             for job, carrier in encoder.start():
+                self._waiting.discard(job)
                 self._counters["encodes"] += 1
                 self._reasons.note(carrier, "encode posted", encoder.id, job.uuid)
                 out.append(Encode(carrier, job.uuid, encoder.id, encoder.url))
         return out
+
+    def _append(self, encoder: EncodeWorker, job: EncodeJob) -> None:
+        encoder.append(job)
+        self._waiting.put(job, job.tag)
+        self._placement.update(encoder)
 
     def _take(self, job: EncodeJob) -> None:
         if job.encoder is None:
             self._unplaced.pop(job.uuid, None)
         else:
             encoder = job.encoder
+            if job.carrier is None:
+                self._waiting.discard(job)
             self.due[encoder] = None
             encoder.remove(job)
             self._placement.update(encoder)
@@ -232,6 +245,8 @@ class Encodes:
         assert math.isclose(self.tokens_per_s, rates, abs_tol=0.1), "rates are miscounted"
         assert self.owed == sum(job.tokens for job in self._jobs.values()), "owed encodes are miscounted"
         assert sorted(everywhere) == sorted(self._jobs), "an encode has leaked"
+        self._waiting.check_integrity()
+        assert sorted(map(_turn, self._waiting.unordered())) == sorted(map(_turn, waiting)), "encodes that wait"
         assert not (self._unplaced and self._encoders), "an encode is unplaced beside an encoder"
         for job in self._jobs.values():
             assert job.waiters, "an encode that nobody waits for"

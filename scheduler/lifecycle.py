@@ -4,6 +4,7 @@ Owns the live requests, their deadlines and their use of embeddings. What an eve
 Imports only `chiasm.{nouns,messages,config}`, the standard library and its neighbours.
 """
 
+import math
 from collections.abc import Iterable
 
 from chiasm.config import SchedulerConfig
@@ -51,7 +52,7 @@ class Lifecycle:
         self.owed_output = 0  # tokens that live requests may still generate
         self.rejects: list[Reject] = []  # not yet taken by the core
         self._deadlines = Deadlines(self.live)
-        self._fairness = FairClock()
+        self._text_clock, self._image_clock = FairClock(), FairClock()
         self._arrivals = 0
 
     @property
@@ -73,10 +74,8 @@ class Lifecycle:
     def admit(self, submit: Submit, withheld: int, now: float) -> None:
         """Begins the life of a request whose id is not live, while so many are withheld."""
         self._arrivals += 1
-        if not withheld:
-            self._fairness.rest()
         request = LiveRequest(submit, self._arrivals, now)
-        request.tag = self._fairness.tag(submit.tenant, submit.weight, request.kv_tokens)
+        request.tag = self._tag(request, submit, withheld)
         self._reasons.open(request.id)
         numbers = withheld, len(request.parts), request.kv_tokens, request.output_tokens, submit.weight
         self._reasons.note(request.id, "admitted", NOBODY, "", *numbers)
@@ -84,6 +83,27 @@ class Lifecycle:
         self._deadlines.add(request)
         self.owed_output += request.output_tokens
         self.seek(request)
+
+    def _tag(self, request: LiveRequest, submit: Submit, withheld: int) -> float:
+        """Text and images have a clock each: they do not wait for the same, and either may be far ahead of the other.
+
+        One of which nobody waits catches up, as it has to be compared with the other at the decoders.
+        """
+        text, images = self._text_clock, self._image_clock
+        if not withheld:
+            text.rest()
+            images.rest()
+        if request.parts:
+            if images.now < text.now and self._first_image_tag() == math.inf:
+                images.catch_up(text)
+            return images.tag(submit.tenant, submit.weight, request.kv_tokens)
+        if text.now < images.now and self._admission.first_text_tag() == math.inf:
+            text.catch_up(images)
+        return text.tag(submit.tenant, submit.weight, request.kv_tokens)
+
+    def _first_image_tag(self) -> float:
+        """Of what waits for an encoder or a decoder. What is being encoded is not kept waiting by others."""
+        return min(self._admission.first_image_tag(), self._encodes.first_tag())
 
     def seek(self, request: LiveRequest) -> None:
         """Looks for the embeddings that a request lacks: READY with all of them, ENCODING while it waits for some."""
@@ -208,8 +228,10 @@ class Lifecycle:
         prompt = (request.prompt_tokens, request.prefill_tokens) if request.parts else ()
         worker.reserve(request.id, request.kv_tokens, request.output_tokens, *prompt)
         self.decoding += 1
-        if not worker.host:  # a thief takes from the end of the queue, and nobody's turn has come with that
-            self._fairness.served(request.tag)
+        if request.parts:
+            self._image_clock.served(request.tag, self._first_image_tag())
+        else:
+            self._text_clock.served(request.tag, self._admission.first_text_tag())
         self._counters["decodes"] += 1
         return Decode(request.id, worker.id, worker.role, worker.url, embeddings)
 
