@@ -233,6 +233,9 @@ class Admission:
         assert sorted(one.arrival for one in self._stealable.unordered()) == sorted(one.arrival for one in stealable)
         self._due = True
         assert self.next() is None, "a request is withheld beside a credit"
+        for request in self._heads():
+            for pool in self._pools_for(request):
+                pool.check_integrity(request)
 
 
 def _turn(request: LiveRequest) -> tuple[float, int]:

@@ -177,9 +177,14 @@ class DecodeWorker(Worker):
         """Is there a credit and room for `kv_tokens`? A request larger than the whole cache fits when it is empty."""
         return len(self.running) < self.credits and (kv_tokens <= self.room or self.room == self.kv_tokens)
 
+    @property
+    def prefill_room(self) -> float:
+        """The most tokens that a prompt may have to come besides those in the prefill."""
+        return self._prefill_limit - self.prefilling if self.prefilling else math.inf
+
     def takes_prefill(self, tokens: int) -> bool:
         """May a prompt of so many tokens that count come besides those in the prefill? The first of any size may."""
-        return not tokens or not self.prefilling or self.prefilling + tokens <= self._prefill_limit
+        return not tokens or tokens <= self.prefill_room
 
     def reserve(
         self,
