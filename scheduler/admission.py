@@ -146,6 +146,11 @@ class Admission:
         tag = math.inf if encoded is None else encoded.tag
         return tag if whole is None else min(tag, whole.tag)
 
+    @property
+    def wholes_wait(self) -> bool:
+        """Does anything wait for a whole worker?"""
+        return bool(self._for_whole)
+
     def for_whole(self) -> list[LiveRequest]:
         """The queued requests that are to go to a whole worker, in order of their turns."""
         return sorted(self._for_whole.unordered(), key=_turn)

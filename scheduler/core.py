@@ -174,6 +174,8 @@ class Core:
         """
         for part in (self._workers, self._directory, self._encodes, self._admission, self._life):
             part.check_integrity()
+        stuck = self._admission.stuck
+        assert stuck is None or self._life.stays_whole(stuck), f"{stuck.id} waits for a whole worker, and is not asked"
         submitted = ended(self._counters) + len(self._life.live)
         assert self._counters["submitted"] == submitted, "a request has ended twice, or never"
         held = [request for worker in self._workers.all_decoders() for request in worker.running]
@@ -378,6 +380,9 @@ class Core:
         if self._workers.decode_crews.changed:
             self._thieving.due = True
         admission = self._admission
+        if self._workers.both_live and (self._encodes.due or admission.wholes_wait):
+            # Which way is sooner depends on encoders, and on all that waits.
+            admission.wake()
         while True:
             pick = admission.next()
             if pick is not None:

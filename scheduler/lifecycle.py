@@ -126,11 +126,15 @@ class Lifecycle:
 
     def leaves_whole(self, request: LiveRequest) -> bool:
         """Sends the first of those that wait for a whole worker through the split, if that is better by now."""
-        withheld = self._withheld_output(request)
-        if self._encoded_too_often(request) or self._split_or_stay.stays_whole(request, withheld):
+        if self.stays_whole(request):
             return False
         self._go_split(request)
         return True
+
+    def stays_whole(self, request: LiveRequest) -> bool:
+        """Is the first of those that wait for a whole worker to go on waiting for it?"""
+        withheld = self._withheld_output(request)
+        return self._encoded_too_often(request) or self._split_or_stay.stays_whole(request, withheld)
 
     def _is_to_go_whole(self, request: LiveRequest) -> bool:
         withheld = self._withheld_output(request)

@@ -317,3 +317,40 @@ def test_an_image_that_was_lost_too_often_goes_whole() -> None:
     assert driver.evicted("e0", "key-a") == []
     assert driver.decoded("at d0", "d0", output=900, seconds=9.0) == []
     assert driver.decoded("at w0", "w0", output=900, seconds=9.0) == [whole("r")]
+
+
+def test_what_waits_for_a_whole_worker_goes_split_when_an_encoder_becomes_idle() -> None:
+    driver = both(itl_slo_s=1000.0)
+    driver.submit("at d0", output=100)
+    driver.submit("at w0", output=3000)
+    driver.submit("long", "panorama", tokens=5000)
+    assert driver.submit("r", "a") == []
+    assert why(driver, "r").what == "goes whole"
+    assert driver.cancel("long") == [encode("r", "a", "e0")]
+
+
+def test_what_waits_for_a_whole_worker_goes_split_when_its_image_turns_out_to_be_encoded() -> None:
+    driver = both(itl_slo_s=1000.0)
+    driver.submit("left", "a")
+    driver.cancel("left")
+    driver.submit("at d0", output=100)
+    driver.submit("at w0", output=900)
+    driver.submit("long", "panorama", tokens=5000)
+    assert driver.submit("r", "a") == []
+    assert driver.encoded("left", "e0", "a") == []
+    assert why(driver, "r").what == "goes split"
+    assert driver.decoded("at d0", "d0", output=100) == [decode("r", "d0", ("a", "e0"))]
+
+
+def test_an_encoded_image_goes_whole_as_soon_as_whole_workers_are_known_to_be_faster() -> None:
+    """Until they are measured, their speed is guessed by that of encoders."""
+    driver = Driver()
+    driver.encoder("e0", slots=4)
+    driver.decoder("d0")
+    driver.decoder("w0", slots=2, role=Role.WHOLE)
+    driver.submit("at d0", output=3000)
+    driver.submit("at w0", output=100)
+    for number in range(4):
+        driver.submit(f"r{number}", f"u{number}")
+    assert driver.encoded("r0", "e0", "u0") == []  # its prompt could stall a stream for 2.2 s
+    assert [placed(driver.encoded(f"r{number}", "e0", f"u{number}", seconds=0.1)) for number in (1, 2)] == [[], ["w0"]]
