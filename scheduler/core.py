@@ -267,8 +267,8 @@ class Core:
             return
         lost = [entry for entry in request.entries if entry.embedding.uuid in event.lost]
         self._life.lose([entry for entry in lost if self._directory.is_current(entry)])
-        if event.unreachable:
-            self._lost(event.worker, event.reason)
+        if event.unreachable and request.decoder is not None and request.decoder.registered:
+            self._lost(event.worker, event.reason)  # it is this engine, and none that was started since
         if not event.retryable:
             self._life.fail(request, RejectReason.DECODE, event.reason)
             return
