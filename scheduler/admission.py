@@ -50,7 +50,9 @@ class Admission:
         self.whole_prompts = 0  # tokens of the prompts that wait for a whole worker
         self.stuck: LiveRequest | None = None  # the first of these, if `next` left it and it has a choice
         self._steals = steals
-        self._stealable: PriorityQueue[LiveRequest] = PriorityQueue()  # those of the text lane, from its end
+        # Those of the text lane, from its end and from its front.
+        self._stealable: PriorityQueue[LiveRequest] = PriorityQueue()
+        self._stealable_first: PriorityQueue[LiveRequest] = PriorityQueue()
         self._due = False  # has anything changed since the heads were found blocked?
         self.considered: list[Candidate[DecodeWorker]] = []  # by the latest choice
 
@@ -74,6 +76,7 @@ class Admission:
         lane.put(request, request.tag)
         if self._may_be_stolen(request):
             self._stealable.put(request, -request.tag)
+            self._stealable_first.put(request, request.tag)
         if lane.first() is request:
             self._due = True
 
@@ -90,6 +93,7 @@ class Admission:
             self.text_output -= request.output_tokens
         if self._steals and request.stealable:
             self._stealable.discard(request)
+            self._stealable_first.discard(request)
         self._due = True
 
     def add(self, worker: DecodeWorker) -> None:
@@ -168,6 +172,11 @@ class Admission:
         """The last in the queue that may be stolen: a few of them, from the end."""
         return self._stealable.first_few(LOOKED_AT)
 
+    def first_stealable(self) -> list[LiveRequest]:
+        """The first in the queue that may be stolen, if any: whose turn it is while only thieves live."""
+        first = self._stealable_first.first()
+        return [] if first is None else [first]
+
     def _see_changes(self) -> None:
         for worker in self._workers.decode_crews.changed:
             self._pools[worker.role].update(worker)
@@ -233,9 +242,10 @@ class Admission:
         assert self.text_output == sum(one.output_tokens for one in texts), "waiting text is miscounted"
         assert self.whole_output == sum(one.output_tokens for one in wholes), "what is to go whole is miscounted"
         assert self.whole_prompts == sum(one.prompt_tokens for one in wholes), "prompts to go whole are miscounted"
-        self._stealable.check_integrity()
         stealable = [one for one in self._text.unordered() if self._may_be_stolen(one)]
-        assert sorted(one.arrival for one in self._stealable.unordered()) == sorted(one.arrival for one in stealable)
+        for queue in (self._stealable, self._stealable_first):
+            queue.check_integrity()
+            assert sorted(map(_turn, queue.unordered())) == sorted(map(_turn, stealable)), "what may be stolen"
         self._due = True
         assert self.next() is None, "a request is withheld beside a credit"
         for request in self._heads():
