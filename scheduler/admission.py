@@ -53,7 +53,7 @@ class Admission:
         # Those of the text lane, from its end and from its front.
         self._stealable: PriorityQueue[LiveRequest] = PriorityQueue()
         self._stealable_first: PriorityQueue[LiveRequest] = PriorityQueue()
-        self._due = False  # has anything changed since the heads were found blocked?
+        self.due = False  # has anything changed since the heads were found blocked?
         self.considered: list[Candidate[DecodeWorker]] = []  # by the latest choice
 
     def __len__(self) -> int:
@@ -78,7 +78,7 @@ class Admission:
             self._stealable.put(request, -request.tag)
             self._stealable_first.put(request, request.tag)
         if lane.first() is request:
-            self._due = True
+            self.due = True
 
     def withdraw(self, request: LiveRequest) -> None:
         """Takes a queued request out."""
@@ -94,7 +94,7 @@ class Admission:
         if self._steals and request.stealable:
             self._stealable.discard(request)
             self._stealable_first.discard(request)
-        self._due = True
+        self.due = True
 
     def add(self, worker: DecodeWorker) -> None:
         """A worker has registered."""
@@ -108,17 +108,16 @@ class Admission:
 
     def wake(self) -> None:
         """Which workers a request may use can have changed."""
-        self._due = True
+        self.due = True
 
     def next(self) -> tuple[LiveRequest, DecodeWorker] | None:
         """The request to hand out now and the worker for it; None while every head is blocked."""
         self.stuck = None
         changed = self._workers.decode_crews.changed
-        if not (self._due or changed):
+        if not (self.due or changed):
             return None
         if changed:
             self._see_changes()
-            changed.clear()
         self.considered = []
         barred: list[Pool] = []
         for request in self._heads():
@@ -134,7 +133,7 @@ class Admission:
                     return request, min(self.considered)[2]
             if not (request.prefill_tokens and self._candidates(request, pools)):
                 barred = [*barred, *pools]
-        self._due = False
+        self.due = False
         if self._workers.both_live:
             self.stuck = self._for_whole.first()
         return None
@@ -178,8 +177,12 @@ class Admission:
         return [] if first is None else [first]
 
     def _see_changes(self) -> None:
-        for worker in self._workers.decode_crews.changed:
-            self._pools[worker.role].update(worker)
+        changed = self._workers.decode_crews.changed
+        if changed:
+            self.due = True
+            for worker in changed:
+                self._pools[worker.role].update(worker)
+            changed.clear()
 
     def _may_be_stolen(self, request: LiveRequest) -> bool:
         return self._steals and request.stealable and not request.decodes
@@ -246,7 +249,7 @@ class Admission:
         for queue in (self._stealable, self._stealable_first):
             queue.check_integrity()
             assert sorted(map(_turn, queue.unordered())) == sorted(map(_turn, stealable)), "what may be stolen"
-        self._due = True
+        self.due = True
         assert self.next() is None, "a request is withheld beside a credit"
         for request in self._heads():
             for pool in self._pools_for(request):

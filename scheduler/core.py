@@ -36,7 +36,7 @@ from chiasm.messages import (
     WorkerStatus,
 )
 from chiasm.messages import Reasons as ReasonsAnswer
-from chiasm.nouns import RequestId, WorkerId
+from chiasm.nouns import RequestId, Role, WorkerId
 from scheduler.admission import Admission
 from scheduler.counters import ended, new_counters
 from scheduler.directory import Directory
@@ -106,6 +106,7 @@ class Core:
             self._reasons,
         )
         self._thieving = Thieving(stealing, itl_slo_s, self._workers, self._admission, self._life, self._counters)
+        self._reroute_due = False  # have workers come or gone that matter to where images go?
         self._time = 0.0  # the core's own time: the sum of all advances of `now`
         self._last_now = math.inf  # so that the first one only starts the clock
         self._answers: list[Decision] = []
@@ -309,7 +310,7 @@ class Core:
             self._thieving.add(worker)
         else:
             self._admission.add(worker)
-        self._reroute()
+        self._pools_changed(worker)
 
     def _heartbeat(self, event: Heartbeat) -> None:
         if not self._workers.heard(event.worker, self._time):
@@ -329,7 +330,7 @@ class Core:
             else:
                 self._admission.remove(worker)
             self._life.orphan(worker)
-        self._reroute()
+        self._pools_changed(worker)
 
     def _encoder_lost(self, encoder: EncodeWorker, reason: str) -> None:
         ran, withheld = self._encodes.take_all(encoder)
@@ -346,12 +347,18 @@ class Core:
         for key in event.keys:
             self._life.lose(self._directory.entries_under(event.worker, key))
 
-    def _reroute(self) -> None:
-        """Sends image requests that wait for an arrangement that is gone, or not the better any more, the other way."""
+    def _pools_changed(self, worker: EncodeWorker | DecodeWorker) -> None:
+        """A worker has come or gone. Text-only ones, thieves among them, do not matter to where images go."""
         self._admission.wake()
+        self._reroute_due |= worker.role is not Role.TEXT
+
+    def _reroute(self, out: list[Decision]) -> None:
+        """Sends image requests that wait for an arrangement that is gone, or not the better any more, the other way."""
+        self._reroute_due = False
         if self._workers.both_live:
             for request in self._life.withheld_images():
-                self._life.choose_anew(request)
+                if self._life.choose_anew(request):
+                    self._hand_out_decodes(out)  # so that the next one does not count on the same idle worker
         elif self._workers.split_lives:
             for request in self._admission.for_whole():
                 self._life.seek(request)
@@ -367,6 +374,8 @@ class Core:
         if self._life.rejects:
             out.extend(self._life.rejects)
             self._life.rejects.clear()
+        if self._reroute_due:
+            self._reroute(out)
         self._hand_out(out)
         if self._thieving.thieves:
             while decisions := self._thieving.decisions():
@@ -377,12 +386,20 @@ class Core:
 
     def _hand_out(self, out: list[Decision]) -> None:
         """Decodes first: they make room where encodes go."""
-        if self._workers.decode_crews.changed:
-            self._thieving.due = True
-        admission = self._admission
-        if self._workers.both_live and (self._encodes.due or admission.wholes_wait):
+        if self._workers.both_live and (self._encodes.due or self._admission.wholes_wait):
             # Which way is sooner depends on encoders, and on all that waits.
-            admission.wake()
+            self._admission.wake()
+        self._hand_out_decodes(out)
+        if self._encodes.due:
+            out.extend(self._encodes.hand_out())
+            if self._thieving.thieves:
+                self._thieving.mind(self._encodes.due)
+            self._encodes.due.clear()
+
+    def _hand_out_decodes(self, out: list[Decision]) -> None:
+        admission = self._admission
+        if admission.due or self._workers.decode_crews.changed:
+            self._thieving.due = True
         while True:
             pick = admission.next()
             if pick is not None:
@@ -390,11 +407,6 @@ class Core:
                 self._thieving.due = True
             elif admission.stuck is None or not self._life.leaves_whole(admission.stuck):
                 break
-        if self._encodes.due:
-            out.extend(self._encodes.hand_out())
-            if self._thieving.thieves:
-                self._thieving.mind(self._encodes.due)
-            self._encodes.due.clear()
 
     def _refuse(self, sender: RequestId | WorkerId, reason: str) -> None:
         self._counters["refused"] += 1

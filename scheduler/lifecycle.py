@@ -118,11 +118,16 @@ class Lifecycle:
         else:
             self._go_split(request)
 
-    def choose_anew(self, request: LiveRequest) -> None:
-        """Workers have come or gone: sends a withheld request with images the better way, unless it is encoded now."""
+    def choose_anew(self, request: LiveRequest) -> bool:
+        """Workers have come or gone: sends a withheld request with images the better way, unless it is encoded now.
+
+        Returns whether it goes whole and did not.
+        """
+        was_whole = request.whole
         waits_for = [uuid for uuid, part in request.parts.items() if part.waiting]
-        if request.whole or (waits_for and not any(map(self._encodes.begun, waits_for))):
+        if was_whole or (waits_for and not any(map(self._encodes.begun, waits_for))):
             self.seek(request)
+        return request.whole and not was_whole
 
     def leaves_whole(self, request: LiveRequest) -> bool:
         """Sends the first of those that wait for a whole worker through the split, if that is better by now."""
