@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 
 from chiasm.messages import Encode, EncodeDone
 from chiasm.nouns import Item, ItemUuid, RequestId, WorkerId
+from scheduler.finish_index import FinishIndex, candidate
 from scheduler.ordering import PriorityQueue
 from scheduler.placement import Placement, avoiding
 from scheduler.reasons import Reasons
@@ -179,9 +180,10 @@ class Encodes:
         return max(self._finish_s(largest), min(together_s, (self.owed + tokens) / self.tokens_per_s))
 
     def _finish_s(self, tokens: int) -> float:
-        encoder = self._placement.best(tokens)
-        assert encoder is not None
-        return (encoder.owed + tokens) / encoder.rate.tokens_per_s
+        """Of work of so many tokens at the encoder that would be done first, whatever the policy would choose."""
+        if isinstance(self._placement, FinishIndex):
+            return min(self._placement.candidates(tokens))[0]
+        return min(candidate(encoder, tokens)[0] for encoder in self._encoders.values())
 
     def begun(self, uuid: ItemUuid) -> bool:
         """Is an item that somebody waits for being encoded?"""

@@ -7,9 +7,11 @@ generated.
 import pytest
 from core_driver import Driver, decode, encode, placed
 
+from bench.policies import RoundRobin
 from chiasm.explain import sentence
 from chiasm.messages import Reason
 from chiasm.nouns import RequestId, Role
+from scheduler.core import Core
 
 
 def both(encoders: int = 1, slots: int = 1, itl_slo_s: float = 1.0) -> Driver:
@@ -354,3 +356,54 @@ def test_an_encoded_image_goes_whole_as_soon_as_whole_workers_are_known_to_be_fa
         driver.submit(f"r{number}", f"u{number}")
     assert driver.encoded("r0", "e0", "u0") == []  # its prompt could stall a stream for 2.2 s
     assert [placed(driver.encoded(f"r{number}", "e0", f"u{number}", seconds=0.1)) for number in (1, 2)] == [[], ["w0"]]
+
+
+def notes(driver: Driver, request: str) -> list[str]:
+    return [one.what for one in driver.core.reasons(RequestId("asker"), RequestId(request)).reasons]
+
+
+def test_what_waits_is_asked_once_when_workers_matter_to_it() -> None:
+    driver = busy_encoder()
+    driver.submit("at d0", "b")
+    driver.submit("r", "a")
+    noted = len(notes(driver, "r"))
+    driver.decoder("text-only", role=Role.TEXT)
+    driver.thief("t0", "e0")
+    driver.lost("text-only")
+    assert len(notes(driver, "r")) == noted
+    driver.decoder("d0")
+    assert len(notes(driver, "r")) == noted + 1
+    for decoder in ("d1", "d2", "d3"):
+        driver.decoder(decoder)
+    noted = len(notes(driver, "r"))
+    driver.now += driver.config.heartbeat_timeout_s
+    for worker in ("e0", "d0", "w0"):
+        driver.heartbeat(worker)
+    driver.tick(0.1)
+    assert (driver.count("workers_lost"), len(notes(driver, "r"))) == (6, noted + 1)
+
+
+def test_an_idle_whole_worker_that_comes_is_counted_on_by_one_image_only() -> None:
+    driver = Driver(itl_slo_s=0.1)
+    driver.encoder("e0")
+    driver.decoder("d0")
+    driver.submit("long", "panorama", tokens=2000)
+    for number in range(4):
+        driver.submit(f"r{number}", f"u{number}")
+    assert placed(driver.decoder("w0", slots=4, role=Role.WHOLE)) == ["w0"]
+    went_whole = ["goes whole" in notes(driver, f"r{number}") for number in range(4)]
+    assert went_whole == [True, False, False, False]
+
+
+def test_a_forecast_is_no_choice_of_an_encoder() -> None:
+    driver = Driver()
+    driver.core = Core(driver.config, RoundRobin())
+    for encoder in ("e0", "e1"):
+        driver.encoder(encoder, slots=9)
+    driver.decoder("d0")
+    driver.decoder("w0", role=Role.WHOLE)
+    assert [placed(driver.submit(f"r{number}", f"u{number}", tokens=10)) for number in range(3)] == [
+        ["e0"],
+        ["e1"],
+        ["e0"],
+    ]
