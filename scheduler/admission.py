@@ -34,7 +34,15 @@ class Admission:
 
     **Where images may go either way**, a whole worker takes the first of those that are encoded, if no decoder has room
     and it would have it done sooner; and what was to go whole and finds no room there is up for another choice
-    (`stuck`).
+    (`waits_for_whole`).
+
+    A head that is blocked is asked again when something has changed that can unblock it (`due`):
+
+    | what | who says so |
+    |---|---|
+    | the head itself, or which workers there are | `withhold`, `withdraw`, and the core by `wake` |
+    | what a decode worker holds, its rate, a prompt that is through | the worker, in `DecodeCrews.changed` |
+    | which way is sooner, where both live: what encoders owe and do, and all that waits | the core by `wake` |
     """
 
     def __init__(self, workers: WorkerTable, forecasts: Forecasts, steals: bool) -> None:
@@ -48,7 +56,7 @@ class Admission:
         self._for_whole: PriorityQueue[LiveRequest] = PriorityQueue()
         self.text_output = self.whole_output = 0  # tokens that those in the lanes of text and for whole may generate
         self.whole_prompts = 0  # tokens of the prompts that wait for a whole worker
-        self.stuck: LiveRequest | None = None  # the first of these, if `next` left it and it has a choice
+        self.waits_for_whole: LiveRequest | None = None  # the first of these, if `next` left it and it has a choice
         self._steals = steals
         # Those of the text lane, from its end and from its front.
         self._stealable: PriorityQueue[LiveRequest] = PriorityQueue()
@@ -112,7 +120,7 @@ class Admission:
 
     def next(self) -> tuple[LiveRequest, DecodeWorker] | None:
         """The request to hand out now and the worker for it; None while every head is blocked."""
-        self.stuck = None
+        self.waits_for_whole = None
         changed = self._workers.decode_crews.changed
         if not (self.due or changed):
             return None
@@ -135,7 +143,7 @@ class Admission:
                 barred = [*barred, *pools]
         self.due = False
         if self._workers.both_live:
-            self.stuck = self._for_whole.first()
+            self.waits_for_whole = self._for_whole.first()
         return None
 
     def first_text_tag(self) -> float:
@@ -158,10 +166,10 @@ class Admission:
         """The queued requests that are to go to a whole worker, in order of their turns."""
         return sorted(self._for_whole.unordered(), key=_turn)
 
-    def spared_by_a_whole(self, request: LiveRequest) -> bool:
+    def a_whole_could_take(self, request: LiveRequest) -> bool:
         """Could a whole worker take this request at once, without keeping its streams waiting for too long?"""
         self._see_changes()
-        return bool(self._whole.candidates(request, self._sparing(request), 0))
+        return bool(self._whole.candidates(request, self._keeping_objective(request), 0))
 
     def all_wholes_failed_at(self, request: LiveRequest) -> bool:
         """Has every whole worker failed at this request?"""
@@ -209,7 +217,7 @@ class Admission:
         if self.all_wholes_failed_at(request):
             return []
         allowed = avoiding(self._whole.members, request.decode_failed_on)
-        found = self._whole.candidates(request, self._sparing(request, allowed), 0)
+        found = self._whole.candidates(request, self._keeping_objective(request, allowed), 0)
         return [each for each in found if self._forecasts.encoded(request, each[2]).whole_is_sooner]
 
     def _candidates(
@@ -222,19 +230,19 @@ class Admission:
             everyone = ChainMap(*(pool.members for pool in pools))
             allowed = avoiding(everyone, request.decode_failed_on)
         if request.whole and self._workers.both_live:
-            allowed = self._sparing(request, allowed)
+            allowed = self._keeping_objective(request, allowed)
         return [
             each for pool in pools if pool.with_credit for each in pool.candidates(request, allowed, prefill_tokens)
         ]
 
-    def _sparing(
+    def _keeping_objective(
         self, request: LiveRequest, allowed: Callable[[DecodeWorker], bool] | None = None
     ) -> Callable[[DecodeWorker], bool]:
         """Those of the whole workers that are allowed whose streams it does not keep waiting for too long."""
-        spares = self._forecasts.spares
+        keeps_objective = self._forecasts.keeps_objective
         if allowed is None:
-            return lambda worker: spares(worker, request)
-        return lambda worker: allowed(worker) and spares(worker, request)
+            return lambda worker: keeps_objective(worker, request)
+        return lambda worker: allowed(worker) and keeps_objective(worker, request)
 
     def check_integrity(self) -> None:
         """Raises AssertionError where the lanes are unsound, or a head is withheld though a worker has room for it."""

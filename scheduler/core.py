@@ -175,8 +175,8 @@ class Core:
         """
         for part in (self._workers, self._directory, self._encodes, self._admission, self._life):
             part.check_integrity()
-        stuck = self._admission.stuck
-        assert stuck is None or self._life.stays_whole(stuck), f"{stuck.id} waits for a whole worker, and is not asked"
+        waits = self._admission.waits_for_whole
+        assert waits is None or self._life.stays_whole(waits), f"{waits.id} waits for a whole worker, and is not asked"
         submitted = ended(self._counters) + len(self._life.live)
         assert self._counters["submitted"] == submitted, "a request has ended twice, or never"
         held = [request for worker in self._workers.all_decoders() for request in worker.running]
@@ -223,7 +223,7 @@ class Core:
     def _encode_done(self, event: EncodeDone) -> None:
         """Also takes the result of an encode whose request has ended: it was paid for."""
         embedding = event.embedding
-        owed = self._encodes.settle_owed(event.request, event.worker, embedding.uuid)
+        owed = self._encodes.settle_report(event.request, event.worker, embedding.uuid)
         if owed or event.worker not in self._workers.encoders or embedding.uuid in self._directory:
             self._counters["stale"] += 1
             return
@@ -231,13 +231,13 @@ class Core:
         self._life.landed(self._directory.put(event.worker, embedding, event.nbytes, waiters))
 
     def _encode_failed(self, event: EncodeFailed) -> None:
-        owed = self._encodes.settle_owed(event.request, event.worker, event.uuid)
+        owed = self._encodes.settle_report(event.request, event.worker, event.uuid)
         job = None if owed else self._encodes.posted(event.request, event.worker, event.uuid)
         if job is None:
             self._counters["stale"] += 1
         elif event.unreachable:
             self._lost(event.worker, event.reason)
-            self._encodes.settle_owed(event.request, event.worker, event.uuid)  # this was the report
+            self._encodes.settle_report(event.request, event.worker, event.uuid)  # this was the report
         elif event.retryable:
             self._encodes.take_failed(job)
             self._life.encode_failed(job.uuid, job.waiters, event.reason)
@@ -405,7 +405,7 @@ class Core:
             if pick is not None:
                 out.append(self._life.hand_out(*pick))
                 self._thieving.due = True
-            elif admission.stuck is None or not self._life.leaves_whole(admission.stuck):
+            elif admission.waits_for_whole is None or not self._life.leaves_whole(admission.waits_for_whole):
                 break
 
     def _refuse(self, sender: RequestId | WorkerId, reason: str) -> None:

@@ -1,7 +1,8 @@
 """The encodes under way: one job an item, shared by every request that waits for it, queued at an encoder.
 
 Owns the jobs and their queues; the requests behind them are ids here, and what a finished or failed encode means to
-them is decided by `scheduler.core`. Imports only `chiasm.{nouns,messages}`, the standard library and its neighbours.
+them is decided by `scheduler.{core,lifecycle}`. Imports only `chiasm.{nouns,messages}`, the standard library and its
+neighbours.
 """
 
 import math
@@ -73,12 +74,12 @@ class Encodes:
             self._take(job)
             self._append(encoder, job)
 
-    def settle_owed(self, request: RequestId, worker: WorkerId, uuid: ItemUuid) -> bool:
+    def settle_report(self, request: RequestId, worker: WorkerId, uuid: ItemUuid) -> bool:
         """Is this the report that is still owed about a posting to a lost engine? Then it is owed no longer."""
         job = self._jobs.get(uuid)
-        if job is None or (request, worker) not in job.owed:
+        if job is None or (request, worker) not in job.reports_owed:
             return False
-        job.owed -= {(request, worker)}
+        job.reports_owed -= {(request, worker)}
         return True
 
     def posted(self, request: RequestId, worker: WorkerId, uuid: ItemUuid) -> EncodeJob | None:
@@ -114,7 +115,7 @@ class Encodes:
         ran, withheld = list(encoder.running.values()), sorted(encoder.waiting.unordered(), key=_turn)
         for job in ran:
             if job.carrier is not None:
-                job.owed |= {(job.carrier, encoder.id)}
+                job.reports_owed |= {(job.carrier, encoder.id)}
         for job in (*ran, *withheld):
             self._take(job)
         self.due.pop(encoder, None)

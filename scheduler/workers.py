@@ -47,8 +47,8 @@ class EncodeJob:
     """One item that has to be encoded, on behalf of every request that waits for it.
 
     `encoder` is None while no encoder is registered. `carrier` is the request whose gateway posts the item: set exactly
-    while the job runs. `owed` are postings to engines that were lost since, as (carrier, worker): each carrier's
-    gateway still owes one report, which says nothing about the posting that replaced it.
+    while the job runs. `reports_owed` are postings to engines that were lost since, as (carrier, worker): each
+    carrier's gateway still owes one report, which says nothing about the posting that replaced it.
     """
 
     uuid: ItemUuid
@@ -60,7 +60,7 @@ class EncodeJob:
     carrier: RequestId | None = None
     ahead: int = 0  # tokens that its engine already held when this job was handed to it
     failed_on: frozenset[WorkerId] = frozenset()
-    owed: frozenset[tuple[RequestId, WorkerId]] = frozenset()
+    reports_owed: frozenset[tuple[RequestId, WorkerId]] = frozenset()
 
 
 class EncodeWorker(Worker):

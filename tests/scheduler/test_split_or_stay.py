@@ -38,7 +38,8 @@ def whole(request: str, worker: str = "w0") -> object:
 def why(driver: Driver, request: str) -> Reason:
     """The latest choice between the two."""
     reasons = driver.core.reasons(RequestId("asker"), RequestId(request)).reasons
-    return [one for one in reasons if one.what in ("goes whole", "goes split", "spares streams", "only whole")][-1]
+    ways = ("goes whole", "goes split", "wholes failed", "spares streams", "only whole")
+    return [one for one in reasons if one.what in ways][-1]
 
 
 def said(reason: Reason) -> str:
@@ -287,7 +288,7 @@ def test_what_a_whole_worker_failed_at_is_tried_split() -> None:
     driver = busy_encoder()
     driver.submit("r", "a")
     assert driver.decode_failed("r", "w0") == []
-    assert why(driver, "r").what == "goes split"
+    assert said(why(driver, "r")) == "goes split: every whole worker has failed at it"
     assert driver.encoded("long", "e0", "panorama", tokens=1000)[-1] == encode("r", "a", "e0")
 
 
