@@ -371,11 +371,11 @@ class Core:
     def _settle(self) -> list[Decision]:
         """Hands out whatever has a credit now. The only place that does, so no transition meets a half-made other."""
         out = self._answers
+        if self._reroute_due:
+            self._reroute(out)  # of which some may end
         if self._life.rejects:
             out.extend(self._life.rejects)
             self._life.rejects.clear()
-        if self._reroute_due:
-            self._reroute(out)
         self._hand_out(out)
         if self._thieving.thieves:
             while decisions := self._thieving.decisions():

@@ -5,11 +5,11 @@ generated.
 """
 
 import pytest
-from core_driver import Driver, decode, encode, placed
+from core_driver import Driver, decode, encode, placed, rejected
 
 from bench.policies import RoundRobin
 from chiasm.explain import sentence
-from chiasm.messages import Reason
+from chiasm.messages import Reason, RejectReason
 from chiasm.nouns import RequestId, Role
 from scheduler.core import Core
 
@@ -408,3 +408,16 @@ def test_a_forecast_is_no_choice_of_an_encoder() -> None:
         ["e1"],
         ["e0"],
     ]
+
+
+def test_an_image_that_was_lost_too_often_ends_with_the_last_whole_worker() -> None:
+    driver = Driver(max_attempts=1)
+    driver.encoder("e0")
+    driver.decoder("d0")
+    driver.decoder("w0", role=Role.WHOLE)
+    driver.submit("at d0", output=900)
+    driver.submit("at w0", output=900)
+    driver.submit("r", "a")
+    driver.encoded("r", "e0", "a")
+    driver.evicted("e0", "key-a")
+    assert rejected(driver.lost("w0")) == [("r", RejectReason.ATTEMPTS)]
