@@ -376,28 +376,21 @@ class Core:
         if self._life.rejects:
             out.extend(self._life.rejects)
             self._life.rejects.clear()
-        self._hand_out(out)
+        self._hand_out_decodes(out)
+        if self._encodes.due:  # after the decodes: they make room where encodes go
+            self._hand_out_encodes(out)
         if self._thieving.thieves:
             while decisions := self._thieving.decisions():
                 out.extend(decisions)
-                self._hand_out(out)  # what was stolen may have kept others waiting
+                self._hand_out_decodes(out)  # what was stolen may have kept others waiting
+                self._hand_out_encodes(out)
         self._answers = []
         return out
 
-    def _hand_out(self, out: list[Decision]) -> None:
-        """Decodes first: they make room where encodes go."""
-        if self._workers.both_live and (self._encodes.due or self._admission.wholes_wait):
-            # Which way is sooner depends on encoders, and on all that waits.
-            self._admission.wake()
-        self._hand_out_decodes(out)
-        if self._encodes.due:
-            out.extend(self._encodes.hand_out())
-            if self._thieving.thieves:
-                self._thieving.mind(self._encodes.due)
-            self._encodes.due.clear()
-
     def _hand_out_decodes(self, out: list[Decision]) -> None:
         admission = self._admission
+        if self._workers.both_live and (self._encodes.due or admission.wholes_wait):
+            admission.wake()  # which way is sooner depends on encoders, and on all that waits
         if admission.due or self._workers.decode_crews.changed:
             self._thieving.due = True
         while True:
@@ -407,6 +400,12 @@ class Core:
                 self._thieving.due = True
             elif admission.waits_for_whole is None or not self._life.leaves_whole(admission.waits_for_whole):
                 break
+
+    def _hand_out_encodes(self, out: list[Decision]) -> None:
+        out.extend(self._encodes.hand_out())
+        if self._thieving.thieves:
+            self._thieving.mind(self._encodes.due)
+        self._encodes.due.clear()
 
     def _refuse(self, sender: RequestId | WorkerId, reason: str) -> None:
         self._counters["refused"] += 1

@@ -72,7 +72,7 @@ class Pool:
         fits = self._fits(request, allowed, prefill_tokens)
         kv_tokens, tokens = request.kv_tokens, request.output_tokens
         if not self._in_order:
-            return self._look_at_all(tokens, fits)
+            return [candidate(worker, tokens) for worker in self.with_credit if fits(worker)]
         roomiest, most_prefill = self._by_room.first(), self._by_prefill.first()
         if roomiest is None or most_prefill is None or not most_prefill.takes_prefill(prefill_tokens):
             return []
@@ -82,10 +82,7 @@ class Pool:
         if not found:
             most = self._by_prefill.first_few(LOOKED_AT) if prefill_tokens else ()
             found = [candidate(worker, tokens) for worker in dict.fromkeys((roomiest, *most)) if fits(worker)]
-        return found or self._look_at_all(tokens, fits)
-
-    def _look_at_all(self, tokens: int, fits: Allowed) -> list[Candidate[DecodeWorker]]:
-        return [candidate(worker, tokens) for worker in self.with_credit if fits(worker)]
+        return found or [candidate(worker, tokens) for worker in self.with_credit if fits(worker)]
 
     def _fits(self, request: LiveRequest, allowed: Allowed | None, prefill_tokens: int) -> Allowed:
         kv_tokens = request.kv_tokens
@@ -118,6 +115,6 @@ class Pool:
     def check_integrity(self, request: LiveRequest) -> None:
         """Raises AssertionError where the search finds nobody for a request though there is somebody."""
         for prefill_tokens in (0, request.prefill_tokens):
-            everybody = self._look_at_all(0, self._fits(request, None, prefill_tokens))
+            fits = self._fits(request, None, prefill_tokens)
             found = self.candidates(request, None, prefill_tokens)
-            assert bool(found) == bool(everybody), f"{request.id}: a worker that could take it is not found"
+            assert bool(found) == any(map(fits, self.with_credit)), f"{request.id}: who could take it is not found"
