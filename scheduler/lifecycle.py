@@ -239,8 +239,10 @@ class Lifecycle:
         self.decoding += 1
         if request.parts:
             self._image_clock.served(request.tag, self._first_image_tag())
-        else:
+        elif worker.host:  # a thief takes from the end of the queue, all others from its head
             self._text_clock.served(request.tag, self._admission.first_text_tag())
+        else:
+            self._text_clock.served(request.tag)
         self._counters["decodes"] += 1
         return Decode(request.id, worker.id, worker.role, worker.url, embeddings)
 
