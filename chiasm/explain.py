@@ -10,6 +10,7 @@ SENTENCES = {
     "admitted": "{items:.0f} images, at most {tokens:.0f} tokens of which {output_tokens:.0f} generated; "
     "{ahead:.0f} requests waited already; share {weight:g}",
     "only whole": "not split: an encoder or a decoder is missing, and a whole worker lives",
+    "wholes failed": "goes split: every whole worker has failed at it",
     "goes whole": "a whole worker would have it done in {whole_s:.2f} s; split it would take {split_s:.2f} s, of which "
     "{encode_s:.2f} s until its images are encoded",
     "goes split": "split it would be done in {split_s:.2f} s, its images encoded in {encode_s:.2f} s; a whole worker "

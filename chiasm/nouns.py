@@ -57,7 +57,7 @@ class Embedding(Struct, frozen=True, array_like=True):
 
 
 class RequestState(StrEnum):
-    """The life of a request. Every transition is one function of (state, event) in `scheduler/core.py`.
+    """The life of a request. Every transition is a function in `scheduler/lifecycle.py`.
 
     ::
 

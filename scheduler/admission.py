@@ -4,6 +4,7 @@ Owns the queue of READY requests and the order of the workers. Reads workers, ne
 does). Imports only `chiasm.nouns`, the standard library and its neighbours.
 """
 
+import math
 from collections import ChainMap
 from collections.abc import Callable
 
@@ -33,7 +34,15 @@ class Admission:
 
     **Where images may go either way**, a whole worker takes the first of those that are encoded, if no decoder has room
     and it would have it done sooner; and what was to go whole and finds no room there is up for another choice
-    (`stuck`).
+    (`waits_for_whole`).
+
+    A head that is blocked is asked again when something has changed that can unblock it (`due`):
+
+    | what | who says so |
+    |---|---|
+    | the head itself, or which workers there are | `withhold`, `withdraw`, and the core by `wake` |
+    | what a decode worker holds, its rate, a prompt that is through | the worker, in `DecodeCrews.changed` |
+    | which way is sooner, where both live: what encoders owe and do, and all that waits | the core by `wake` |
     """
 
     def __init__(self, workers: WorkerTable, forecasts: Forecasts, steals: bool) -> None:
@@ -47,10 +56,12 @@ class Admission:
         self._for_whole: PriorityQueue[LiveRequest] = PriorityQueue()
         self.text_output = self.whole_output = 0  # tokens that those in the lanes of text and for whole may generate
         self.whole_prompts = 0  # tokens of the prompts that wait for a whole worker
-        self.stuck: LiveRequest | None = None  # the first of these, if `next` left it and it has a choice
+        self.waits_for_whole: LiveRequest | None = None  # the first of these, if `next` left it and it has a choice
         self._steals = steals
-        self._stealable: PriorityQueue[LiveRequest] = PriorityQueue()  # those of the text lane, from its end
-        self._due = False  # has anything changed since the heads were found blocked?
+        # Those of the text lane, from its end and from its front.
+        self._stealable: PriorityQueue[LiveRequest] = PriorityQueue()
+        self._stealable_first: PriorityQueue[LiveRequest] = PriorityQueue()
+        self.due = False  # has anything changed since the heads were found blocked?
         self.considered: list[Candidate[DecodeWorker]] = []  # by the latest choice
 
     def __len__(self) -> int:
@@ -73,8 +84,9 @@ class Admission:
         lane.put(request, request.tag)
         if self._may_be_stolen(request):
             self._stealable.put(request, -request.tag)
+            self._stealable_first.put(request, request.tag)
         if lane.first() is request:
-            self._due = True
+            self.due = True
 
     def withdraw(self, request: LiveRequest) -> None:
         """Takes a queued request out."""
@@ -89,7 +101,8 @@ class Admission:
             self.text_output -= request.output_tokens
         if self._steals and request.stealable:
             self._stealable.discard(request)
-        self._due = True
+            self._stealable_first.discard(request)
+        self.due = True
 
     def add(self, worker: DecodeWorker) -> None:
         """A worker has registered."""
@@ -103,17 +116,16 @@ class Admission:
 
     def wake(self) -> None:
         """Which workers a request may use can have changed."""
-        self._due = True
+        self.due = True
 
     def next(self) -> tuple[LiveRequest, DecodeWorker] | None:
         """The request to hand out now and the worker for it; None while every head is blocked."""
-        self.stuck = None
+        self.waits_for_whole = None
         changed = self._workers.decode_crews.changed
-        if not (self._due or changed):
+        if not (self.due or changed):
             return None
         if changed:
             self._see_changes()
-            changed.clear()
         self.considered = []
         barred: list[Pool] = []
         for request in self._heads():
@@ -129,19 +141,35 @@ class Admission:
                     return request, min(self.considered)[2]
             if not (request.prefill_tokens and self._candidates(request, pools)):
                 barred = [*barred, *pools]
-        self._due = False
+        self.due = False
         if self._workers.both_live:
-            self.stuck = self._for_whole.first()
+            self.waits_for_whole = self._for_whole.first()
         return None
+
+    def first_text_tag(self) -> float:
+        """The smallest tag of the text that waits; infinity if none does."""
+        first = self._text.first()
+        return math.inf if first is None else first.tag
+
+    def first_image_tag(self) -> float:
+        """The smallest tag of what waits for a worker with all its images, or whole; infinity if nothing does."""
+        encoded, whole = self._images.first(), self._for_whole.first()
+        tag = math.inf if encoded is None else encoded.tag
+        return tag if whole is None else min(tag, whole.tag)
+
+    @property
+    def wholes_wait(self) -> bool:
+        """Does anything wait for a whole worker?"""
+        return bool(self._for_whole)
 
     def for_whole(self) -> list[LiveRequest]:
         """The queued requests that are to go to a whole worker, in order of their turns."""
         return sorted(self._for_whole.unordered(), key=_turn)
 
-    def spared_by_a_whole(self, request: LiveRequest) -> bool:
+    def a_whole_could_take(self, request: LiveRequest) -> bool:
         """Could a whole worker take this request at once, without keeping its streams waiting for too long?"""
         self._see_changes()
-        return bool(self._whole.candidates(request, self._sparing(request), 0))
+        return bool(self._whole.candidates(request, self._keeping_objective(request), 0))
 
     def all_wholes_failed_at(self, request: LiveRequest) -> bool:
         """Has every whole worker failed at this request?"""
@@ -151,9 +179,18 @@ class Admission:
         """The last in the queue that may be stolen: a few of them, from the end."""
         return self._stealable.first_few(LOOKED_AT)
 
+    def first_stealable(self) -> list[LiveRequest]:
+        """The first in the queue that may be stolen, if any: whose turn it is while only thieves live."""
+        first = self._stealable_first.first()
+        return [] if first is None else [first]
+
     def _see_changes(self) -> None:
-        for worker in self._workers.decode_crews.changed:
-            self._pools[worker.role].update(worker)
+        changed = self._workers.decode_crews.changed
+        if changed:
+            self.due = True
+            for worker in changed:
+                self._pools[worker.role].update(worker)
+            changed.clear()
 
     def _may_be_stolen(self, request: LiveRequest) -> bool:
         return self._steals and request.stealable and not request.decodes
@@ -180,7 +217,7 @@ class Admission:
         if self.all_wholes_failed_at(request):
             return []
         allowed = avoiding(self._whole.members, request.decode_failed_on)
-        found = self._whole.candidates(request, self._sparing(request, allowed), 0)
+        found = self._whole.candidates(request, self._keeping_objective(request, allowed), 0)
         return [each for each in found if self._forecasts.encoded(request, each[2]).whole_is_sooner]
 
     def _candidates(
@@ -193,19 +230,19 @@ class Admission:
             everyone = ChainMap(*(pool.members for pool in pools))
             allowed = avoiding(everyone, request.decode_failed_on)
         if request.whole and self._workers.both_live:
-            allowed = self._sparing(request, allowed)
+            allowed = self._keeping_objective(request, allowed)
         return [
             each for pool in pools if pool.with_credit for each in pool.candidates(request, allowed, prefill_tokens)
         ]
 
-    def _sparing(
+    def _keeping_objective(
         self, request: LiveRequest, allowed: Callable[[DecodeWorker], bool] | None = None
     ) -> Callable[[DecodeWorker], bool]:
         """Those of the whole workers that are allowed whose streams it does not keep waiting for too long."""
-        spares = self._forecasts.spares
+        keeps_objective = self._forecasts.keeps_objective
         if allowed is None:
-            return lambda worker: spares(worker, request)
-        return lambda worker: allowed(worker) and spares(worker, request)
+            return lambda worker: keeps_objective(worker, request)
+        return lambda worker: allowed(worker) and keeps_objective(worker, request)
 
     def check_integrity(self) -> None:
         """Raises AssertionError where the lanes are unsound, or a head is withheld though a worker has room for it."""
@@ -216,11 +253,15 @@ class Admission:
         assert self.text_output == sum(one.output_tokens for one in texts), "waiting text is miscounted"
         assert self.whole_output == sum(one.output_tokens for one in wholes), "what is to go whole is miscounted"
         assert self.whole_prompts == sum(one.prompt_tokens for one in wholes), "prompts to go whole are miscounted"
-        self._stealable.check_integrity()
         stealable = [one for one in self._text.unordered() if self._may_be_stolen(one)]
-        assert sorted(one.arrival for one in self._stealable.unordered()) == sorted(one.arrival for one in stealable)
-        self._due = True
+        for queue in (self._stealable, self._stealable_first):
+            queue.check_integrity()
+            assert sorted(map(_turn, queue.unordered())) == sorted(map(_turn, stealable)), "what may be stolen"
+        self.due = True
         assert self.next() is None, "a request is withheld beside a credit"
+        for request in self._heads():
+            for pool in self._pools_for(request):
+                pool.check_integrity(request)
 
 
 def _turn(request: LiveRequest) -> tuple[float, int]:

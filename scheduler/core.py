@@ -36,7 +36,7 @@ from chiasm.messages import (
     WorkerStatus,
 )
 from chiasm.messages import Reasons as ReasonsAnswer
-from chiasm.nouns import RequestId, WorkerId
+from chiasm.nouns import RequestId, Role, WorkerId
 from scheduler.admission import Admission
 from scheduler.counters import ended, new_counters
 from scheduler.directory import Directory
@@ -106,6 +106,7 @@ class Core:
             self._reasons,
         )
         self._thieving = Thieving(stealing, itl_slo_s, self._workers, self._admission, self._life, self._counters)
+        self._reroute_due = False  # have workers come or gone that matter to where images go?
         self._time = 0.0  # the core's own time: the sum of all advances of `now`
         self._last_now = math.inf  # so that the first one only starts the clock
         self._answers: list[Decision] = []
@@ -174,6 +175,8 @@ class Core:
         """
         for part in (self._workers, self._directory, self._encodes, self._admission, self._life):
             part.check_integrity()
+        waits = self._admission.waits_for_whole
+        assert waits is None or self._life.stays_whole(waits), f"{waits.id} waits for a whole worker, and is not asked"
         submitted = ended(self._counters) + len(self._life.live)
         assert self._counters["submitted"] == submitted, "a request has ended twice, or never"
         held = [request for worker in self._workers.all_decoders() for request in worker.running]
@@ -220,7 +223,7 @@ class Core:
     def _encode_done(self, event: EncodeDone) -> None:
         """Also takes the result of an encode whose request has ended: it was paid for."""
         embedding = event.embedding
-        owed = self._encodes.settle_owed(event.request, event.worker, embedding.uuid)
+        owed = self._encodes.settle_report(event.request, event.worker, embedding.uuid)
         if owed or event.worker not in self._workers.encoders or embedding.uuid in self._directory:
             self._counters["stale"] += 1
             return
@@ -228,13 +231,13 @@ class Core:
         self._life.landed(self._directory.put(event.worker, embedding, event.nbytes, waiters))
 
     def _encode_failed(self, event: EncodeFailed) -> None:
-        owed = self._encodes.settle_owed(event.request, event.worker, event.uuid)
+        owed = self._encodes.settle_report(event.request, event.worker, event.uuid)
         job = None if owed else self._encodes.posted(event.request, event.worker, event.uuid)
         if job is None:
             self._counters["stale"] += 1
         elif event.unreachable:
             self._lost(event.worker, event.reason)
-            self._encodes.settle_owed(event.request, event.worker, event.uuid)  # this was the report
+            self._encodes.settle_report(event.request, event.worker, event.uuid)  # this was the report
         elif event.retryable:
             self._encodes.take_failed(job)
             self._life.encode_failed(job.uuid, job.waiters, event.reason)
@@ -265,8 +268,8 @@ class Core:
             return
         lost = [entry for entry in request.entries if entry.embedding.uuid in event.lost]
         self._life.lose([entry for entry in lost if self._directory.is_current(entry)])
-        if event.unreachable:
-            self._lost(event.worker, event.reason)
+        if event.unreachable and request.decoder is not None and request.decoder.registered:
+            self._lost(event.worker, event.reason)  # it is this engine, and none that was started since
         if not event.retryable:
             self._life.fail(request, RejectReason.DECODE, event.reason)
             return
@@ -307,7 +310,7 @@ class Core:
             self._thieving.add(worker)
         else:
             self._admission.add(worker)
-        self._reroute()
+        self._pools_changed(worker)
 
     def _heartbeat(self, event: Heartbeat) -> None:
         if not self._workers.heard(event.worker, self._time):
@@ -327,7 +330,7 @@ class Core:
             else:
                 self._admission.remove(worker)
             self._life.orphan(worker)
-        self._reroute()
+        self._pools_changed(worker)
 
     def _encoder_lost(self, encoder: EncodeWorker, reason: str) -> None:
         ran, withheld = self._encodes.take_all(encoder)
@@ -344,12 +347,18 @@ class Core:
         for key in event.keys:
             self._life.lose(self._directory.entries_under(event.worker, key))
 
-    def _reroute(self) -> None:
-        """Sends image requests that wait for an arrangement that is gone, or not the better any more, the other way."""
+    def _pools_changed(self, worker: EncodeWorker | DecodeWorker) -> None:
+        """A worker has come or gone. Text-only ones, thieves among them, do not matter to where images go."""
         self._admission.wake()
+        self._reroute_due |= worker.role is not Role.TEXT
+
+    def _reroute(self, out: list[Decision]) -> None:
+        """Sends image requests that wait for an arrangement that is gone, or not the better any more, the other way."""
+        self._reroute_due = False
         if self._workers.both_live:
             for request in self._life.withheld_images():
-                self._life.choose_anew(request)
+                if self._life.choose_anew(request):
+                    self._hand_out_decodes(out)  # so that the next one does not count on the same idle worker
         elif self._workers.split_lives:
             for request in self._admission.for_whole():
                 self._life.seek(request)
@@ -362,34 +371,41 @@ class Core:
     def _settle(self) -> list[Decision]:
         """Hands out whatever has a credit now. The only place that does, so no transition meets a half-made other."""
         out = self._answers
+        if self._reroute_due:
+            self._reroute(out)  # of which some may end
         if self._life.rejects:
             out.extend(self._life.rejects)
             self._life.rejects.clear()
-        self._hand_out(out)
+        self._hand_out_decodes(out)
+        if self._encodes.due:  # after the decodes: they make room where encodes go
+            self._hand_out_encodes(out)
         if self._thieving.thieves:
             while decisions := self._thieving.decisions():
                 out.extend(decisions)
-                self._hand_out(out)  # what was stolen may have kept others waiting
+                self._hand_out_decodes(out)  # what was stolen may have kept others waiting
+                self._hand_out_encodes(out)
         self._answers = []
         return out
 
-    def _hand_out(self, out: list[Decision]) -> None:
-        """Decodes first: they make room where encodes go."""
-        if self._workers.decode_crews.changed:
-            self._thieving.due = True
+    def _hand_out_decodes(self, out: list[Decision]) -> None:
         admission = self._admission
+        if self._workers.both_live and (self._encodes.due or admission.wholes_wait):
+            admission.wake()  # which way is sooner depends on encoders, and on all that waits
+        if admission.due or self._workers.decode_crews.changed:
+            self._thieving.due = True
         while True:
             pick = admission.next()
             if pick is not None:
                 out.append(self._life.hand_out(*pick))
                 self._thieving.due = True
-            elif admission.stuck is None or not self._life.leaves_whole(admission.stuck):
+            elif admission.waits_for_whole is None or not self._life.leaves_whole(admission.waits_for_whole):
                 break
-        if self._encodes.due:
-            out.extend(self._encodes.hand_out())
-            if self._thieving.thieves:
-                self._thieving.mind(self._encodes.due)
-            self._encodes.due.clear()
+
+    def _hand_out_encodes(self, out: list[Decision]) -> None:
+        out.extend(self._encodes.hand_out())
+        if self._thieving.thieves:
+            self._thieving.mind(self._encodes.due)
+        self._encodes.due.clear()
 
     def _refuse(self, sender: RequestId | WorkerId, reason: str) -> None:
         self._counters["refused"] += 1

@@ -1,7 +1,8 @@
 """The encodes under way: one job an item, shared by every request that waits for it, queued at an encoder.
 
 Owns the jobs and their queues; the requests behind them are ids here, and what a finished or failed encode means to
-them is decided by `scheduler.core`. Imports only `chiasm.{nouns,messages}`, the standard library and its neighbours.
+them is decided by `scheduler.{core,lifecycle}`. Imports only `chiasm.{nouns,messages}`, the standard library and its
+neighbours.
 """
 
 import math
@@ -9,6 +10,8 @@ from collections.abc import Iterable, Iterator
 
 from chiasm.messages import Encode, EncodeDone
 from chiasm.nouns import Item, ItemUuid, RequestId, WorkerId
+from scheduler.finish_index import FinishIndex, candidate
+from scheduler.ordering import PriorityQueue
 from scheduler.placement import Placement, avoiding
 from scheduler.reasons import Reasons
 from scheduler.workers import EncodeJob, EncodeWorker
@@ -32,6 +35,7 @@ class Encodes:
         self._counters = counters
         self._jobs: dict[ItemUuid, EncodeJob] = {}
         self._unplaced: dict[ItemUuid, EncodeJob] = {}
+        self._waiting: PriorityQueue[EncodeJob] = PriorityQueue()  # for any encoder's credit
         self.due: dict[EncodeWorker, None] = {}  # whose credits or queue have changed; the core clears it
         self._arrivals = 0
 
@@ -68,15 +72,14 @@ class Encodes:
             # Its engine drops it; the next that waits carries it, when its turn comes again.
             encoder = job.encoder
             self._take(job)
-            encoder.append(job)
-            self._placement.update(encoder)
+            self._append(encoder, job)
 
-    def settle_owed(self, request: RequestId, worker: WorkerId, uuid: ItemUuid) -> bool:
+    def settle_report(self, request: RequestId, worker: WorkerId, uuid: ItemUuid) -> bool:
         """Is this the report that is still owed about a posting to a lost engine? Then it is owed no longer."""
         job = self._jobs.get(uuid)
-        if job is None or (request, worker) not in job.owed:
+        if job is None or (request, worker) not in job.reports_owed:
             return False
-        job.owed -= {(request, worker)}
+        job.reports_owed -= {(request, worker)}
         return True
 
     def posted(self, request: RequestId, worker: WorkerId, uuid: ItemUuid) -> EncodeJob | None:
@@ -112,7 +115,7 @@ class Encodes:
         ran, withheld = list(encoder.running.values()), sorted(encoder.waiting.unordered(), key=_turn)
         for job in ran:
             if job.carrier is not None:
-                job.owed |= {(job.carrier, encoder.id)}
+                job.reports_owed |= {(job.carrier, encoder.id)}
         for job in (*ran, *withheld):
             self._take(job)
         self.due.pop(encoder, None)
@@ -142,8 +145,7 @@ class Encodes:
         considered = self._placement.considered
         for waiter in job.waiters:
             self._reasons.note(waiter, "encode placed", encoder.id, job.uuid, *numbers, considered=considered)
-        encoder.append(job)
-        self._placement.update(encoder)
+        self._append(encoder, job)
         self.due[encoder] = None
 
     def add(self, encoder: EncodeWorker) -> None:
@@ -179,13 +181,19 @@ class Encodes:
         return max(self._finish_s(largest), min(together_s, (self.owed + tokens) / self.tokens_per_s))
 
     def _finish_s(self, tokens: int) -> float:
-        encoder = self._placement.best(tokens)
-        assert encoder is not None
-        return (encoder.owed + tokens) / encoder.rate.tokens_per_s
+        """Of work of so many tokens at the encoder that would be done first, whatever the policy would choose."""
+        if isinstance(self._placement, FinishIndex):
+            return min(self._placement.candidates(tokens))[0]
+        return min(candidate(encoder, tokens)[0] for encoder in self._encoders.values())
 
     def begun(self, uuid: ItemUuid) -> bool:
         """Is an item that somebody waits for being encoded?"""
         return self._jobs[uuid].carrier is not None
+
+    def first_tag(self) -> float:
+        """The smallest tag of what waits for an encoder's credit; infinity if nothing does."""
+        job = self._waiting.first()
+        return math.inf if job is None else job.tag
 
     def keep(self, worker: WorkerId, nbytes: int) -> None:
         """So many more bytes, or fewer, of an encoder's store are needed until some decoder has room."""
@@ -203,16 +211,24 @@ class Encodes:
         out = []
         for encoder in self.due:
             for job, carrier in encoder.start():
+                self._waiting.discard(job)
                 self._counters["encodes"] += 1
                 self._reasons.note(carrier, "encode posted", encoder.id, job.uuid)
                 out.append(Encode(carrier, job.uuid, encoder.id, encoder.url))
         return out
+
+    def _append(self, encoder: EncodeWorker, job: EncodeJob) -> None:
+        encoder.append(job)
+        self._waiting.put(job, job.tag)
+        self._placement.update(encoder)
 
     def _take(self, job: EncodeJob) -> None:
         if job.encoder is None:
             self._unplaced.pop(job.uuid, None)
         else:
             encoder = job.encoder
+            if job.carrier is None:
+                self._waiting.discard(job)
             self.due[encoder] = None
             encoder.remove(job)
             self._placement.update(encoder)
@@ -232,6 +248,8 @@ class Encodes:
         assert math.isclose(self.tokens_per_s, rates, abs_tol=0.1), "rates are miscounted"
         assert self.owed == sum(job.tokens for job in self._jobs.values()), "owed encodes are miscounted"
         assert sorted(everywhere) == sorted(self._jobs), "an encode has leaked"
+        self._waiting.check_integrity()
+        assert sorted(map(_turn, self._waiting.unordered())) == sorted(map(_turn, waiting)), "encodes that wait"
         assert not (self._unplaced and self._encoders), "an encode is unplaced beside an encoder"
         for job in self._jobs.values():
             assert job.waiters, "an encode that nobody waits for"

@@ -16,7 +16,7 @@ RATE_STEP = 1.05
 LOG_STEP = math.log(RATE_STEP)
 
 LOOKED_AT = 8
-"""Workers of one speed that are looked at for one that fits, before only the roomiest is."""
+"""Members of one order that are looked at for one that fits."""
 
 REMEMBERED = 4
 """Candidates that are remembered for whoever asks for a reason, the best one included."""

@@ -95,7 +95,7 @@ class Forecasts:
         generating_s = (worker.owed + request.output_tokens) / worker.rate.tokens_per_s
         return Forecast(split_s, 0.0, prompt_s + generating_s, prompt_s)
 
-    def spares(self, worker: DecodeWorker, request: LiveRequest) -> bool:
+    def keeps_objective(self, worker: DecodeWorker, request: LiveRequest) -> bool:
         """Does a whole worker that takes this request now have no streams, or keep them within the objective?"""
         return not worker.running or self._prompt_s(request, worker) <= self.itl_slo_s
 

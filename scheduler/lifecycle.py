@@ -4,6 +4,7 @@ Owns the live requests, their deadlines and their use of embeddings. What an eve
 Imports only `chiasm.{nouns,messages,config}`, the standard library and its neighbours.
 """
 
+import math
 from collections.abc import Iterable
 
 from chiasm.config import SchedulerConfig
@@ -51,7 +52,7 @@ class Lifecycle:
         self.owed_output = 0  # tokens that live requests may still generate
         self.rejects: list[Reject] = []  # not yet taken by the core
         self._deadlines = Deadlines(self.live)
-        self._fairness = FairClock()
+        self._text_clock, self._image_clock = FairClock(), FairClock()
         self._arrivals = 0
 
     @property
@@ -73,10 +74,8 @@ class Lifecycle:
     def admit(self, submit: Submit, withheld: int, now: float) -> None:
         """Begins the life of a request whose id is not live, while so many are withheld."""
         self._arrivals += 1
-        if not withheld:
-            self._fairness.rest()
         request = LiveRequest(submit, self._arrivals, now)
-        request.tag = self._fairness.tag(submit.tenant, submit.weight, request.kv_tokens)
+        request.tag = self._tag(request, submit, withheld)
         self._reasons.open(request.id)
         numbers = withheld, len(request.parts), request.kv_tokens, request.output_tokens, submit.weight
         self._reasons.note(request.id, "admitted", NOBODY, "", *numbers)
@@ -84,6 +83,27 @@ class Lifecycle:
         self._deadlines.add(request)
         self.owed_output += request.output_tokens
         self.seek(request)
+
+    def _tag(self, request: LiveRequest, submit: Submit, withheld: int) -> float:
+        """Text and images have a clock each: they do not wait for the same, and either may be far ahead of the other.
+
+        One of which nobody waits catches up, as it has to be compared with the other at the decoders.
+        """
+        text, images = self._text_clock, self._image_clock
+        if not withheld:
+            text.rest()
+            images.rest()
+        if request.parts:
+            if images.now < text.now and self._first_image_tag() == math.inf:
+                images.catch_up(text)
+            return images.tag(submit.tenant, submit.weight, request.kv_tokens)
+        if text.now < images.now and self._admission.first_text_tag() == math.inf:
+            text.catch_up(images)
+        return text.tag(submit.tenant, submit.weight, request.kv_tokens)
+
+    def _first_image_tag(self) -> float:
+        """Of what waits for an encoder or a decoder. What is being encoded is not kept waiting by others."""
+        return min(self._admission.first_image_tag(), self._encodes.first_tag())
 
     def seek(self, request: LiveRequest) -> None:
         """Looks for the embeddings that a request lacks: READY with all of them, ENCODING while it waits for some."""
@@ -98,19 +118,28 @@ class Lifecycle:
         else:
             self._go_split(request)
 
-    def choose_anew(self, request: LiveRequest) -> None:
-        """Workers have come or gone: sends a withheld request with images the better way, unless it is encoded now."""
+    def choose_anew(self, request: LiveRequest) -> bool:
+        """Workers have come or gone: sends a withheld request with images the better way, unless it is encoded now.
+
+        Returns whether it goes whole and did not.
+        """
+        was_whole = request.whole
         waits_for = [uuid for uuid, part in request.parts.items() if part.waiting]
-        if request.whole or (waits_for and not any(map(self._encodes.begun, waits_for))):
+        if was_whole or (waits_for and not any(map(self._encodes.begun, waits_for))):
             self.seek(request)
+        return request.whole and not was_whole
 
     def leaves_whole(self, request: LiveRequest) -> bool:
         """Sends the first of those that wait for a whole worker through the split, if that is better by now."""
-        withheld = self._withheld_output(request)
-        if self._encoded_too_often(request) or self._split_or_stay.stays_whole(request, withheld):
+        if self.stays_whole(request):
             return False
         self._go_split(request)
         return True
+
+    def stays_whole(self, request: LiveRequest) -> bool:
+        """Is the first of those that wait for a whole worker to go on waiting for it?"""
+        withheld = self._withheld_output(request)
+        return self._encoded_too_often(request) or self._split_or_stay.stays_whole(request, withheld)
 
     def _is_to_go_whole(self, request: LiveRequest) -> bool:
         withheld = self._withheld_output(request)
@@ -208,8 +237,12 @@ class Lifecycle:
         prompt = (request.prompt_tokens, request.prefill_tokens) if request.parts else ()
         worker.reserve(request.id, request.kv_tokens, request.output_tokens, *prompt)
         self.decoding += 1
-        if not worker.host:  # a thief takes from the end of the queue, and nobody's turn has come with that
-            self._fairness.served(request.tag)
+        if request.parts:
+            self._image_clock.served(request.tag, self._first_image_tag())
+        elif worker.host:  # a thief takes from the end of the queue, all others from its head
+            self._text_clock.served(request.tag, self._admission.first_text_tag())
+        else:
+            self._text_clock.served(request.tag)
         self._counters["decodes"] += 1
         return Decode(request.id, worker.id, worker.role, worker.url, embeddings)
 

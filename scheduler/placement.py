@@ -30,7 +30,10 @@ class Placement(Protocol[W]):
         """A worker has left."""
 
     def best(self, tokens: int, fits: Callable[[W], bool] | None = None) -> W | None:
-        """An eligible worker that fits, where not all do, for work of so many tokens."""
+        """An eligible worker that fits, where not all do, for work of so many tokens. The work goes there.
+
+        So a policy may count on it for the next choice, and nobody asks in order to forecast.
+        """
 
 
 def avoiding(pool: Mapping[WorkerId, W], failed_on: frozenset[WorkerId]) -> Callable[[W], bool] | None:

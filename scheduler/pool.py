@@ -6,10 +6,12 @@ Owns their order, not the workers. Imports only `chiasm.nouns`, the standard lib
 from collections.abc import Callable
 
 from chiasm.nouns import WorkerId
-from scheduler.finish_index import Candidate, FinishIndex, candidate
+from scheduler.finish_index import LOOKED_AT, Candidate, FinishIndex, candidate
 from scheduler.ordering import PriorityQueue
 from scheduler.requests import LiveRequest
 from scheduler.workers import DecodeWorker
+
+Allowed = Callable[[DecodeWorker], bool]
 
 FEW = 8
 """So many workers with a credit are looked at one by one; only if there are more they are kept in order."""
@@ -25,13 +27,16 @@ class Pool:
     def __init__(self) -> None:
         self.members: dict[WorkerId, DecodeWorker] = {}
         self.with_credit: dict[DecodeWorker, None] = {}
-        self._in_order = False  # are those with a credit kept by finish and by room?
+        self._largest = 0  # KV cache of a member, in tokens
+        self._in_order = False  # are those with a credit kept by finish, by room, and by room in the prefill?
         self._by_finish: FinishIndex[DecodeWorker] = FinishIndex()
         self._by_room: PriorityQueue[DecodeWorker] = PriorityQueue()
+        self._by_prefill: PriorityQueue[DecodeWorker] = PriorityQueue()
 
     def add(self, worker: DecodeWorker) -> None:
         """A worker has registered; `update` must follow."""
         self.members[worker.id] = worker
+        self._largest = max(self._largest, worker.kv_tokens)
 
     def remove(self, worker: DecodeWorker) -> None:
         """A worker has left."""
@@ -39,6 +44,8 @@ class Pool:
         self.with_credit.pop(worker, None)
         self._by_finish.remove(worker)
         self._by_room.discard(worker)
+        self._by_prefill.discard(worker)
+        self._largest = max((each.kv_tokens for each in self.members.values()), default=0)
 
     def update(self, worker: DecodeWorker) -> None:
         """What a worker holds or its rate has changed."""
@@ -55,34 +62,59 @@ class Pool:
                 self._put_in_order(each)
 
     def candidates(
-        self, request: LiveRequest, allowed: Callable[[DecodeWorker], bool] | None, prefill_tokens: int
+        self, request: LiveRequest, allowed: Allowed | None, prefill_tokens: int
     ) -> list[Candidate[DecodeWorker]]:
-        """Workers for a request, the best among them: with a credit, room, and a place in the prefill for it.
+        """Workers for a request: with a credit, room, and a place in the prefill for it. Empty only if there is none.
 
-        Where not all are allowed, only those.
-
-        Where caches are so full that none of those with the earliest finish has room, the roomiest of all.
+        Where not all are allowed, only those. Few are looked at: those with the earliest finish; if it suits none of
+        them, those with the most room; and all only where this and that worker has what it needs and none has both.
         """
+        fits = self._fits(request, allowed, prefill_tokens)
         kv_tokens, tokens = request.kv_tokens, request.output_tokens
-
-        def fits(worker: DecodeWorker) -> bool:
-            fitting = worker.admits(kv_tokens) and worker.takes_prefill(prefill_tokens)
-            return fitting and (allowed is None or allowed(worker))
-
         if not self._in_order:
             return [candidate(worker, tokens) for worker in self.with_credit if fits(worker)]
-        roomiest = self._by_room.first()
-        if roomiest is None or roomiest.room < kv_tokens <= roomiest.kv_tokens:
+        roomiest, most_prefill = self._by_room.first(), self._by_prefill.first()
+        if roomiest is None or most_prefill is None or not most_prefill.takes_prefill(prefill_tokens):
+            return []
+        if allowed is None and roomiest.room < kv_tokens <= self._largest:
             return []
         found = self._by_finish.candidates(tokens, fits)
-        if not found and fits(roomiest):
-            found.append(candidate(roomiest, tokens))
-        return found
+        if not found:
+            most = self._by_prefill.first_few(LOOKED_AT) if prefill_tokens else ()
+            found = [candidate(worker, tokens) for worker in dict.fromkeys((roomiest, *most)) if fits(worker)]
+        return found or [candidate(worker, tokens) for worker in self.with_credit if fits(worker)]
+
+    def _fits(self, request: LiveRequest, allowed: Allowed | None, prefill_tokens: int) -> Allowed:
+        kv_tokens = request.kv_tokens
+
+        def fits(worker: DecodeWorker) -> bool:
+            if not (worker.admits(kv_tokens) and worker.takes_prefill(prefill_tokens)):
+                return False
+            if allowed is not None and not allowed(worker):
+                return False
+            return kv_tokens <= worker.kv_tokens or not self._has_larger(kv_tokens, allowed)
+
+        return fits
+
+    def _has_larger(self, kv_tokens: int, allowed: Allowed | None) -> bool:
+        """Is there an allowed worker with a cache that is large enough? It is worth waiting for."""
+        if allowed is None:
+            return kv_tokens <= self._largest
+        return any(worker.kv_tokens >= kv_tokens and allowed(worker) for worker in self.members.values())
 
     def _put_in_order(self, worker: DecodeWorker) -> None:
         has_credit = worker in self.with_credit
         self._by_finish.update(worker, has_credit)
         if has_credit:
             self._by_room.put(worker, -worker.room)
+            self._by_prefill.put(worker, -worker.prefill_room)
         else:
             self._by_room.discard(worker)
+            self._by_prefill.discard(worker)
+
+    def check_integrity(self, request: LiveRequest) -> None:
+        """Raises AssertionError where the search finds nobody for a request though there is somebody."""
+        for prefill_tokens in (0, request.prefill_tokens):
+            fits = self._fits(request, None, prefill_tokens)
+            found = self.candidates(request, None, prefill_tokens)
+            assert bool(found) == any(map(fits, self.with_credit)), f"{request.id}: who could take it is not found"

@@ -49,11 +49,14 @@ class SplitOrStay:
         return Queue(admission.text_output, withheld_output - admission.text_output - whole, whole, prompts)
 
     def _choose(self, request: LiveRequest, forecast: Forecast, note_whole: bool) -> bool:
-        if not forecast.whole_is_sooner or self._admission.all_wholes_failed_at(request):
+        if self._admission.all_wholes_failed_at(request):
+            self._reasons.note(request.id, "wholes failed")
+            return False
+        if not forecast.whole_is_sooner:
             self._reasons.note(request.id, "goes split", NOBODY, "", *forecast.numbers)
             return False
         limit_s = self._forecasts.itl_slo_s
-        if forecast.stall_s > limit_s and not self._admission.spared_by_a_whole(request):
+        if forecast.stall_s > limit_s and not self._admission.a_whole_could_take(request):
             self._reasons.note(request.id, "spares streams", NOBODY, "", *forecast.numbers, limit_s)
             return False
         if note_whole:

@@ -51,8 +51,16 @@ class Thief:
 
     def holds(self) -> list[RequestId]:
         """What its engine runs, or may still run."""
-        orphans = [one.id for one in self.orphans if one.decoder is not None and one.decoder.id == self.worker.id]
-        return [*self.worker.running, *(one for one in orphans if one not in self.worker.running)]
+        return [*self.worker.running, *(one.id for one in self.orphans)]
+
+    def prune(self) -> None:
+        """Forgets the orphans that have been reported on, and so what is asked for and not held any more."""
+        self.orphans = [one for one in self.orphans if self._may_run(one)]
+        self.returning.intersection_update(self.holds())
+
+    def _may_run(self, orphan: LiveRequest) -> bool:
+        decoder = orphan.decoder
+        return decoder is not None and decoder.id == self.worker.id and not decoder.registered
 
     def observe(self, busy: bool, now: float) -> None:
         """The encoder has work, or none, from now on."""
@@ -96,7 +104,7 @@ class Stealing:
 
     def update(self, thief: Thief) -> None:
         """What it holds, its rate, or what keeps it from stealing has changed."""
-        thief.returning.intersection_update(thief.holds())
+        thief.prune()
         self._by_finish.update(thief.worker, not thief.busy and not thief.returning and thief.worker.has_credit)
 
     def best(
@@ -117,11 +125,13 @@ class Stealing:
 
         It saves the wait in the queue. It costs what each token takes longer than with the victim, and the pauses: a
         card whose encoder is busy for a share b of the time generates for the rest, so what takes t takes t b / (1 - b)
-        more.
+        more. Without victims it would wait for ever.
         """
         itl_s = (len(thief.worker.running) + 1) / thief.worker.rate.tokens_per_s
         if itl_s > self._itl_slo_s:
             return -math.inf
+        if not victims.live:
+            return math.inf
         generating_s = request.output_tokens * itl_s
         pauses_s = generating_s * thief.busy_share / max(1 - thief.busy_share, 1e-3)
         return victims.wait_s - request.output_tokens * (itl_s - victims.itl_s) - pauses_s
@@ -151,19 +161,22 @@ class Victims:
     owed: int  # tokens of all text requests that wait or run
 
     @property
+    def live(self) -> bool:
+        """Are there any? Else there is no wait and no inter-token latency to compare with."""
+        return self.crew.workers > 0
+
+    @property
     def wait_s(self) -> float:
         """Until the last request of the queue has its turn."""
-        return self.owed / self.crew.tokens_per_s if self.crew.workers else math.inf
+        return self.owed / self.crew.tokens_per_s
 
     @property
     def itl_s(self) -> float:
         """Of one more stream."""
-        if not self.crew.workers:
-            return math.inf
         return (self.crew.running + self.crew.workers) / self.crew.tokens_per_s
 
     def cap(self, thief: DecodeWorker) -> int:
         """Most requests that a thief may hold: what a victim holds in mean, by how much slower it is; at least one."""
-        if not self.crew.workers:
+        if not self.live:
             return thief.credits
         return max(1, math.floor(self.crew.running * thief.rate.tokens_per_s / self.crew.tokens_per_s))

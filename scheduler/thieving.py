@@ -57,6 +57,9 @@ class Thieving:
         for thief in list(self._stealing.paused.values()):
             # What is being encoded was counted whole when it began: not again, beside the time that it has taken since.
             self._return_overdue(thief, still_s=0.0)
+        for thief in self.thieves.values():
+            if thief.orphans:  # whose end shows in no book of the thief
+                self._stealing.update(thief)
         self.due = True
 
     def returns(self, request: LiveRequest) -> bool:
@@ -115,8 +118,11 @@ class Thieving:
 
     def _steal(self) -> None:
         self.due = False
-        while candidates := self._admission.waits_longest():
+        while True:
             victims = Victims(self._workers.decode_crews, self._life.owed_output)
+            candidates = self._admission.waits_longest() if victims.live else self._admission.first_stealable()
+            if not candidates:
+                return
             tokens = min(request.output_tokens for request in candidates)
             thief = self._stealing.best(tokens, victims, self._mean_encode_s, self.now)
             if thief is None:

@@ -47,8 +47,8 @@ class EncodeJob:
     """One item that has to be encoded, on behalf of every request that waits for it.
 
     `encoder` is None while no encoder is registered. `carrier` is the request whose gateway posts the item: set exactly
-    while the job runs. `owed` are postings to engines that were lost since, as (carrier, worker): each carrier's
-    gateway still owes one report, which says nothing about the posting that replaced it.
+    while the job runs. `reports_owed` are postings to engines that were lost since, as (carrier, worker): each
+    carrier's gateway still owes one report, which says nothing about the posting that replaced it.
     """
 
     uuid: ItemUuid
@@ -60,7 +60,7 @@ class EncodeJob:
     carrier: RequestId | None = None
     ahead: int = 0  # tokens that its engine already held when this job was handed to it
     failed_on: frozenset[WorkerId] = frozenset()
-    owed: frozenset[tuple[RequestId, WorkerId]] = frozenset()
+    reports_owed: frozenset[tuple[RequestId, WorkerId]] = frozenset()
 
 
 class EncodeWorker(Worker):
@@ -177,9 +177,14 @@ class DecodeWorker(Worker):
         """Is there a credit and room for `kv_tokens`? A request larger than the whole cache fits when it is empty."""
         return len(self.running) < self.credits and (kv_tokens <= self.room or self.room == self.kv_tokens)
 
+    @property
+    def prefill_room(self) -> float:
+        """The most tokens that a prompt may have to come besides those in the prefill."""
+        return self._prefill_limit - self.prefilling if self.prefilling else math.inf
+
     def takes_prefill(self, tokens: int) -> bool:
         """May a prompt of so many tokens that count come besides those in the prefill? The first of any size may."""
-        return not tokens or not self.prefilling or self.prefilling + tokens <= self._prefill_limit
+        return not tokens or tokens <= self.prefill_room
 
     def reserve(
         self,

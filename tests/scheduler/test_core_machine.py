@@ -1,5 +1,7 @@
 """Arbitrary interleavings of everything that gateways, workers and clocks can do, right or wrong, early or late."""
 
+from unittest.mock import patch
+
 from core_driver import Driver, embedding, register
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -28,6 +30,7 @@ from chiasm.messages import (
     Unknown,
 )
 from chiasm.nouns import Item, ItemUuid, RequestId, Role, WorkerId
+from scheduler import finish_index, pool
 from scheduler.core import Core, Decision, Event, Refused
 
 REQUESTS = st.sampled_from([RequestId(f"r{n}") for n in range(30)])
@@ -305,10 +308,29 @@ class CoreMachine(RuleBasedStateMachine):
             assert (core.tick(now) if event is None else core.handle(event, now)) == decisions
 
 
+class CoreMachineInOrder(CoreMachine):
+    """Keeps workers in order although they are few, and looks at one only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._patches = [patch.object(pool, "FEW", 0), patch.object(pool, "LOOKED_AT", 1)]
+        self._patches.append(patch.object(finish_index, "LOOKED_AT", 1))
+        for each in self._patches:
+            each.start()
+
+    def teardown(self) -> None:
+        try:
+            super().teardown()
+        finally:
+            for each in self._patches:
+                each.stop()
+
+
+ALWAYS = settings(stateful_step_count=60, deadline=None, suppress_health_check=list(HealthCheck))
 TestCoreMachine = CoreMachine.TestCase
-TestCoreMachine.settings = settings(
-    max_examples=120, stateful_step_count=60, deadline=None, suppress_health_check=list(HealthCheck)
-)
+TestCoreMachine.settings = settings(ALWAYS, max_examples=120)
+TestCoreMachineInOrder = CoreMachineInOrder.TestCase
+TestCoreMachineInOrder.settings = settings(ALWAYS, max_examples=60)
 
 
 @settings(max_examples=50, deadline=None)

@@ -232,3 +232,16 @@ def test_an_unreachable_decoder_is_given_nothing_until_it_is_heard_of_again() ->
     assert driver.decode_failed("r", "d0", unreachable=True) == []
     assert driver.heartbeat("d0") == [Unknown(WorkerId("d0"))]
     assert driver.decoder("d0") == [decode("r", "d0")]
+
+
+def test_what_an_engine_that_is_lost_still_reports_says_nothing_of_the_one_that_was_started_since() -> None:
+    driver = Driver()
+    driver.decoder("d0", slots=3)
+    for number in range(3):
+        driver.submit(f"r{number}")
+    driver.decoder("d0", slots=3)
+    for number in range(3):
+        assert driver.decode_failed(f"r{number}", "d0", unreachable=True) == [decode(f"r{number}", "d0")]
+    assert driver.count("workers_lost") == 1
+    driver.decode_failed("r0", "d0", unreachable=True)
+    assert driver.count("workers_lost") == 2

@@ -1,11 +1,13 @@
 """Weighted fair queueing: the clock by itself, and what it does to a core that is short of decoders."""
 
+import pytest
 from core_driver import Driver, placed
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chiasm.messages import Decode, Submit
+from chiasm.messages import Decode, Encode, Submit
 from chiasm.nouns import RequestId, Role
+from scheduler.core import Decision
 from scheduler.fairness import FairClock
 
 
@@ -123,3 +125,84 @@ def test_encoders_are_shared_fairly_too() -> None:
         driver.submit(f"flood-{index}", f"f{index}", tenant="flood")
     driver.submit("single", "s", tenant="other")
     assert [one.request for one in driver.encoded("flood-0", "e0", "f0") if not isinstance(one, Decode)] == ["single"]
+
+
+def images_until(driver: Driver, wanted: str) -> int:
+    """Works off one image after another at `e0` and `d0`. Returns as which one `wanted` was encoded."""
+    encoding = [("flood-0", "f0")]
+    for number in range(1, 100):
+        request, uuid = encoding.pop(0)
+        decisions = driver.encoded(request, "e0", uuid)
+        encoding += [(one.request, one.uuid) for one in decisions if isinstance(one, Encode)]
+        for one in decisions:
+            if isinstance(one, Decode):
+                driver.decoded(one.request, "d0")
+        if request == wanted:
+            return number
+    raise AssertionError(f"{wanted} was not encoded")
+
+
+@pytest.mark.parametrize("text_of", ["flood", "third", None])
+def test_a_text_that_passes_images_makes_nobody_wait_behind_them(text_of: str | None) -> None:
+    driver = Driver()
+    driver.encoder("e0")
+    driver.decoder("d0", slots=9, kv=10**6)
+    for index in range(20):
+        driver.submit(f"flood-{index}", f"f{index}", tenant="flood")
+    if text_of is not None:
+        for index in range(3):
+            assert placed(driver.submit(f"text-{index}", output=5000, tenant=text_of)) == ["d0"]
+    driver.submit("single", "s", tenant="other")
+    assert images_until(driver, "single") == 2
+
+
+def test_a_text_that_passes_images_held_back_by_the_prefill_makes_nobody_wait_behind_them() -> None:
+    driver = Driver()
+    driver.encoder("e0", slots=99)
+    driver.decoder("d0", slots=9, kv=10**6, prefill=50)
+    for index in range(20):
+        driver.submit(f"flood-{index}", f"f{index}", tenant="flood", streams=True)
+        driver.encoded(f"flood-{index}", "e0", f"f{index}")
+    assert placed(driver.submit("text", output=5000, tenant="flood")) == ["d0"]
+    driver.submit("single", "s", tenant="other", streams=True)
+    driver.encoded("single", "e0", "s")
+    order = [placed_request(driver.begun("flood-0", "d0"))]
+    order.append(placed_request(driver.begun(order[-1], "d0")))
+    assert "single" in order
+
+
+def placed_request(decisions: list[Decision]) -> str:
+    [one] = decisions
+    assert isinstance(one, Decode)
+    return one.request
+
+
+def test_images_that_wait_do_not_make_new_text_pass_that_of_others_for_longer() -> None:
+    """Else what somebody had used, while nobody else wanted it, would be held against them."""
+    driver = Driver(queue_limit=1000)
+    driver.encoder("e0")
+    driver.decoder("d0", kv=10**6)
+    for index in range(20):
+        driver.submit(f"flood-{index}", f"f{index}", tenant="flood")
+    submit(driver, "b-0", "b")
+    for index in range(1, 100):
+        submit(driver, f"b-{index}", "b")
+    drained(driver, "b-0", 50)
+    for index in range(50):
+        submit(driver, f"c-{index}", "c")
+    assert sum(request.startswith("c-") for request in drained(driver, "b-50", 20)) == 10
+
+
+def test_images_of_which_none_has_waited_make_up_for_nothing() -> None:
+    driver = Driver(queue_limit=1000)
+    driver.encoder("e0", slots=99)
+    driver.decoder("d0", kv=10**6)
+    submit(driver, "text-0", "texts")
+    for index in range(1, 60):
+        submit(driver, f"text-{index}", "texts")
+    drained(driver, "text-0", 30)
+    for index in range(20):
+        driver.submit(f"image-{index}", f"i{index}", tenant="images")
+        driver.encoded(f"image-{index}", "e0", f"i{index}")
+    images = sum(request.startswith("image-") for request in drained(driver, "text-30", 14))
+    assert 1 <= images <= 3  # each is as large as six texts

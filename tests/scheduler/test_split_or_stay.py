@@ -5,11 +5,13 @@ generated.
 """
 
 import pytest
-from core_driver import Driver, decode, encode, placed
+from core_driver import Driver, decode, encode, placed, rejected
 
+from bench.policies import RoundRobin
 from chiasm.explain import sentence
-from chiasm.messages import Reason
+from chiasm.messages import Reason, RejectReason
 from chiasm.nouns import RequestId, Role
+from scheduler.core import Core
 
 
 def both(encoders: int = 1, slots: int = 1, itl_slo_s: float = 1.0) -> Driver:
@@ -36,7 +38,8 @@ def whole(request: str, worker: str = "w0") -> object:
 def why(driver: Driver, request: str) -> Reason:
     """The latest choice between the two."""
     reasons = driver.core.reasons(RequestId("asker"), RequestId(request)).reasons
-    return [one for one in reasons if one.what in ("goes whole", "goes split", "spares streams", "only whole")][-1]
+    ways = ("goes whole", "goes split", "wholes failed", "spares streams", "only whole")
+    return [one for one in reasons if one.what in ways][-1]
 
 
 def said(reason: Reason) -> str:
@@ -285,7 +288,7 @@ def test_what_a_whole_worker_failed_at_is_tried_split() -> None:
     driver = busy_encoder()
     driver.submit("r", "a")
     assert driver.decode_failed("r", "w0") == []
-    assert why(driver, "r").what == "goes split"
+    assert said(why(driver, "r")) == "goes split: every whole worker has failed at it"
     assert driver.encoded("long", "e0", "panorama", tokens=1000)[-1] == encode("r", "a", "e0")
 
 
@@ -317,3 +320,104 @@ def test_an_image_that_was_lost_too_often_goes_whole() -> None:
     assert driver.evicted("e0", "key-a") == []
     assert driver.decoded("at d0", "d0", output=900, seconds=9.0) == []
     assert driver.decoded("at w0", "w0", output=900, seconds=9.0) == [whole("r")]
+
+
+def test_what_waits_for_a_whole_worker_goes_split_when_an_encoder_becomes_idle() -> None:
+    driver = both(itl_slo_s=1000.0)
+    driver.submit("at d0", output=100)
+    driver.submit("at w0", output=3000)
+    driver.submit("long", "panorama", tokens=5000)
+    assert driver.submit("r", "a") == []
+    assert why(driver, "r").what == "goes whole"
+    assert driver.cancel("long") == [encode("r", "a", "e0")]
+
+
+def test_what_waits_for_a_whole_worker_goes_split_when_its_image_turns_out_to_be_encoded() -> None:
+    driver = both(itl_slo_s=1000.0)
+    driver.submit("left", "a")
+    driver.cancel("left")
+    driver.submit("at d0", output=100)
+    driver.submit("at w0", output=900)
+    driver.submit("long", "panorama", tokens=5000)
+    assert driver.submit("r", "a") == []
+    assert driver.encoded("left", "e0", "a") == []
+    assert why(driver, "r").what == "goes split"
+    assert driver.decoded("at d0", "d0", output=100) == [decode("r", "d0", ("a", "e0"))]
+
+
+def test_an_encoded_image_goes_whole_as_soon_as_whole_workers_are_known_to_be_faster() -> None:
+    """Until they are measured, their speed is guessed by that of encoders."""
+    driver = Driver()
+    driver.encoder("e0", slots=4)
+    driver.decoder("d0")
+    driver.decoder("w0", slots=2, role=Role.WHOLE)
+    driver.submit("at d0", output=3000)
+    driver.submit("at w0", output=100)
+    for number in range(4):
+        driver.submit(f"r{number}", f"u{number}")
+    assert driver.encoded("r0", "e0", "u0") == []  # its prompt could stall a stream for 2.2 s
+    assert [placed(driver.encoded(f"r{number}", "e0", f"u{number}", seconds=0.1)) for number in (1, 2)] == [[], ["w0"]]
+
+
+def notes(driver: Driver, request: str) -> list[str]:
+    return [one.what for one in driver.core.reasons(RequestId("asker"), RequestId(request)).reasons]
+
+
+def test_what_waits_is_asked_once_when_workers_matter_to_it() -> None:
+    driver = busy_encoder()
+    driver.submit("at d0", "b")
+    driver.submit("r", "a")
+    noted = len(notes(driver, "r"))
+    driver.decoder("text-only", role=Role.TEXT)
+    driver.thief("t0", "e0")
+    driver.lost("text-only")
+    assert len(notes(driver, "r")) == noted
+    driver.decoder("d0")
+    assert len(notes(driver, "r")) == noted + 1
+    for decoder in ("d1", "d2", "d3"):
+        driver.decoder(decoder)
+    noted = len(notes(driver, "r"))
+    driver.now += driver.config.heartbeat_timeout_s
+    for worker in ("e0", "d0", "w0"):
+        driver.heartbeat(worker)
+    driver.tick(0.1)
+    assert (driver.count("workers_lost"), len(notes(driver, "r"))) == (6, noted + 1)
+
+
+def test_an_idle_whole_worker_that_comes_is_counted_on_by_one_image_only() -> None:
+    driver = Driver(itl_slo_s=0.1)
+    driver.encoder("e0")
+    driver.decoder("d0")
+    driver.submit("long", "panorama", tokens=2000)
+    for number in range(4):
+        driver.submit(f"r{number}", f"u{number}")
+    assert placed(driver.decoder("w0", slots=4, role=Role.WHOLE)) == ["w0"]
+    went_whole = ["goes whole" in notes(driver, f"r{number}") for number in range(4)]
+    assert went_whole == [True, False, False, False]
+
+
+def test_a_forecast_is_no_choice_of_an_encoder() -> None:
+    driver = Driver()
+    driver.core = Core(driver.config, RoundRobin())
+    for encoder in ("e0", "e1"):
+        driver.encoder(encoder, slots=9)
+    driver.decoder("d0")
+    driver.decoder("w0", role=Role.WHOLE)
+    assert [placed(driver.submit(f"r{number}", f"u{number}", tokens=10)) for number in range(3)] == [
+        ["e0"],
+        ["e1"],
+        ["e0"],
+    ]
+
+
+def test_an_image_that_was_lost_too_often_ends_with_the_last_whole_worker() -> None:
+    driver = Driver(max_attempts=1)
+    driver.encoder("e0")
+    driver.decoder("d0")
+    driver.decoder("w0", role=Role.WHOLE)
+    driver.submit("at d0", output=900)
+    driver.submit("at w0", output=900)
+    driver.submit("r", "a")
+    driver.encoded("r", "e0", "a")
+    driver.evicted("e0", "key-a")
+    assert rejected(driver.lost("w0")) == [("r", RejectReason.ATTEMPTS)]

@@ -256,3 +256,32 @@ def test_all_that_is_stolen_returns_in_the_order_in_which_it_was_taken() -> None
     assert placed(driver.thief("t0", "e0", slots=9)) == ["t0"] * 6
     returns = [one.request for one in driver.submit("image", "a", tokens=200) if isinstance(one, Return)]
     assert returns == names
+
+
+def test_a_thief_steals_on_after_what_it_held_before_it_was_given_up_has_come_back() -> None:
+    driver = with_thief(heartbeat_timeout_s=1e6)
+    driver.submit("text", output=50, stealable=True, deadline=1e6)
+    driver.thief("t0", "e0")
+    driver.submit("image", "a", tokens=200)
+    driver.encoded("image", "e0", "a", tokens=200, seconds=0.1)
+    driver.returned("text", "t0", 5)
+    assert driver.submit("next", output=50, stealable=True, deadline=1e6) == []
+    assert placed(driver.tick(LONGEST_PATIENCE_S)) == ["t0"]
+
+
+@pytest.mark.parametrize("output", [0, 10])
+def test_while_only_thieves_live_they_take_text_in_its_turn(output: int) -> None:
+    driver = Driver(heartbeat_timeout_s=1e6)
+    driver.encoder("e0")
+    driver.decoder("d0")
+    driver.submit("started", output=output, deadline=1e6)
+    driver.submit("not stealable", output=output, deadline=1e6)
+    driver.lost("d0")
+    driver.decode_failed("started", "d0")
+    names = [f"text-{number:02}" for number in range(20)]
+    for name in names:
+        driver.submit(name, output=output, stealable=True, deadline=1e6)
+    assert driver.thief("t0", "e0", slots=1) == [decode(names[0], "t0", role=Role.TEXT)]
+    for number in range(1, len(names)):
+        driver.submit(f"later-{number}", output=output, stealable=True, deadline=1e6)
+        assert driver.decoded(names[number - 1], "t0") == [decode(names[number], "t0", role=Role.TEXT)]
