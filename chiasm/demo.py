@@ -46,7 +46,7 @@ CASES = (
     Case(("five",), "What colour is the background?", "yellow"),
     Case(("corner",), "What colour is the triangle?", "pink"),
     Case(("two-sizes",), "What shape is the green shape?", "diamond"),
-    Case(("five",), "Is there a black square?", "yes"),
+    Case(("corner",), "Where is the red circle?", "top right"),
     Case(("corner",), "Is the pink triangle left of the red circle?", "yes"),
     Case(("year",), "Read the number.", "2027"),
     Case(("two-sizes",), "Which is larger, the green diamond or the yellow circle?", "the green diamond"),
