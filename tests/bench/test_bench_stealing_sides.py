@@ -10,7 +10,9 @@ from bench.stealing_sides import IMAGE_KEY, Cluster, NotServing, processor_secon
 from bench.streams import Target
 
 SERVER = """
-import http.server, json, os, subprocess, sys
+import http.server, json, os, signal, subprocess, sys
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests may have it ignored
 
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):

@@ -37,7 +37,7 @@ class FakeEngine:
     def answers(self) -> bool:
         return True
 
-    def hold(self, held: bool) -> None:
+    def hold(self, held: bool, since: float) -> None:
         if self.stubborn:
             raise EngineFailed(
                 "encoder-0-text did not pause when told: timed out; the last lines of its log:\n  a line"
