@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from chiasm.calibration_cache import digest
-from chiasm.models.tiny import TOKEN_IDS, VOCABULARY, Family, build_processor
+from chiasm.models.tiny import TOKEN_IDS, VOCABULARY, Family, build_processor, draw_weights
 
 SEED = 1
 PRINTABLE = 94  # the first tokens are the characters from ! to ~
@@ -85,13 +85,8 @@ def random_model() -> Any:
     )
     torch.manual_seed(SEED)
     model = AutoModelForImageTextToText.from_config(config)
+    draw_weights(model)
     with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if parameter.ndim > 1:
-                # Wide enough that an answer depends on its prompt.
-                parameter.normal_(0.0, 1.5 / parameter[0].numel() ** 0.5)
-            elif name.endswith("bias"):
-                parameter.zero_()
         # The best of 94 random logits is above zero, so greedy sampling takes none of the others.
         model.lm_head.weight[PRINTABLE:] = 0
     model.generation_config.eos_token_id = TOKEN_IDS["<|im_end|>"]

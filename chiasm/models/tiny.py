@@ -67,12 +67,7 @@ def build_tiny_model(folder: Path, family: Family = Family.QWEN2_5_VL, seed: int
     disable_progress_bar()  # it is a matter of milliseconds
     torch.manual_seed(seed)
     model = AutoModelForImageTextToText.from_config(_config(family))
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if parameter.ndim > 1:
-                parameter.normal_(0.0, 1.5 / parameter[0].numel() ** 0.5)
-            elif name.endswith("bias"):
-                parameter.zero_()
+    draw_weights(model)
     model.generation_config.eos_token_id = TOKEN_IDS["<|im_end|>"]
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as elsewhere:
@@ -81,6 +76,18 @@ def build_tiny_model(folder: Path, family: Family = Family.QWEN2_5_VL, seed: int
         _save(model, family, unfinished)
         unfinished.rename(folder)  # at once, so that what stands there is always whole
     return folder
+
+
+def draw_weights(model: Any) -> None:
+    """Fill a model with random weights, wide enough that an answer depends on its prompt. Seed torch before."""
+    import torch
+
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.ndim > 1:
+                parameter.normal_(0.0, 1.5 / parameter[0].numel() ** 0.5)
+            elif name.endswith("bias"):
+                parameter.zero_()
 
 
 def _save(model: Any, family: Family, folder: Path) -> None:
