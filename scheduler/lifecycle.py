@@ -51,6 +51,7 @@ class Lifecycle:
         self.decoding = 0  # how many
         self.owed_output = 0  # tokens that live requests may still generate
         self.rejects: list[Reject] = []  # not yet taken by the core
+        self._given_back: list[LiveRequest] = []  # by thieves, and those that wait for a decoder among them
         self._deadlines = Deadlines(self.live)
         self._text_clock, self._image_clock = FairClock(), FairClock()
         self._arrivals = 0
@@ -289,7 +290,13 @@ class Lifecycle:
         self.owed_output -= done
         request.stealable = False
         request.decodes -= 1
+        self._given_back.append(request)
         self.seek(request)
+
+    def given_back_waiting(self) -> int:
+        """How many of those that thieves gave back wait for a decoder."""
+        self._given_back = [request for request in self._given_back if request.state is READY]
+        return len(self._given_back)
 
     # -- the ends ------------------------------------------------------------------------------------------------
 
