@@ -45,6 +45,7 @@ class Answering:
         self._timing = timing
         self._begun = begun
         self._transcript: Transcript | None = None  # of what is delivered, if it may move
+        self._tally = Tally()  # of the latest attempt's stream
         self._before = 0  # tokens that stood when the latest attempt began
 
     @property
@@ -64,6 +65,13 @@ class Answering:
         if self._transcript is None or self._delivery.response is None:
             return 0
         return max(0, self._transcript.tokens - self._before)
+
+    @property
+    def ended(self) -> int | None:
+        """Tokens of the latest attempt, if it is a stream that its engine has brought to its end."""
+        if not self._tally.complete or self._tally.error is not None:
+            return None
+        return self._tally.tokens if self._transcript is None else self.generated
 
     async def complete(self) -> bool:
         """Has every token been delivered? Then so is what an engine would say behind the last.
@@ -117,6 +125,7 @@ class Answering:
 
     async def _stream(self, decode: Decode, answer: ClientResponse, began: float) -> int:
         tally, transcript = Tally(), self._transcript
+        self._tally = tally
         withheld, begun = b"", False
         try:
             async for events in whole_events(answer.content.iter_any()):

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable
+from contextlib import suppress
 
 from aiohttp import web
 
@@ -80,8 +81,10 @@ class Delivery:
         return "answered" if self.response is None or self.response.status == 200 else "refused_by_engine"
 
     async def _send_rest(self, response: web.StreamResponse) -> None:
+        """Says that a stream is over, to a client that may have left when it had the last event."""
         if not isinstance(response, web.Response):
-            await self._send(response.write_eof())
+            with suppress(ConnectionError):
+                await response.write_eof()
 
     async def _send(self, sending: Awaitable[object]) -> None:
         self._stalled = True

@@ -118,9 +118,16 @@ class Flow:
             error = ended
         finally:
             if not self._scheduler_knows:
-                self._link.send(Cancel(self._request))
+                self._link.send(self._last_word())
             await self._stop()
         return await self._delivery.fail(error)
+
+    def _last_word(self) -> DecodeDone | Cancel:
+        """For the scheduler, of a request that has ended here: a client may leave as soon as it has the last token."""
+        tokens = self._answering.ended
+        if self._decode is None or tokens is None:
+            return Cancel(self._request)
+        return self._done(self._decode, tokens)
 
     def _submission(self, deadline: float) -> Submit:
         parsed = self._parsed
@@ -241,10 +248,12 @@ class Flow:
 
     def _decode_done(self, decode: Decode, tokens: int) -> None:
         self._scheduler_knows = True
-        seconds = time.monotonic() - self._decoding_since
-        self._link.send(DecodeDone(self._request, decode.worker, tokens, seconds))
+        self._link.send(self._done(decode, tokens))
         if not self._end.done():
             self._end.set_result(None)
+
+    def _done(self, decode: Decode, tokens: int) -> DecodeDone:
+        return DecodeDone(self._request, decode.worker, tokens, time.monotonic() - self._decoding_since)
 
     def _decode_failed(self, decode: Decode, failure: EngineFailed) -> None:
         retryable = failure.retryable and self._answering.obstacle is None

@@ -38,6 +38,23 @@ async def test_a_client_that_leaves_takes_its_decode_along(cluster: Cluster, str
     assert 'chiasm_requests_total{outcome="client_left"} 1.0' in await cluster.metrics()
 
 
+async def test_a_client_that_leaves_with_the_last_event_has_its_answer(cluster: Cluster) -> None:
+    """Many do, and do not wait for the connection to be closed in form."""
+    held = asyncio.Event()
+    cluster.decoders[0].behaviours = [replies_stream(events(OPENING, chunk("a")), then=held)]
+    async with asyncio.timeout(10):
+        answer = await cluster.client.post("/v1/chat/completions", json=chat_body(stream=True))
+        received = b""
+        while b"[DONE]" not in received:
+            received += await answer.content.readany()
+        answer.close()
+        done = await cluster.scheduler.wait_for(DecodeDone)
+        while 'chiasm_requests_total{outcome="answered"} 1.0' not in await cluster.metrics():
+            pass
+    assert done.output_tokens > 0
+    assert cluster.scheduler.of(Cancel) == []
+
+
 async def test_a_client_that_leaves_takes_its_encodes_along(cluster: Cluster) -> None:
     seen = asyncio.Event()
     cluster.encoders[0].behaviours = [hangs(seen)]
