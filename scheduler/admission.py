@@ -47,6 +47,7 @@ class Admission:
 
     def __init__(self, workers: WorkerTable, forecasts: Forecasts, steals: bool) -> None:
         self._workers = workers
+        self._changed = workers.decode_crews.changed
         self._forecasts = forecasts
         self._decoders, self._text_only, self._whole = Pool(), Pool(), Pool()
         self._pools = {Role.DECODER: self._decoders, Role.TEXT: self._text_only, Role.WHOLE: self._whole}
@@ -62,7 +63,6 @@ class Admission:
         self._stealable: PriorityQueue[LiveRequest] = PriorityQueue()
         self._stealable_first: PriorityQueue[LiveRequest] = PriorityQueue()
         self.due = False  # has anything changed since the heads were found blocked?
-        self.considered: list[Candidate[DecodeWorker]] = []  # by the latest choice
 
     def __len__(self) -> int:
         return len(self._text) + len(self._images) + len(self._for_whole)
@@ -118,28 +118,25 @@ class Admission:
         """Which workers a request may use can have changed."""
         self.due = True
 
-    def next(self) -> tuple[LiveRequest, DecodeWorker] | None:
-        """The request to hand out now and the worker for it; None while every head is blocked."""
+    def next(self) -> tuple[LiveRequest, DecodeWorker, list[Candidate[DecodeWorker]]] | None:
+        """The request to hand out now, the worker for it, and what that was chosen from; None if all are blocked."""
         self.waits_for_whole = None
-        changed = self._workers.decode_crews.changed
-        if not (self.due or changed):
-            return None
-        if changed:
+        if self._changed:
             self._see_changes()
-        self.considered = []
+        if not self.due:
+            return None
         barred: list[Pool] = []
         for request in self._heads():
             pools = self._pools_for(request)
             if barred:
                 pools = [pool for pool in pools if pool not in barred]
-            self.considered = self._candidates(request, pools, request.prefill_tokens)
-            if self.considered:
-                return request, min(self.considered)[2]
-            if request.parts and not request.whole and self._workers.both_live and self._whole not in barred:
-                self.considered = self._sooner_whole(request)
-                if self.considered:
-                    return request, min(self.considered)[2]
-            if not (request.prefill_tokens and self._candidates(request, pools)):
+            prefill_tokens = request.prefill_tokens
+            considered = self._candidates(request, pools, prefill_tokens)
+            if not considered and self._workers.both_live and request.parts and not request.whole:
+                considered = [] if self._whole in barred else self._sooner_whole(request)
+            if considered:
+                return request, min(considered)[2], considered
+            if not (prefill_tokens and self._candidates(request, pools)):
                 barred = [*barred, *pools]
         self.due = False
         if self._workers.both_live:
@@ -185,12 +182,11 @@ class Admission:
         return [] if first is None else [first]
 
     def _see_changes(self) -> None:
-        changed = self._workers.decode_crews.changed
-        if changed:
+        if self._changed:
             self.due = True
-            for worker in changed:
+            for worker in self._changed:
                 self._pools[worker.role].update(worker)
-            changed.clear()
+            self._changed.clear()
 
     def _may_be_stolen(self, request: LiveRequest) -> bool:
         return self._steals and request.stealable and not request.decodes
@@ -231,9 +227,11 @@ class Admission:
             allowed = avoiding(everyone, request.decode_failed_on)
         if request.whole and self._workers.both_live:
             allowed = self._keeping_objective(request, allowed)
-        return [
-            each for pool in pools if pool.with_credit for each in pool.candidates(request, allowed, prefill_tokens)
-        ]
+        found: list[Candidate[DecodeWorker]] = []
+        for pool in pools:
+            if pool.with_credit:
+                found += pool.candidates(request, allowed, prefill_tokens)
+        return found
 
     def _keeping_objective(
         self, request: LiveRequest, allowed: Callable[[DecodeWorker], bool] | None = None

@@ -89,20 +89,20 @@ class Encodes:
             return None
         return job
 
-    def finish(self, event: EncodeDone) -> list[RequestId]:
+    def finish(self, event: EncodeDone) -> dict[RequestId, None]:
         """Ends the job of an item that is encoded now, whoever encoded it. Returns the requests that waited."""
         job = self.posted(event.request, event.worker, event.embedding.uuid)
         if job is not None and job.encoder is not None:
             self.tokens_per_s += job.encoder.learn(job, event.embedding.shape[0], event.seconds)
         return self.end(event.embedding.uuid)
 
-    def end(self, uuid: ItemUuid) -> list[RequestId]:
+    def end(self, uuid: ItemUuid) -> dict[RequestId, None]:
         """Ends the job of an item, if there is one. Returns the requests that waited."""
         job = self._jobs.get(uuid)
         if job is None:
-            return []
+            return {}
         self._forget(job)
-        return list(job.waiters)
+        return job.waiters
 
     def take_failed(self, job: EncodeJob) -> None:
         """Takes a running job from the encoder that failed at it; `place` gives it to another one."""
@@ -144,7 +144,7 @@ class Encodes:
         numbers = encoder.owed, job.tokens, encoder.rate.tokens_per_s
         considered = self._placement.considered
         for waiter in job.waiters:
-            self._reasons.note(waiter, "encode placed", encoder.id, job.uuid, *numbers, considered=considered)
+            self._reasons.note(waiter, "encode placed", encoder.id, job.uuid, numbers, considered)
         self._append(encoder, job)
         self.due[encoder] = None
 

@@ -4,7 +4,7 @@ Owns orders of workers, not the workers. Imports only the standard library and `
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Generic, TypeVar
 
 from scheduler.ordering import Places, PriorityQueue
@@ -36,12 +36,15 @@ class FinishIndex(Generic[W]):
     """Workers of one pool, by what they owe and how fast they are: least predicted finish.
 
     The finish of new work is (what the worker owes + the work) / its rate. Workers of one speed stay in the same order
-    whatever the work is, so there is one queue a speed: a search costs O(speeds + log workers).
+    whatever the work is, so there is one queue a speed, and only the first of each is looked at: a search costs
+    O(speeds), and a change O(log workers).
     """
 
     def __init__(self) -> None:
         self._speeds: dict[int, PriorityQueue[W]] = {}  # by the logarithm of the rate, to RATE_STEP
         self._places: Places[W] = {}  # shared by all queues: each worker is in at most one
+        self._speed_of: dict[int, int] = {}  # by `Worker.arrival`
+        self._firsts: dict[int, W] = {}  # of each speed
         self.considered: list[Candidate[W]] = []  # by the latest `best`, the best few of them
 
     def update(self, worker: W, eligible: bool = True) -> None:
@@ -54,24 +57,37 @@ class FinishIndex(Generic[W]):
         if queue is None:
             queue = self._speeds[speed] = PriorityQueue(self._places)
         queue.put(worker, worker.owed)
+        before = self._speed_of.get(worker.arrival, speed)
+        self._speed_of[worker.arrival] = speed
+        self._see_first(speed)
+        if before != speed:
+            self._see_first(before)
 
     def remove(self, worker: W) -> None:
         """A worker has left."""
-        self._places.pop(worker.arrival, None)
+        if self._places.pop(worker.arrival, None) is not None:
+            self._see_first(self._speed_of.pop(worker.arrival))
+
+    def _see_first(self, speed: int) -> None:
+        first = self._speeds[speed].first()
+        if first is None:
+            del self._speeds[speed], self._firsts[speed]
+        else:
+            self._firsts[speed] = first
 
     def candidates(self, tokens: int, fits: Callable[[W], bool] | None = None) -> list[Candidate[W]]:
         """Of each speed the eligible worker that fits and would be done with `tokens` more first.
 
         A speed of which none fits among the first `LOOKED_AT` is left out.
         """
-        found = []
-        for speed, queue in list(self._speeds.items()):
-            worker = queue.first() if fits is None else queue.first_that(fits, LOOKED_AT)
-            if worker is not None:
-                found.append(candidate(worker, tokens))
-            elif queue.first() is None:
-                del self._speeds[speed]
-        return found
+        firsts: Iterable[W | None] = self._firsts.values()
+        if fits is not None:
+            firsts = [queue.first_that(fits, LOOKED_AT) for queue in self._speeds.values()]
+        return [
+            ((worker.owed + tokens) / worker.rate.tokens_per_s, worker.arrival, worker)
+            for worker in firsts
+            if worker is not None
+        ]
 
     def best(self, tokens: int, fits: Callable[[W], bool] | None = None) -> W | None:
         """The first of these candidates; of several the one registered first."""

@@ -32,7 +32,7 @@ NUMBERS: dict[str, tuple[str, ...]] = {
 Considered = Sequence[tuple[float, int, "Worker"]]
 """Workers that were looked at (`finish_index.Candidate`)."""
 
-Note = tuple[float, str, WorkerId, str, Considered, *tuple[float, ...]]
+Note = tuple[float, str, WorkerId, str, tuple[float, ...], Considered]
 
 
 class Reasons:
@@ -60,7 +60,7 @@ class Reasons:
         what: str,
         worker: WorkerId = NOBODY,
         detail: str = "",
-        *numbers: float,
+        numbers: tuple[float, ...] = (),
         considered: Considered = (),
     ) -> None:
         """One decision, or one event that led to others.
@@ -69,7 +69,7 @@ class Reasons:
         """
         notes = self._notes.get(request)
         if notes is not None and (len(notes) < NOTES or what == "ended"):
-            notes.append((self.now, what, worker, detail, considered, *numbers))
+            notes.append((self.now, what, worker, detail, numbers, considered))
 
     def of(self, request: RequestId) -> tuple[Reason, ...]:
         """What is noted about a request, oldest first; empty if nothing is known of it."""
@@ -77,6 +77,6 @@ class Reasons:
 
 
 def _reason(note: Note) -> Reason:
-    now, what, worker, detail, considered, *numbers = note
+    now, what, worker, detail, numbers, considered = note
     others = tuple((other.id, finish) for finish, _, other in considered if other.id != worker)
     return Reason(now, what, worker, detail, dict(zip(NUMBERS.get(what, ()), numbers, strict=True)), others)

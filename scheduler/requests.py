@@ -5,7 +5,8 @@ standard library, and the records that it refers to.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from chiasm.messages import Submit
 from chiasm.nouns import Item, ItemUuid, RequestState, WorkerId
@@ -13,8 +14,7 @@ from scheduler.directory import Entry
 from scheduler.workers import DecodeWorker
 
 
-@dataclass(slots=True, eq=False)
-class Part:
+class Part(Struct, eq=False):
     """One distinct item of a request: it waits for its encode, or has an entry, or neither."""
 
     item: Item

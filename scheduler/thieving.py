@@ -10,6 +10,7 @@ from chiasm.nouns import WorkerId
 from scheduler.admission import Admission
 from scheduler.lifecycle import Lifecycle
 from scheduler.requests import LiveRequest
+from scheduler.roster import Roster
 from scheduler.stealing import Mode, Stealing, Thief, Victims
 from scheduler.table import WorkerTable
 from scheduler.workers import DecodeWorker, EncodeWorker
@@ -24,6 +25,7 @@ class Thieving:
         itl_slo_s: float,
         workers: WorkerTable,
         admission: Admission,
+        roster: Roster,
         life: Lifecycle,
         counters: dict[str, int],
     ) -> None:
@@ -33,6 +35,7 @@ class Thieving:
         self.thieves = self._stealing.thieves
         self._workers = workers
         self._admission = admission
+        self._roster = roster
         self._life = life
         self._counters = counters
         self._out: list[Pause | Resume | Return | Decode] = []
@@ -42,7 +45,7 @@ class Thieving:
         """A thief has registered."""
         if self._mode != "off":
             encoder = self._workers.encoders.get(worker.host)
-            thief = self._stealing.add(worker, self._life.orphans_of(worker.id), self.now)
+            thief = self._stealing.add(worker, self._roster.orphans_of(worker.id), self.now)
             if encoder is not None:
                 self._mind(encoder, thief, busy=bool(encoder.running))
             self.due = True
@@ -119,7 +122,7 @@ class Thieving:
     def _steal(self) -> None:
         self.due = False
         while True:
-            victims = Victims(self._workers.decode_crews, self._life.owed_output)
+            victims = Victims(self._workers.decode_crews, self._roster.owed_output)
             candidates = self._admission.waits_longest() if victims.live else self._admission.first_stealable()
             if not candidates:
                 return
