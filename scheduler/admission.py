@@ -81,12 +81,11 @@ class Admission:
         else:
             lane = self._text
             self.text_output += request.output_tokens
-        lane.put(request, request.tag)
+        if lane.put(request, request.tag):
+            self.due = True
         if self._may_be_stolen(request):
             self._stealable.put(request, -request.tag)
             self._stealable_first.put(request, request.tag)
-        if lane.first() is request:
-            self.due = True
 
     def withdraw(self, request: LiveRequest) -> None:
         """Takes a queued request out."""
@@ -150,14 +149,16 @@ class Admission:
 
     def first_image_tag(self) -> float:
         """The smallest tag of what waits for a worker with all its images, or whole; infinity if nothing does."""
-        encoded, whole = self._images.first(), self._for_whole.first()
+        encoded = self._images.first()
         tag = math.inf if encoded is None else encoded.tag
-        return tag if whole is None else min(tag, whole.tag)
+        if self._for_whole.places and (whole := self._for_whole.first()) is not None:
+            tag = min(tag, whole.tag)
+        return tag
 
     @property
     def wholes_wait(self) -> bool:
         """Does anything wait for a whole worker?"""
-        return bool(self._for_whole)
+        return bool(self._for_whole.places)
 
     def for_whole(self) -> list[LiveRequest]:
         """The queued requests that are to go to a whole worker, in order of their turns."""
@@ -196,7 +197,7 @@ class Admission:
         if not (self._decoders.with_credit or self._text_only.with_credit or self._whole.with_credit):
             return []
         text, image = self._text.first(), self._images.first()
-        if self._for_whole:
+        if self._for_whole.places:
             return sorted((head for head in (text, image, self._for_whole.first()) if head is not None), key=_turn)
         if text is None or image is None:
             return [head for head in (text, image) if head is not None]

@@ -38,6 +38,7 @@ from chiasm.messages import (
 from chiasm.messages import Reasons as ReasonsAnswer
 from chiasm.nouns import RequestId, Role, WorkerId
 from scheduler.admission import Admission
+from scheduler.clock import Clock
 from scheduler.counters import ended, new_counters
 from scheduler.directory import Directory
 from scheduler.encodes import Encodes
@@ -91,7 +92,8 @@ class Core:
         self._queue_limit = config.queue_limit
         self._heartbeat_timeout_s = config.heartbeat_timeout_s
         self._counters = new_counters()
-        self._reasons = Reasons(config.explained_requests)
+        self._clock = Clock()
+        self._reasons = Reasons(config.explained_requests, self._clock)
         self._workers = WorkerTable(config.look_ahead)
         self._changed = self._workers.decode_crews.changed
         self._directory = Directory(config.cached_items)
@@ -122,11 +124,9 @@ class Core:
             *books,
         )
         self._thieving = Thieving(
-            stealing, itl_slo_s, self._workers, self._admission, self._roster, self._life, self._counters
+            stealing, itl_slo_s, self._workers, self._admission, self._roster, self._life, self._counters, self._clock
         )
         self._reroute_due = False  # have workers come or gone that matter to where images go?
-        self._time = 0.0  # the core's own time: the sum of all advances of `now`
-        self._last_now = math.inf  # so that the first one only starts the clock
         self._answers: list[Decision] = []
         self._handlers: dict[type[Event], Callable[[Any], None]] = {
             Submit: self._submit,
@@ -147,22 +147,22 @@ class Core:
 
     def handle(self, event: Event, now: float) -> list[Decision]:
         """The decisions that follow from one event."""
-        self._pass_time(now)
+        self._clock.advance(now)
         self._handlers[type(event)](event)
         return self._settle()
 
     def tick(self, now: float) -> list[Decision]:
         """The decisions that follow from the passing of time: deadlines, and workers that have fallen silent."""
-        self._pass_time(now)
-        self._roster.expire(self._time)
-        for worker in self._workers.silent_since(self._time - self._heartbeat_timeout_s):
+        self._clock.advance(now)
+        self._roster.expire(self._clock.now)
+        for worker in self._workers.silent_since(self._clock.now - self._heartbeat_timeout_s):
             self._lost(worker, f"not heard of for {self._heartbeat_timeout_s} s")
         self._thieving.tick()
         return self._settle()
 
     def status(self, request: RequestId, now: float) -> Status:
         """A snapshot as of `now`, as the answer to `request`."""
-        self._pass_time(now)
+        self._clock.advance(now)
         return self._status(request)
 
     def reasons(self, request: RequestId, about: RequestId) -> ReasonsAnswer:
@@ -232,7 +232,7 @@ class Core:
             detail = f"{withheld} requests wait already"
             self._roster.reject(event.request, RejectReason.QUEUE_FULL, detail, self._retry_after_s(has_items))
         else:
-            self._life.admit(event, withheld, self._time)
+            self._life.admit(event, withheld, self._clock.now)
             self._thieving.due = True
 
     def _retry_after_s(self, has_items: bool) -> float:
@@ -324,7 +324,7 @@ class Core:
         if reason is not None:
             self._refuse(event.worker, reason)
             return
-        worker = self._workers.add(event, self._time)
+        worker = self._workers.add(event, self._clock.now)
         if isinstance(worker, EncodeWorker):
             self._encodes.add(worker)
         elif worker.host:
@@ -334,7 +334,7 @@ class Core:
         self._pools_changed(worker)
 
     def _heartbeat(self, event: Heartbeat) -> None:
-        if not self._workers.heard(event.worker, self._time):
+        if not self._workers.heard(event.worker, self._clock.now):
             self._answers.append(Unknown(event.worker))
 
     def _lost(self, worker_id: WorkerId, reason: str) -> None:
@@ -432,12 +432,6 @@ class Core:
     def _refuse(self, sender: RequestId | WorkerId, reason: str) -> None:
         self._counters["refused"] += 1
         self._answers.append(Refused(sender, reason))
-
-    def _pass_time(self, now: float) -> None:
-        if now > self._last_now:
-            self._time += now - self._last_now
-            self._reasons.now = self._thieving.now = self._time
-        self._last_now = now
 
     def _worker_status(self, worker: EncodeWorker | DecodeWorker) -> WorkerStatus:
         return WorkerStatus(

@@ -61,7 +61,8 @@ class Directory:
         self._held[worker] += 1
         if not users:
             self._idle[embedding.uuid] = None
-        self._trim()
+        if len(self._entries) > self._limit:
+            self._trim()
         return entry
 
     def acquire(self, uuid: ItemUuid, request: RequestId) -> Entry | None:
@@ -74,12 +75,14 @@ class Directory:
 
     def release(self, entry: Entry, request: RequestId) -> None:
         """Ends the use of `entry` by `request`, if it does use it."""
-        if request not in entry.users:
+        users, uuid = entry.users, entry.embedding.uuid
+        if request not in users:
             return
-        del entry.users[request]
-        if not entry.users and self.is_current(entry):
-            self._idle[entry.embedding.uuid] = None
-            self._trim()
+        del users[request]
+        if not users and self._entries.get(uuid) is entry:
+            self._idle[uuid] = None
+            if len(self._entries) > self._limit:
+                self._trim()
 
     def is_current(self, entry: Entry) -> bool:
         """Is it still this very entry that the directory names for the item?"""

@@ -35,7 +35,7 @@ class Encodes:
         self._counters = counters
         self._jobs: dict[ItemUuid, EncodeJob] = {}
         self._unplaced: dict[ItemUuid, EncodeJob] = {}
-        self._waiting: PriorityQueue[EncodeJob] = PriorityQueue()  # for any encoder's credit
+        self.waiting: PriorityQueue[EncodeJob] = PriorityQueue()  # for any encoder's credit
         self.due: dict[EncodeWorker, None] = {}  # whose credits or queue have changed; the core clears it
         self._arrivals = 0
 
@@ -91,10 +91,15 @@ class Encodes:
 
     def finish(self, event: EncodeDone) -> dict[RequestId, None]:
         """Ends the job of an item that is encoded now, whoever encoded it. Returns the requests that waited."""
-        job = self.posted(event.request, event.worker, event.embedding.uuid)
-        if job is not None and job.encoder is not None:
-            self.tokens_per_s += job.encoder.learn(job, event.embedding.shape[0], event.seconds)
-        return self.end(event.embedding.uuid)
+        embedding = event.embedding
+        job = self._jobs.get(embedding.uuid)
+        if job is None:
+            return {}
+        encoder = job.encoder
+        if encoder is not None and job.carrier == event.request and encoder.id == event.worker:
+            self.tokens_per_s += encoder.learn(job, embedding.shape[0], event.seconds)
+        self._forget(job)
+        return job.waiters
 
     def end(self, uuid: ItemUuid) -> dict[RequestId, None]:
         """Ends the job of an item, if there is one. Returns the requests that waited."""
@@ -191,8 +196,8 @@ class Encodes:
         return self._jobs[uuid].carrier is not None
 
     def first_tag(self) -> float:
-        """The smallest tag of what waits for an encoder's credit; infinity if nothing does."""
-        job = self._waiting.first()
+        """The smallest tag of those in `waiting`; infinity if nothing waits."""
+        job = self.waiting.first()
         return math.inf if job is None else job.tag
 
     def keep(self, worker: WorkerId, nbytes: int) -> None:
@@ -210,8 +215,10 @@ class Encodes:
         """Fills every encoder that is due."""
         out = []
         for encoder in self.due:
+            if not encoder.waiting.places:
+                continue
             for job, carrier in encoder.start():
-                self._waiting.discard(job)
+                self.waiting.discard(job)
                 self._counters["encodes"] += 1
                 self._reasons.note(carrier, "encode posted", encoder.id, job.uuid)
                 out.append(Encode(carrier, job.uuid, encoder.id, encoder.url))
@@ -219,7 +226,7 @@ class Encodes:
 
     def _append(self, encoder: EncodeWorker, job: EncodeJob) -> None:
         encoder.append(job)
-        self._waiting.put(job, job.tag)
+        self.waiting.put(job, job.tag)
         self._placement.update(encoder)
 
     def _take(self, job: EncodeJob) -> None:
@@ -228,7 +235,7 @@ class Encodes:
         else:
             encoder = job.encoder
             if job.carrier is None:
-                self._waiting.discard(job)
+                self.waiting.discard(job)
             self.due[encoder] = None
             encoder.remove(job)
             self._placement.update(encoder)
@@ -248,8 +255,8 @@ class Encodes:
         assert math.isclose(self.tokens_per_s, rates, abs_tol=0.1), "rates are miscounted"
         assert self.owed == sum(job.tokens for job in self._jobs.values()), "owed encodes are miscounted"
         assert sorted(everywhere) == sorted(self._jobs), "an encode has leaked"
-        self._waiting.check_integrity()
-        assert sorted(map(_turn, self._waiting.unordered())) == sorted(map(_turn, waiting)), "encodes that wait"
+        self.waiting.check_integrity()
+        assert sorted(map(_turn, self.waiting.unordered())) == sorted(map(_turn, waiting)), "encodes that wait"
         assert not (self._unplaced and self._encoders), "an encode is unplaced beside an encoder"
         for job in self._jobs.values():
             assert job.waiters, "an encode that nobody waits for"

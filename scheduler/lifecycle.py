@@ -57,9 +57,8 @@ class Lifecycle:
         self._arrivals += 1
         request = LiveRequest(submit, self._arrivals, now)
         request.tag = self._tag(request, submit, withheld)
-        self._reasons.open(request.id)
         numbers = withheld, len(request.parts), request.kv_tokens, request.output_tokens, submit.weight
-        self._reasons.note(request.id, "admitted", NOBODY, "", numbers)
+        self._reasons.admitted(request.id, numbers)
         self._roster.enter(request)
         self._routing.seek(request)
 
@@ -82,7 +81,8 @@ class Lifecycle:
 
     def _first_image_tag(self) -> float:
         """Of what waits for an encoder or a decoder. What is being encoded is not kept waiting by others."""
-        return min(self._admission.first_image_tag(), self._encodes.first_tag())
+        tag = self._admission.first_image_tag()
+        return min(tag, self._encodes.first_tag()) if self._encodes.waiting.places else tag
 
     # -- encodes -------------------------------------------------------------------------------------------------
 
@@ -130,20 +130,19 @@ class Lifecycle:
 
         `considered` are the workers that it was chosen from, if there was a choice.
         """
-        self._roster.leave(request)
         embeddings = self._hand_over(request, worker) if request.parts else ()
         finish = worker.owed, request.output_tokens, worker.rate.tokens_per_s
         numbers = *finish, request.kv_tokens, worker.room, len(worker.running)
         self._reasons.note(request.id, "decode posted", worker.id, "", numbers, considered or ())
         self._roster.to_decoding(request, worker)
-        prompt = (request.prompt_tokens, request.prefill_tokens) if request.parts else ()
-        worker.reserve(request.id, request.kv_tokens, request.output_tokens, *prompt)
+        reserved = request.id, request.kv_tokens, request.output_tokens
         if request.parts:
+            worker.reserve(*reserved, request.prompt_tokens, request.prefill_tokens)
             self._image_clock.served(request.tag, self._first_image_tag())
-        elif worker.host:  # a thief takes from the end of the queue, all others from its head
-            self._text_clock.served(request.tag, self._admission.first_text_tag())
         else:
-            self._text_clock.served(request.tag)
+            worker.reserve(*reserved)
+            # A thief takes from the end of the queue, all others from its head.
+            self._text_clock.served(request.tag, self._admission.first_text_tag() if worker.host else math.inf)
         self._counters["decodes"] += 1
         return Decode(request.id, worker.id, worker.role, worker.url, embeddings)
 

@@ -29,36 +29,40 @@ class PriorityQueue(Generic[T]):
     A member that moves or leaves stays behind in the heap, and is cleared away when it surfaces, or when such places
     outnumber the members: the heap never outgrows twice its members for longer than one operation.
 
-    Queues that are given the same `places` share these members: who enters one leaves the others.
+    Queues that are given the same `places` share these members: who enters one leaves the others. `places` may be read:
+    it is empty exactly where the queue is, and asked sooner.
     """
 
     def __init__(self, places: Places[T] | None = None) -> None:
         self._heap: list[tuple[float, int, T]] = []
-        self._places: Places[T] = {} if places is None else places
+        self.places: Places[T] = {} if places is None else places
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self.places)
 
     def __contains__(self, member: T) -> bool:
-        return member.arrival in self._places
+        return member.arrival in self.places
 
-    def put(self, member: T, priority: float) -> None:
-        """Enters a member, or moves it."""
-        place = priority, member.arrival, member
-        self._places[member.arrival] = place
-        heappush(self._heap, place)
-        if len(self._heap) > 2 * len(self._places) + 8:
+    def put(self, member: T, priority: float) -> bool:
+        """Enters a member, or moves it. Returns whether it is the first now."""
+        heap, places, arrival = self._heap, self.places, member.arrival
+        places[arrival] = place = priority, arrival, member
+        heappush(heap, place)
+        if len(heap) > 2 * len(places) + 8:
             self._clear_away()
+            heap = self._heap
+        first = heap[0]
+        return first is place or (places.get(first[1]) is not first and self.first() is member)
 
     def discard(self, member: T) -> None:
         """Takes a member out, if it is in."""
-        self._places.pop(member.arrival, None)
-        if len(self._heap) > 2 * len(self._places) + 8:
+        self.places.pop(member.arrival, None)
+        if len(self._heap) > 2 * len(self.places) + 8:
             self._clear_away()
 
     def first(self) -> T | None:
         """The member of the smallest priority."""
-        heap, places = self._heap, self._places
+        heap, places = self._heap, self.places
         while heap:
             place = heap[0]
             if places.get(place[1]) is place:
@@ -92,15 +96,15 @@ class PriorityQueue(Generic[T]):
 
     def unordered(self) -> list[T]:
         """All members, in the order in which they were entered."""
-        return [member for _, _, member in self._places.values()]
+        return [member for _, _, member in self.places.values()]
 
     def _clear_away(self) -> None:
-        places = self._places
+        places = self.places
         self._heap = [place for place in self._heap if places.get(place[1]) is place]
         heapify(self._heap)
 
     def check_integrity(self) -> None:
         """Raises AssertionError where a member is missing from the heap or the heap is over its bound."""
         places = set(map(id, self._heap))
-        assert all(id(place) in places for place in self._places.values()), "a member is not in the heap"
-        assert len(self._heap) <= 2 * len(self._places) + 8, "the heap keeps too many places of removed members"
+        assert all(id(place) in places for place in self.places.values()), "a member is not in the heap"
+        assert len(self._heap) <= 2 * len(self.places) + 8, "the heap keeps too many places of removed members"

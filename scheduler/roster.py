@@ -79,7 +79,8 @@ class Roster:
         self._admission.withhold(request)
 
     def to_decoding(self, request: LiveRequest, worker: DecodeWorker) -> None:
-        """A worker is given a READY request that has left its lane, and books it."""
+        """A worker is given a READY request, and books it."""
+        self.leave(request)
         request.state = DECODING
         request.decoder = worker
         request.decodes += 1

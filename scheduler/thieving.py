@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from chiasm.messages import Decode, Pause, Resume, Return
 from chiasm.nouns import WorkerId
 from scheduler.admission import Admission
+from scheduler.clock import Clock
 from scheduler.lifecycle import Lifecycle
 from scheduler.requests import LiveRequest
 from scheduler.roster import Roster
@@ -17,7 +18,7 @@ from scheduler.workers import DecodeWorker, EncodeWorker
 
 
 class Thieving:
-    """The thieves of a core. `now` is the core's time, kept up by the core."""
+    """The thieves of a core."""
 
     def __init__(
         self,
@@ -28,8 +29,9 @@ class Thieving:
         roster: Roster,
         life: Lifecycle,
         counters: dict[str, int],
+        clock: Clock,
     ) -> None:
-        self.now = 0.0
+        self._clock = clock
         self._mode = mode
         self._stealing = Stealing(itl_slo_s)
         self.thieves = self._stealing.thieves
@@ -45,7 +47,7 @@ class Thieving:
         """A thief has registered."""
         if self._mode != "off":
             encoder = self._workers.encoders.get(worker.host)
-            thief = self._stealing.add(worker, self._roster.orphans_of(worker.id), self.now)
+            thief = self._stealing.add(worker, self._roster.orphans_of(worker.id), self._clock.now)
             if encoder is not None:
                 self._mind(encoder, thief, busy=bool(encoder.running))
             self.due = True
@@ -85,13 +87,13 @@ class Thieving:
 
     def _mind(self, encoder: EncodeWorker, thief: Thief, busy: bool) -> None:
         if busy != thief.busy:
-            thief.observe(busy, self.now)
+            thief.observe(busy, self._clock.now)
             if busy and thief.holds() and self._mode == "yield":
                 self._counters["paused"] += 1
-                self._stealing.preempted(thief, encoder.mean_encode_s, self.now)
+                self._stealing.preempted(thief, encoder.mean_encode_s, self._clock.now)
                 self._out.append(Pause(thief.worker.id))
             elif not busy:
-                thief.idle_since = self.now
+                thief.idle_since = self._clock.now
                 if thief.paused_at is not None:
                     self._stealing.resumed(thief)
                     self._out.append(Resume(thief.worker.id))
@@ -113,7 +115,7 @@ class Thieving:
         return out
 
     def _return_overdue(self, thief: Thief, still_s: float) -> None:
-        if self._stealing.overdue(thief, still_s, self.now):
+        if self._stealing.overdue(thief, still_s, self._clock.now):
             asked = [request for request in thief.holds() if request not in thief.returning]
             self._out.extend(Return(request, thief.worker.id) for request in asked)
             thief.returning.update(asked)
@@ -127,7 +129,7 @@ class Thieving:
             if not candidates:
                 return
             tokens = min(request.output_tokens for request in candidates)
-            thief = self._stealing.best(tokens, victims, self._mean_encode_s, self.now)
+            thief = self._stealing.best(tokens, victims, self._mean_encode_s, self._clock.now)
             if thief is None:
                 return
             room = [request for request in candidates if thief.worker.admits(request.kv_tokens)]
