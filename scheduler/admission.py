@@ -81,7 +81,8 @@ class Admission:
         else:
             lane = self._text
             self.text_output += request.output_tokens
-        if lane.put(request, request.tag):
+        lane.put(request, request.tag)
+        if lane.first is request:
             self.due = True
         if self._may_be_stolen(request):
             self._stealable.put(request, -request.tag)
@@ -122,14 +123,14 @@ class Admission:
         self.waits_for_whole = None
         if self._changed:
             self._see_changes()
-        if not self.due:
+        elif not self.due:
             return None
         barred: list[Pool] = []
         for request in self._heads():
             pools = self._pools_for(request)
             if barred:
                 pools = [pool for pool in pools if pool not in barred]
-            prefill_tokens = request.prefill_tokens
+            prefill_tokens = request.prefill_tokens if request.parts else 0
             considered = self._candidates(request, pools, prefill_tokens)
             if not considered and self._workers.both_live and request.parts and not request.whole:
                 considered = [] if self._whole in barred else self._sooner_whole(request)
@@ -139,26 +140,24 @@ class Admission:
                 barred = [*barred, *pools]
         self.due = False
         if self._workers.both_live:
-            self.waits_for_whole = self._for_whole.first()
+            self.waits_for_whole = self._for_whole.first
         return None
 
     def first_text_tag(self) -> float:
         """The smallest tag of the text that waits; infinity if none does."""
-        first = self._text.first()
+        first = self._text.first
         return math.inf if first is None else first.tag
 
     def first_image_tag(self) -> float:
         """The smallest tag of what waits for a worker with all its images, or whole; infinity if nothing does."""
-        encoded = self._images.first()
+        encoded, whole = self._images.first, self._for_whole.first
         tag = math.inf if encoded is None else encoded.tag
-        if self._for_whole.places and (whole := self._for_whole.first()) is not None:
-            tag = min(tag, whole.tag)
-        return tag
+        return tag if whole is None else min(tag, whole.tag)
 
     @property
     def wholes_wait(self) -> bool:
         """Does anything wait for a whole worker?"""
-        return bool(self._for_whole.places)
+        return self._for_whole.first is not None
 
     def for_whole(self) -> list[LiveRequest]:
         """The queued requests that are to go to a whole worker, in order of their turns."""
@@ -166,7 +165,8 @@ class Admission:
 
     def a_whole_could_take(self, request: LiveRequest) -> bool:
         """Could a whole worker take this request at once, without keeping its streams waiting for too long?"""
-        self._see_changes()
+        if self._changed:
+            self._see_changes()
         return bool(self._whole.candidates(request, self._keeping_objective(request), 0))
 
     def all_wholes_failed_at(self, request: LiveRequest) -> bool:
@@ -179,15 +179,14 @@ class Admission:
 
     def first_stealable(self) -> list[LiveRequest]:
         """The first in the queue that may be stolen, if any: whose turn it is while only thieves live."""
-        first = self._stealable_first.first()
+        first = self._stealable_first.first
         return [] if first is None else [first]
 
     def _see_changes(self) -> None:
-        if self._changed:
-            self.due = True
-            for worker in self._changed:
-                self._pools[worker.role].update(worker)
-            self._changed.clear()
+        self.due = True
+        for worker in self._changed:
+            self._pools[worker.role].update(worker)
+        self._changed.clear()
 
     def _may_be_stolen(self, request: LiveRequest) -> bool:
         return self._steals and request.stealable and not request.decodes
@@ -196,9 +195,9 @@ class Admission:
         """The first of each lane in order of their turns; none while no worker has a credit."""
         if not (self._decoders.with_credit or self._text_only.with_credit or self._whole.with_credit):
             return []
-        text, image = self._text.first(), self._images.first()
-        if self._for_whole.places:
-            return sorted((head for head in (text, image, self._for_whole.first()) if head is not None), key=_turn)
+        text, image, whole = self._text.first, self._images.first, self._for_whole.first
+        if whole is not None:
+            return sorted((head for head in (text, image, whole) if head is not None), key=_turn)
         if text is None or image is None:
             return [head for head in (text, image) if head is not None]
         return [text, image] if (text.tag, text.arrival) < (image.tag, image.arrival) else [image, text]

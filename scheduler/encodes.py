@@ -195,11 +195,6 @@ class Encodes:
         """Is an item that somebody waits for being encoded?"""
         return self._jobs[uuid].carrier is not None
 
-    def first_tag(self) -> float:
-        """The smallest tag of those in `waiting`; infinity if nothing waits."""
-        job = self.waiting.first()
-        return math.inf if job is None else job.tag
-
     def keep(self, worker: WorkerId, nbytes: int) -> None:
         """So many more bytes, or fewer, of an encoder's store are needed until some decoder has room."""
         encoder = self._encoders.get(worker)
@@ -215,7 +210,7 @@ class Encodes:
         """Fills every encoder that is due."""
         out = []
         for encoder in self.due:
-            if not encoder.waiting.places:
+            if encoder.waiting.first is None:
                 continue
             for job, carrier in encoder.start():
                 self.waiting.discard(job)

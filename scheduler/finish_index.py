@@ -4,7 +4,7 @@ Owns orders of workers, not the workers. Imports only the standard library and `
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from scheduler.ordering import Places, PriorityQueue
@@ -44,7 +44,6 @@ class FinishIndex(Generic[W]):
         self._speeds: dict[int, PriorityQueue[W]] = {}  # by the logarithm of the rate, to RATE_STEP
         self._places: Places[W] = {}  # shared by all queues: each worker is in at most one
         self._speed_of: dict[int, int] = {}  # by `Worker.arrival`
-        self._firsts: dict[int, W] = {}  # of each speed
         self.considered: list[Candidate[W]] = []  # by the latest `best`, the best few of them
 
     def update(self, worker: W, eligible: bool = True) -> None:
@@ -57,36 +56,36 @@ class FinishIndex(Generic[W]):
         if queue is None:
             queue = self._speeds[speed] = PriorityQueue(self._places)
         queue.put(worker, worker.owed)
-        before = self._speed_of.get(worker.arrival, speed)
-        self._speed_of[worker.arrival] = speed
-        self._see_first(speed)
+        before = self._speed_of.get(worker.arrival)
         if before != speed:
-            self._see_first(before)
+            self._speed_of[worker.arrival] = speed
+            if before is not None:
+                self._has_left(before, worker)
 
     def remove(self, worker: W) -> None:
         """A worker has left."""
         if self._places.pop(worker.arrival, None) is not None:
-            self._see_first(self._speed_of.pop(worker.arrival))
+            self._has_left(self._speed_of.pop(worker.arrival), worker)
 
-    def _see_first(self, speed: int) -> None:
-        first = self._speeds[speed].first()
-        if first is None:
-            del self._speeds[speed], self._firsts[speed]
-        else:
-            self._firsts[speed] = first
+    def _has_left(self, speed: int, worker: W) -> None:
+        queue = self._speeds[speed]
+        if queue.first is worker:
+            queue.surface()
+            if queue.first is None:
+                del self._speeds[speed]
 
     def candidates(self, tokens: int, fits: Callable[[W], bool] | None = None) -> list[Candidate[W]]:
         """Of each speed the eligible worker that fits and would be done with `tokens` more first.
 
         A speed of which none fits among the first `LOOKED_AT` is left out.
         """
-        firsts: Iterable[W | None] = self._firsts.values()
         if fits is not None:
-            firsts = [queue.first_that(fits, LOOKED_AT) for queue in self._speeds.values()]
-        return [
+            fitting = [queue.first_that(fits, LOOKED_AT) for queue in self._speeds.values()]
+            return [candidate(worker, tokens) for worker in fitting if worker is not None]
+        return [  # `candidate`, spelled out: of each speed there is one, and for each item that comes
             ((worker.owed + tokens) / worker.rate.tokens_per_s, worker.arrival, worker)
-            for worker in firsts
-            if worker is not None
+            for queue in self._speeds.values()
+            if (worker := queue.first) is not None
         ]
 
     def best(self, tokens: int, fits: Callable[[W], bool] | None = None) -> W | None:

@@ -15,7 +15,7 @@ from scheduler.encodes import Encodes
 from scheduler.fairness import FairClock
 from scheduler.finish_index import Candidate
 from scheduler.reasons import Reasons
-from scheduler.requests import LiveRequest
+from scheduler.requests import LiveRequest, live_request
 from scheduler.roster import Roster
 from scheduler.routing import Routing
 from scheduler.split_or_stay import SplitOrStay
@@ -55,7 +55,7 @@ class Lifecycle:
     def admit(self, submit: Submit, withheld: int, now: float) -> None:
         """Begins the life of a request whose id is not live, while so many are withheld."""
         self._arrivals += 1
-        request = LiveRequest(submit, self._arrivals, now)
+        request = live_request(submit, self._arrivals, now)
         request.tag = self._tag(request, submit, withheld)
         numbers = withheld, len(request.parts), request.kv_tokens, request.output_tokens, submit.weight
         self._reasons.admitted(request.id, numbers)
@@ -81,8 +81,8 @@ class Lifecycle:
 
     def _first_image_tag(self) -> float:
         """Of what waits for an encoder or a decoder. What is being encoded is not kept waiting by others."""
-        tag = self._admission.first_image_tag()
-        return min(tag, self._encodes.first_tag()) if self._encodes.waiting.places else tag
+        tag, job = self._admission.first_image_tag(), self._encodes.waiting.first
+        return tag if job is None else min(tag, job.tag)
 
     # -- encodes -------------------------------------------------------------------------------------------------
 

@@ -26,85 +26,99 @@ Places = dict[int, tuple[float, int, T]]
 class PriorityQueue(Generic[T]):
     """Members by priority, smallest first; equal ones by arrival. Every operation is O(log n), amortised.
 
+    `first` is the member of the smallest priority, None where there is no member.
+
     A member that moves or leaves stays behind in the heap, and is cleared away when it surfaces, or when such places
     outnumber the members: the heap never outgrows twice its members for longer than one operation.
 
-    Queues that are given the same `places` share these members: who enters one leaves the others. `places` may be read:
-    it is empty exactly where the queue is, and asked sooner.
+    Queues that are given the same `places` share these members: who enters one leaves the others, and `surface` must be
+    called of the one that is left.
     """
 
     def __init__(self, places: Places[T] | None = None) -> None:
-        self._heap: list[tuple[float, int, T]] = []
-        self.places: Places[T] = {} if places is None else places
+        self.first: T | None = None
+        self._heap: list[tuple[float, int, T]] = []  # its top is a member's place, not one that was left
+        self._places: Places[T] = {} if places is None else places
 
     def __len__(self) -> int:
-        return len(self.places)
+        return len(self._places)
 
     def __contains__(self, member: T) -> bool:
-        return member.arrival in self.places
+        return member.arrival in self._places
 
-    def put(self, member: T, priority: float) -> bool:
-        """Enters a member, or moves it. Returns whether it is the first now."""
-        heap, places, arrival = self._heap, self.places, member.arrival
-        places[arrival] = place = priority, arrival, member
+    def put(self, member: T, priority: float) -> None:
+        """Enters a member, or moves it."""
+        heap, arrival = self._heap, member.arrival
+        self._places[arrival] = place = priority, arrival, member
         heappush(heap, place)
-        if len(heap) > 2 * len(places) + 8:
+        if heap[0] is place:
+            self.first = member
+        elif self.first is member:
+            self.surface()
+        if len(heap) > 2 * len(self._places) + 8:
             self._clear_away()
-            heap = self._heap
-        first = heap[0]
-        return first is place or (places.get(first[1]) is not first and self.first() is member)
 
     def discard(self, member: T) -> None:
         """Takes a member out, if it is in."""
-        self.places.pop(member.arrival, None)
-        if len(self._heap) > 2 * len(self.places) + 8:
+        self._places.pop(member.arrival, None)
+        if self.first is member:
+            self.surface()
+        if len(self._heap) > 2 * len(self._places) + 8:
             self._clear_away()
 
-    def first(self) -> T | None:
-        """The member of the smallest priority."""
-        heap, places = self._heap, self.places
+    def surface(self) -> None:
+        """Finds the first anew: the one that was has left."""
+        heap, places = self._heap, self._places
         while heap:
             place = heap[0]
             if places.get(place[1]) is place:
-                return place[2]
+                self.first = place[2]
+                return
             heappop(heap)
-        return None
+        self.first = None
 
     def first_few(self, number: int) -> list[T]:
         """The first so many members, in order."""
         found: list[T] = []
-        places = []
-        while len(found) < number and (member := self.first()) is not None:
-            places.append(heappop(self._heap))
+
+        def leave_it(member: T) -> bool:
             found.append(member)
-        for place in places:
-            heappush(self._heap, place)
+            return False
+
+        self.first_that(leave_it, number)
         return found
 
     def first_that(self, fits: Callable[[T], bool], among: int) -> T | None:
         """The first member that fits, if it is one of the first so many."""
+        heap, places = self._heap, self._places
         found = None
         aside: list[tuple[float, int, T]] = []
-        while len(aside) < among and (member := self.first()) is not None:
-            if fits(member):
-                found = member
+        while heap and len(aside) < among:
+            place = heap[0]
+            if places.get(place[1]) is not place:
+                heappop(heap)
+            elif fits(place[2]):
+                found = place[2]
                 break
-            aside.append(heappop(self._heap))
+            else:
+                aside.append(heappop(heap))
         for place in aside:
-            heappush(self._heap, place)
+            heappush(heap, place)
         return found
 
     def unordered(self) -> list[T]:
         """All members, in the order in which they were entered."""
-        return [member for _, _, member in self.places.values()]
+        return [member for _, _, member in self._places.values()]
 
     def _clear_away(self) -> None:
-        places = self.places
+        places = self._places
         self._heap = [place for place in self._heap if places.get(place[1]) is place]
         heapify(self._heap)
 
     def check_integrity(self) -> None:
         """Raises AssertionError where a member is missing from the heap or the heap is over its bound."""
         places = set(map(id, self._heap))
-        assert all(id(place) in places for place in self.places.values()), "a member is not in the heap"
-        assert len(self._heap) <= 2 * len(self.places) + 8, "the heap keeps too many places of removed members"
+        assert all(id(place) in places for place in self._places.values()), "a member is not in the heap"
+        assert len(self._heap) <= 2 * len(self._places) + 8, "the heap keeps too many places of removed members"
+        first = min(self._places.values(), default=None)
+        assert self.first is (first[2] if first else None), "the first is another"

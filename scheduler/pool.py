@@ -76,7 +76,7 @@ class Pool:
                 for worker in self.with_credit
                 if self._takes(worker, kv_tokens, prefill_tokens, allowed)
             ]
-        roomiest, most_prefill = self._by_room.first(), self._by_prefill.first()
+        roomiest, most_prefill = self._by_room.first, self._by_prefill.first
         if roomiest is None or most_prefill is None or not most_prefill.takes_prefill(prefill_tokens):
             return []
         if allowed is None and roomiest.room < kv_tokens <= self._largest:

@@ -94,13 +94,13 @@ class EncodeWorker(Worker):
     def start(self) -> list[tuple[EncodeJob, RequestId]]:
         """Moves jobs from the head of its queue into the engine while it may; these, and who carries each."""
         started = []
-        while (job := self.waiting.first()) is not None and self.may_start:
+        while (job := self.waiting.first) is not None and self.may_start:
             self.waiting.discard(job)
-            job.carrier = next(iter(job.waiters))
+            job.carrier = carrier = next(iter(job.waiters))
             job.ahead = self.running_tokens
             self.running[job.uuid] = job
             self.running_tokens += job.tokens
-            started.append((job, job.carrier))
+            started.append((job, carrier))
         return started
 
     def remove(self, job: EncodeJob) -> None:
