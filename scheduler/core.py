@@ -222,7 +222,7 @@ class Core:
             self._refuse(event.request, "a request of this id is under way")
             return
         self._counters["submitted"] += 1
-        has_items = bool(event.items)
+        has_items = len(event.items) > 0
         withheld = self._roster.withheld
         if not 0 < event.deadline_s < math.inf:
             self._roster.reject(event.request, RejectReason.DEADLINE, f"deadline_s is {event.deadline_s}")
@@ -279,7 +279,7 @@ class Core:
         if request is None or request.decoder is None:
             self._counters["stale"] += 1
             return
-        request.decoder.learn(request.id, event.output_tokens, event.seconds)
+        request.decoder.learn(event.request, event.output_tokens, event.seconds)
         self._roster.finish(request)
 
     def _decode_failed(self, event: DecodeFailed) -> None:
@@ -418,7 +418,8 @@ class Core:
         while True:
             pick = admission.next()
             if pick is not None:
-                out.append(self._life.hand_out(*pick))
+                request, worker, considered = pick
+                out.append(self._life.hand_out(request, worker, considered))
                 self._thieving.due = True
             elif admission.waits_for_whole is None or not self._routing.leaves_whole(admission.waits_for_whole):
                 break

@@ -208,10 +208,10 @@ class Encodes:
 
     def hand_out(self) -> list[Encode]:
         """Fills every encoder that is due."""
-        out = []
+        out: list[Encode] = []
+        if self.waiting.first is None:
+            return out
         for encoder in self.due:
-            if encoder.waiting.first is None:
-                continue
             for job, carrier in encoder.start():
                 self.waiting.discard(job)
                 self._counters["encodes"] += 1

@@ -70,7 +70,7 @@ class FinishIndex(Generic[W]):
     def _has_left(self, speed: int, worker: W) -> None:
         queue = self._speeds[speed]
         if queue.first is worker:
-            queue.surface()
+            queue.first_left()
             if queue.first is None:
                 del self._speeds[speed]
 

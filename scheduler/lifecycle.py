@@ -5,7 +5,7 @@ say. Imports only `chiasm.{nouns,messages}`, the standard library and its neighb
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from chiasm.messages import NOBODY, Decode, RejectReason, Submit
 from chiasm.nouns import Embedding, ItemUuid, RequestId, Role
@@ -124,27 +124,27 @@ class Lifecycle:
     # -- decodes -------------------------------------------------------------------------------------------------
 
     def hand_out(
-        self, request: LiveRequest, worker: DecodeWorker, considered: list[Candidate[DecodeWorker]] | None = None
+        self, request: LiveRequest, worker: DecodeWorker, considered: Sequence[Candidate[DecodeWorker]] = ()
     ) -> Decode:
         """Books a READY request on a worker. From here on it is the decoder that notices a lost embedding.
 
         `considered` are the workers that it was chosen from, if there was a choice.
         """
         embeddings = self._hand_over(request, worker) if request.parts else ()
-        finish = worker.owed, request.output_tokens, worker.rate.tokens_per_s
-        numbers = *finish, request.kv_tokens, worker.room, len(worker.running)
-        self._reasons.note(request.id, "decode posted", worker.id, "", numbers, considered or ())
+        request_id, output_tokens, kv_tokens = request.id, request.output_tokens, request.kv_tokens
+        rate, running = worker.rate.tokens_per_s, len(worker.running)
+        numbers = worker.owed, output_tokens, rate, kv_tokens, worker.room, running
+        self._reasons.note(request_id, "decode posted", worker.id, "", numbers, considered)
         self._roster.to_decoding(request, worker)
-        reserved = request.id, request.kv_tokens, request.output_tokens
         if request.parts:
-            worker.reserve(*reserved, request.prompt_tokens, request.prefill_tokens)
+            worker.reserve(request_id, kv_tokens, output_tokens, request.prompt_tokens, request.prefill_tokens)
             self._image_clock.served(request.tag, self._first_image_tag())
         else:
-            worker.reserve(*reserved)
+            worker.reserve(request_id, kv_tokens, output_tokens)
             # A thief takes from the end of the queue, all others from its head.
             self._text_clock.served(request.tag, self._admission.first_text_tag() if worker.host else math.inf)
         self._counters["decodes"] += 1
-        return Decode(request.id, worker.id, worker.role, worker.url, embeddings)
+        return Decode(request_id, worker.id, worker.role, worker.url, embeddings)
 
     def _hand_over(self, request: LiveRequest, worker: DecodeWorker) -> tuple[Embedding, ...]:
         """The embeddings that go with a request, which uses them no longer."""

@@ -31,8 +31,8 @@ class PriorityQueue(Generic[T]):
     A member that moves or leaves stays behind in the heap, and is cleared away when it surfaces, or when such places
     outnumber the members: the heap never outgrows twice its members for longer than one operation.
 
-    Queues that are given the same `places` share these members: who enters one leaves the others, and `surface` must be
-    called of the one that is left.
+    Queues that are given the same `places` share these members: who enters one leaves the others, and `first_left` must
+    be called of the queue whose first it was.
     """
 
     def __init__(self, places: Places[T] | None = None) -> None:
@@ -48,27 +48,34 @@ class PriorityQueue(Generic[T]):
 
     def put(self, member: T, priority: float) -> None:
         """Enters a member, or moves it."""
-        heap, arrival = self._heap, member.arrival
-        self._places[arrival] = place = priority, arrival, member
+        heap, places, arrival = self._heap, self._places, member.arrival
+        moves = arrival in places
+        places[arrival] = place = priority, arrival, member
         heappush(heap, place)
         if heap[0] is place:
             self.first = member
         elif self.first is member:
-            self.surface()
-        if len(heap) > 2 * len(self._places) + 8:
+            self.first_left()
+        if moves and len(heap) > 2 * len(places) + 8:
             self._clear_away()
 
     def discard(self, member: T) -> None:
         """Takes a member out, if it is in."""
-        self._places.pop(member.arrival, None)
+        heap, places = self._heap, self._places
+        places.pop(member.arrival, None)
+        if not places:
+            heap.clear()
+            self.first = None
+            return
         if self.first is member:
-            self.surface()
-        if len(self._heap) > 2 * len(self._places) + 8:
+            self.first_left()
+        if len(heap) > 2 * len(places) + 8:
             self._clear_away()
 
-    def surface(self) -> None:
-        """Finds the first anew: the one that was has left."""
+    def first_left(self) -> None:
+        """The first has got another place, or none: what is on top of the heap is void, and the next one is sought."""
         heap, places = self._heap, self._places
+        heappop(heap)
         while heap:
             place = heap[0]
             if places.get(place[1]) is place:

@@ -5,7 +5,7 @@ to say, and which way they go for `scheduler.routing`. Imports only `chiasm.{nou
 its neighbours.
 """
 
-from chiasm.messages import Reject, RejectReason
+from chiasm.messages import NOBODY, Reject, RejectReason
 from chiasm.nouns import RequestId, RequestState, WorkerId
 from scheduler.admission import Admission
 from scheduler.deadlines import Deadlines
@@ -89,16 +89,17 @@ class Roster:
 
     def leave(self, request: LiveRequest) -> None:
         """Takes a request from where it waits or decodes; another place, or its end, must follow."""
-        if request.state is READY:
-            if request.kept:
-                self.unkeep(request)
-            self._admission.withdraw(request)
-        elif request.decoder is not None:
-            if request.decoder.registered:
-                request.decoder.release(request.id)
+        decoder = request.decoder
+        if decoder is not None:
+            if decoder.registered:
+                decoder.release(request.id)
                 self.held -= 1
             request.decoder = None
             self.decoding -= 1
+        elif request.state is READY:
+            if request.kept:
+                self.unkeep(request)
+            self._admission.withdraw(request)
 
     def orphan(self, worker: DecodeWorker) -> None:
         """An engine is lost. Only their gateways know whether its requests delivered a token, so these must report."""
@@ -175,7 +176,7 @@ class Roster:
             self.fail(request, RejectReason.DEADLINE, f"its deadline passed while it was {request.state}")
 
     def _end(self, request: LiveRequest, state: RequestState, detail: str = "") -> None:
-        self._reasons.note(request.id, "ended", detail=detail or state)
+        self._reasons.note(request.id, "ended", NOBODY, detail or state)
         self.leave(request)
         request.state = state
         self.owed_output -= request.output_tokens

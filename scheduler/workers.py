@@ -194,10 +194,12 @@ class DecodeWorker(Worker):
         prefill_tokens: int = 0,
     ) -> None:
         """Books `request`; `admits` must have said yes."""
-        kv_tokens = min(kv_tokens, self.kv_tokens)
-        batch, crew = len(self.running) + 1, self.crew
-        prompt = prompt_tokens, prefill_tokens, self.prefilling
-        self.running[request] = Reservation(kv_tokens, output_tokens, *prompt, batch)
+        running, crew = self.running, self.crew
+        if kv_tokens > self.kv_tokens:
+            kv_tokens = self.kv_tokens
+        running[request] = Reservation(
+            kv_tokens, output_tokens, prompt_tokens, prefill_tokens, self.prefilling, len(running) + 1
+        )
         self.room -= kv_tokens
         self.owed += output_tokens
         crew.running += 1
