@@ -7,7 +7,6 @@ randomness; the live host, the simulator and the tests run this same object. Imp
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from chiasm.config import SchedulerConfig
@@ -21,8 +20,6 @@ from chiasm.messages import (
     EncodeDone,
     EncodeFailed,
     Evicted,
-    FromGateway,
-    FromWorker,
     Heartbeat,
     Lost,
     Register,
@@ -30,20 +27,21 @@ from chiasm.messages import (
     Returned,
     Status,
     Submit,
-    ToGateway,
-    ToWorker,
     Unknown,
     WorkerStatus,
 )
 from chiasm.messages import Reasons as ReasonsAnswer
-from chiasm.nouns import RequestId, Role, WorkerId
+from chiasm.nouns import RequestId, WorkerId
 from scheduler.admission import Admission
 from scheduler.clock import Clock
-from scheduler.counters import ended, new_counters
+from scheduler.counters import new_counters
 from scheduler.directory import Directory
+from scheduler.dispatch import Dispatch
 from scheduler.encodes import Encodes
+from scheduler.events import Decision, Event, Refused
 from scheduler.finish_index import FinishIndex
 from scheduler.forecasts import Forecasts
+from scheduler.integrity import check_together
 from scheduler.lifecycle import Lifecycle
 from scheduler.placement import Placement, retry_after_s, seconds_of
 from scheduler.reasons import Reasons
@@ -54,18 +52,6 @@ from scheduler.stealing import Mode
 from scheduler.table import WorkerTable, fault
 from scheduler.thieving import Thieving
 from scheduler.workers import DecodeWorker, EncodeWorker
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """An event that the core would not act on, and why: for the host to log. It is sent to nobody."""
-
-    sender: RequestId | WorkerId
-    reason: str
-
-
-Event = FromGateway | FromWorker
-Decision = ToGateway | ToWorker | Refused
 
 
 class Core:
@@ -95,7 +81,6 @@ class Core:
         self._clock = Clock()
         self._reasons = Reasons(config.explained_requests, self._clock)
         self._workers = WorkerTable(config.look_ahead)
-        self._changed = self._workers.decode_crews.changed
         self._directory = Directory(config.cached_items)
         self._encodes = Encodes(self._workers.encoders, encoders or FinishIndex(), self._counters, self._reasons)
         forecasts = Forecasts(self._workers, self._directory, self._encodes, itl_slo_s)
@@ -126,8 +111,10 @@ class Core:
         self._thieving = Thieving(
             stealing, itl_slo_s, self._workers, self._admission, self._roster, self._life, self._counters, self._clock
         )
-        self._reroute_due = False  # have workers come or gone that matter to where images go?
-        self._answers: list[Decision] = []
+        self._dispatch = Dispatch(
+            self._workers, self._encodes, self._admission, self._roster, self._routing, self._life, self._thieving
+        )
+        self._answers: list[Decision] = []  # to the event that is handled
         self._handlers: dict[type[Event], Callable[[Any], None]] = {
             Submit: self._submit,
             EncodeDone: self._encode_done,
@@ -148,17 +135,21 @@ class Core:
     def handle(self, event: Event, now: float) -> list[Decision]:
         """The decisions that follow from one event."""
         self._clock.advance(now)
+        out = self._answers = []
         self._handlers[type(event)](event)
-        return self._settle()
+        self._dispatch.settle(out)
+        return out
 
     def tick(self, now: float) -> list[Decision]:
         """The decisions that follow from the passing of time: deadlines, and workers that have fallen silent."""
         self._clock.advance(now)
+        out = self._answers = []
         self._roster.expire(self._clock.now)
         for worker in self._workers.silent_since(self._clock.now - self._heartbeat_timeout_s):
             self._lost(worker, f"not heard of for {self._heartbeat_timeout_s} s")
         self._thieving.tick()
-        return self._settle()
+        self._dispatch.settle(out)
+        return out
 
     def status(self, request: RequestId, now: float) -> Status:
         """A snapshot as of `now`, as the answer to `request`."""
@@ -193,26 +184,8 @@ class Core:
         """
         for part in (self._workers, self._directory, self._encodes, self._admission, self._roster, self._life):
             part.check_integrity()
-        waits = self._admission.waits_for_whole
-        assert waits is None or self._routing.stays_whole(waits), (
-            f"{waits.id} waits for a whole worker, and is not asked"
-        )
-        submitted = ended(self._counters) + len(self._roster.live)
-        assert self._counters["submitted"] == submitted, "a request has ended twice, or never"
-        held = [request for worker in self._workers.all_decoders() for request in worker.running]
-        assert self._roster.held == len(held), "requests that engines hold are miscounted"
-        decoding = [one.id for one in self._roster.live.values() if one.decoder is not None and one.decoder.registered]
-        assert sorted(held) == sorted(decoding), "a request holds a credit and does not decode, or the other way round"
-        assert not any(uuid in self._directory for uuid in self._encodes), "an item is encoded that an encoder holds"
-        for encoder in self._workers.encoders.values():
-            entries = self._directory.entries_of(encoder.id)
-            kept = sum(entry.nbytes for entry in entries if entry.ready)
-            assert encoder.ready_bytes == kept, f"{encoder.id}: bytes kept for ready requests"
-            for entry in entries:
-                ready = sum(self._roster.live[user].kept for user in entry.users)
-                assert entry.ready == ready, f"{entry.embedding.uuid} is kept for requests that are not ready"
-        holders = set(self._directory.workers())
-        assert holders <= self._workers.encoders.keys(), "an embedding is said to lie on a worker that is gone"
+        self._dispatch.check_integrity()
+        check_together(self._workers, self._directory, self._encodes, self._roster, self._counters)
 
     # -- gateways ------------------------------------------------------------------------------------------------
 
@@ -276,11 +249,10 @@ class Core:
 
     def _decode_done(self, event: DecodeDone) -> None:
         request = self._roster.decoded_by(event.worker, event.request)
-        if request is None or request.decoder is None:
+        if request is None:
             self._counters["stale"] += 1
-            return
-        request.decoder.learn(event.request, event.output_tokens, event.seconds)
-        self._roster.finish(request)
+        else:
+            self._roster.finish(request, event.output_tokens, event.seconds)
 
     def _decode_failed(self, event: DecodeFailed) -> None:
         request = self._roster.decoded_by(event.worker, event.request)
@@ -331,7 +303,7 @@ class Core:
             self._thieving.add(worker)
         else:
             self._admission.add(worker)
-        self._pools_changed(worker)
+        self._dispatch.pools_changed(worker)
 
     def _heartbeat(self, event: Heartbeat) -> None:
         if not self._workers.heard(event.worker, self._clock.now):
@@ -351,7 +323,7 @@ class Core:
             else:
                 self._admission.remove(worker)
             self._roster.orphan(worker)
-        self._pools_changed(worker)
+        self._dispatch.pools_changed(worker)
 
     def _encoder_lost(self, encoder: EncodeWorker, reason: str) -> None:
         ran, withheld = self._encodes.take_all(encoder)
@@ -367,68 +339,6 @@ class Core:
     def _evicted(self, event: Evicted) -> None:
         for key in event.keys:
             self._life.lose(self._directory.entries_under(event.worker, key))
-
-    def _pools_changed(self, worker: EncodeWorker | DecodeWorker) -> None:
-        """A worker has come or gone. Text-only ones, thieves among them, do not matter to where images go."""
-        self._admission.wake()
-        self._reroute_due |= worker.role is not Role.TEXT
-
-    def _reroute(self, out: list[Decision]) -> None:
-        """Sends image requests that wait for an arrangement that is gone, or not the better any more, the other way."""
-        self._reroute_due = False
-        if self._workers.both_live:
-            for request in self._roster.withheld_images():
-                if self._routing.choose_anew(request):
-                    self._hand_out_decodes(out)  # so that the next one does not count on the same idle worker
-        elif self._workers.split_lives:
-            for request in self._admission.for_whole():
-                self._routing.seek(request)
-        elif self._workers.whole_lives:
-            for waiter in self._encodes.stranded():
-                self._routing.seek(self._roster.live[waiter])
-
-    # -- decisions -----------------------------------------------------------------------------------------------
-
-    def _settle(self) -> list[Decision]:
-        """Hands out whatever has a credit now. The only place that does, so no transition meets a half-made other."""
-        out = self._answers
-        if self._reroute_due:
-            self._reroute(out)  # of which some may end
-        if self._roster.rejects:
-            out.extend(self._roster.rejects)
-            self._roster.rejects.clear()
-        if self._admission.due or self._changed or self._workers.both_live:
-            self._hand_out_decodes(out)
-        if self._encodes.due:  # after the decodes: they make room where encodes go
-            self._hand_out_encodes(out)
-        if self._thieving.thieves:
-            while decisions := self._thieving.decisions():
-                out.extend(decisions)
-                self._hand_out_decodes(out)  # what was stolen may have kept others waiting
-                self._hand_out_encodes(out)
-        self._answers = []
-        return out
-
-    def _hand_out_decodes(self, out: list[Decision]) -> None:
-        admission = self._admission
-        if self._workers.both_live and (self._encodes.due or admission.wholes_wait):
-            admission.wake()  # which way is sooner depends on encoders, and on all that waits
-        if admission.due or self._changed:
-            self._thieving.due = True
-        while True:
-            pick = admission.next()
-            if pick is not None:
-                request, worker, considered = pick
-                out.append(self._life.hand_out(request, worker, considered))
-                self._thieving.due = True
-            elif admission.waits_for_whole is None or not self._routing.leaves_whole(admission.waits_for_whole):
-                break
-
-    def _hand_out_encodes(self, out: list[Decision]) -> None:
-        out += self._encodes.hand_out()
-        if self._thieving.thieves:
-            self._thieving.mind(self._encodes.due)
-        self._encodes.due.clear()
 
     def _refuse(self, sender: RequestId | WorkerId, reason: str) -> None:
         self._counters["refused"] += 1

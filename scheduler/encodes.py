@@ -1,7 +1,7 @@
 """The encodes under way: one job an item, shared by every request that waits for it, queued at an encoder.
 
 Owns the jobs and their queues; the requests behind them are ids here, and what a finished or failed encode means to
-them is decided by `scheduler.{core,lifecycle}`. Imports only `chiasm.{nouns,messages}`, the standard library and its
+them is decided by `scheduler.lifecycle`. Imports only `chiasm.{nouns,messages}`, the standard library and its
 neighbours.
 """
 

@@ -1,7 +1,7 @@
 """What the core remembers of one live request.
 
-Owns the record, not its transitions (`scheduler.lifecycle`). Imports only `chiasm.{nouns,messages}`, the
-standard library, and the records that it refers to.
+Owns the record, not its transitions (`scheduler.roster`). Imports only `chiasm.{nouns,messages}`, msgspec, the standard
+library, and the records that it refers to.
 """
 
 from collections.abc import Iterable

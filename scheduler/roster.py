@@ -80,7 +80,9 @@ class Roster:
 
     def to_decoding(self, request: LiveRequest, worker: DecodeWorker) -> None:
         """A worker is given a READY request, and books it."""
-        self.leave(request)
+        if request.kept:
+            self.unkeep(request)
+        self._admission.withdraw(request)
         request.state = DECODING
         request.decoder = worker
         request.decodes += 1
@@ -148,8 +150,13 @@ class Roster:
 
     # -- the ends ------------------------------------------------------------------------------------------------
 
-    def finish(self, request: LiveRequest) -> None:
-        """The answer is complete. Its decoder was given what embeddings it had, so it holds none."""
+    def finish(self, request: LiveRequest, output_tokens: int, seconds: float) -> None:
+        """The answer is complete: so many tokens, so long after its post.
+
+        Its decoder was given what embeddings it had, so it holds none.
+        """
+        if request.decoder is not None:
+            request.decoder.learn(request.id, output_tokens, seconds)
         self._counters["done"] += 1
         self._end(request, RequestState.DONE)
 
