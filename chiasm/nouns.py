@@ -57,7 +57,7 @@ class Embedding(Struct, frozen=True, array_like=True):
 
 
 class RequestState(StrEnum):
-    """The life of a request. Its states are kept in `scheduler/roster.py`, what brings about a change is in `lifecycle.py`.
+    """The life of a request. `scheduler/roster.py` keeps its state, `lifecycle.py` says what changes it.
 
     ::
 
