@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from chiasm.nouns import Role
-from scheduler.rate import Rate
+from scheduler.rate import EWMA_WEIGHT, Rate
 
 if TYPE_CHECKING:
     from scheduler.workers import DecodeWorker
@@ -26,6 +26,8 @@ class Crew:
         self.owed = 0  # tokens that these may still generate
         self.prompts = 0  # tokens, as `DecodeWorker.prompts`
         self.tokens_per_s = 0.0
+        self.credits = 0
+        self.held_s = 0.0  # mean time for which a request holds its credit; 0 until one has ended
         self.prompt_rate: Rate | None = None  # of one worker, from the post of a prompt with images to the first token
         self.changed: dict[DecodeWorker, None] = {} if changed is None else changed
 
@@ -34,6 +36,7 @@ class Crew:
         worker.crew, worker.registered = self, True
         self.workers += 1
         self.tokens_per_s += worker.rate.tokens_per_s
+        self.credits += worker.credits
         self.changed[worker] = None
 
     def remove(self, worker: "DecodeWorker") -> None:
@@ -44,7 +47,18 @@ class Crew:
         self.owed -= worker.owed
         self.prompts -= worker.prompts
         self.tokens_per_s -= worker.rate.tokens_per_s
+        self.credits -= worker.credits
         self.changed.pop(worker, None)
+
+    @property
+    def turns_per_s(self) -> float:
+        """How often one of its credits becomes free; 0 if that is not known yet."""
+        return self.running / self.held_s if self.held_s else 0.0
+
+    def learn_held(self, seconds: float) -> None:
+        """A request has held a credit for so long."""
+        if 0 < seconds < math.inf:
+            self.held_s += EWMA_WEIGHT * (seconds - self.held_s) if self.held_s else seconds
 
     def learn_prompts(self, tokens: int, seconds: float) -> None:
         """Some worker took so long to the first token, for so many tokens of prompts."""
@@ -56,6 +70,7 @@ class Crew:
     def check_integrity(self, workers: "Sequence[DecodeWorker]") -> None:
         """Raises AssertionError where the sums are not those of these workers."""
         assert self.workers == len(workers), "decode workers are miscounted"
+        assert self.credits == sum(worker.credits for worker in workers), "credits are miscounted"
         assert self.running == sum(len(worker.running) for worker in workers), "requests are miscounted"
         assert self.owed == sum(worker.owed for worker in workers), "output tokens are miscounted"
         assert self.prompts == sum(worker.prompts for worker in workers), "tokens of prompts are miscounted"
@@ -90,3 +105,13 @@ class DecodeCrews:
     def tokens_per_s(self) -> float:
         """What they generate together."""
         return self.decoders.tokens_per_s + self.text_only.tokens_per_s + self.wholes.tokens_per_s
+
+    @property
+    def credits(self) -> int:
+        """Requests that they may hold."""
+        return self.decoders.credits + self.text_only.credits + self.wholes.credits
+
+    @property
+    def turns_per_s(self) -> float:
+        """How often one of their credits becomes free; 0 if that is not known yet."""
+        return self.decoders.turns_per_s + self.text_only.turns_per_s + self.wholes.turns_per_s

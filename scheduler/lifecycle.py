@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 from chiasm.messages import NOBODY, Decode, RejectReason, Submit
-from chiasm.nouns import Embedding, ItemUuid, RequestId, Role
+from chiasm.nouns import Embedding, ItemUuid, RequestId, RequestState, Role
 from scheduler.admission import Admission
 from scheduler.directory import Directory, Entry
 from scheduler.encodes import Encodes
@@ -49,6 +49,7 @@ class Lifecycle:
         self._split_or_stay = split_or_stay
         self._counters = counters
         self._reasons = reasons
+        self._given_back: list[LiveRequest] = []  # by thieves, and those that wait for a decoder among them
         self._text_clock, self._image_clock = FairClock(), FairClock()
         self._arrivals = 0
 
@@ -179,7 +180,13 @@ class Lifecycle:
         self._roster.owed_output -= done
         request.stealable = False
         request.decodes -= 1
+        self._given_back.append(request)
         self._routing.seek(request)
+
+    def given_back_waiting(self) -> int:
+        """How many of those that thieves gave back wait for a decoder."""
+        self._given_back = [request for request in self._given_back if request.state is RequestState.READY]
+        return len(self._given_back)
 
     def check_integrity(self) -> None:
         """Raises AssertionError where a request has been tried too often."""

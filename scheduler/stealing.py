@@ -23,8 +23,9 @@ FIRST_PATIENCE = 2.0
 """Times the mean encode, that an encoder must have been idle before its card steals."""
 
 LONGEST_PATIENCE_S = 60.0
-PATIENCE_HALVES_S = 30.0
-"""In so long without a pre-emption half of what pre-emptions have added to a thief's patience is forgotten."""
+PATIENCE_HALVES = 3.0
+"""Times the mean encode, in which half of what pre-emptions have added to a thief's patience is forgotten. So patience
+stays short where images come less often than that, and grows to the longest where they come more often."""
 
 BUSY_MEMORY_S = 60.0
 """Time constant of the share of time that an encoder is found busy."""
@@ -71,7 +72,9 @@ class Thief:
 
     def patience(self, mean_encode_s: float, now: float) -> float:
         """How long its encoder must have been idle."""
-        added: float = self.patience_s * 0.5 ** ((now - self.preempted_at) / PATIENCE_HALVES_S)
+        if not mean_encode_s:
+            return 0.0
+        added: float = self.patience_s * 0.5 ** ((now - self.preempted_at) / (PATIENCE_HALVES * mean_encode_s))
         return min(FIRST_PATIENCE * mean_encode_s + added, LONGEST_PATIENCE_S)
 
 
@@ -136,9 +139,27 @@ class Stealing:
         pauses_s = generating_s * thief.busy_share / max(1 - thief.busy_share, 1e-3)
         return victims.wait_s - request.output_tokens * (itl_s - victims.itl_s) - pauses_s
 
-    def overdue(self, thief: Thief, still_s: float, now: float) -> bool:
-        """Is its pause, with what it will still last, longer than the objective allows a stream to stall?"""
-        return thief.paused_at is not None and now - thief.paused_at + still_s > self._itl_slo_s
+    def overdue(self, thief: Thief, still_s: float, victims: "Victims", waiting: int, now: float) -> list[RequestId]:
+        """What it is to give back, as its pause of so far, which will last so long yet, is too long for a stream.
+
+        Too long is what the objective does not allow, and what a decoder would not keep it waiting for: a stream that
+        returns to full decoders waits for a credit there, and others wait behind it. A pause may last longer than is
+        foreseen, but a stream stalls at most about twice as long as it would have by the better choice.
+
+        Args:
+            waiting: requests that were given back before and wait for a decoder yet.
+        """
+        if thief.paused_at is None:
+            return []
+        stall_s = now - thief.paused_at + still_s
+        if stall_s <= self._itl_slo_s:
+            return []
+        ahead = waiting + sum(len(each.returning) for each in self.paused.values())
+        returns: list[RequestId] = []
+        for request in thief.holds():
+            if request not in thief.returning and victims.turn_s(ahead + len(returns)) < stall_s:
+                returns.append(request)
+        return returns
 
     def preempted(self, thief: Thief, mean_encode_s: float, now: float) -> None:
         """An image has come while it generated: it waits twice as long before it steals again."""
@@ -174,6 +195,16 @@ class Victims:
     def itl_s(self) -> float:
         """Of one more stream."""
         return (self.crew.running + self.crew.workers) / self.crew.tokens_per_s
+
+    def turn_s(self, ahead: int) -> float:
+        """Until a request has a credit there that is the next in the queue but for so many others."""
+        crew = self.crew
+        free = crew.credits - crew.running
+        if ahead < free:
+            return 0.0
+        if not crew.turns_per_s:
+            return 0.0 if crew.workers else math.inf
+        return (ahead - free + 1) / crew.turns_per_s
 
     def cap(self, thief: DecodeWorker) -> int:
         """Most requests that a thief may hold: what a victim holds in mean, by how much slower it is; at least one."""

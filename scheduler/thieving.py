@@ -115,16 +115,22 @@ class Thieving:
         return out
 
     def _return_overdue(self, thief: Thief, still_s: float) -> None:
-        if self._stealing.overdue(thief, still_s, self._clock.now):
-            asked = [request for request in thief.holds() if request not in thief.returning]
+        if thief.paused_at is None:
+            return
+        waiting = self._life.given_back_waiting()
+        asked = self._stealing.overdue(thief, still_s, self._victims(), waiting, self._clock.now)
+        if asked:
             self._out.extend(Return(request, thief.worker.id) for request in asked)
             thief.returning.update(asked)
             self._stealing.update(thief)
 
+    def _victims(self) -> Victims:
+        return Victims(self._workers.decode_crews, self._roster.owed_output)
+
     def _steal(self) -> None:
         self.due = False
         while True:
-            victims = Victims(self._workers.decode_crews, self._roster.owed_output)
+            victims = self._victims()
             candidates = self._admission.waits_longest() if victims.live else self._admission.first_stealable()
             if not candidates:
                 return

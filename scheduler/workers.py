@@ -246,6 +246,7 @@ class DecodeWorker(Worker):
         if that has been reported: an image may have been encoded in it.
         """
         reservation = self.running[request]
+        self.crew.learn_held(seconds)
         batch = (reservation.batch + len(self.running)) / 2
         if reservation.first_token_s:
             output_tokens, seconds = output_tokens - 1, seconds - reservation.first_token_s

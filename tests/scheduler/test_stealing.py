@@ -171,6 +171,35 @@ def test_a_pause_that_grows_too_long_ends_in_a_return() -> None:
     assert driver.tick(0.6) == [return_of("text")]
 
 
+def test_who_would_wait_longer_for_a_decoder_than_the_pause_lasts_stays() -> None:
+    driver = with_thief()
+    driver.decoded("running", "d0", seconds=3.0)  # so long it held the only credit
+    driver.submit("running too", output=500, deadline=1e6)
+    driver.submit("text", output=50, stealable=True)
+    assert driver.submit("image", "a", tokens=200) == [encode("image", "a", "e0"), PAUSE]
+    assert driver.tick(0.9) == []
+    assert driver.tick(2.2) == [return_of("text")]  # the pause has taken longer than was foreseen
+
+
+def test_as_many_return_as_decoders_have_room_for_sooner_than_the_pause_ends() -> None:
+    driver = Driver()
+    driver.encoder("e0")
+    driver.decoder("d0", slots=6, kv=10_000, rate=600.0)
+    driver.submit("first", output=500)
+    driver.decoded("first", "d0", seconds=2.0)
+    for index in range(6):
+        driver.submit(f"running-{index}", output=500, deadline=1e6)
+    for index in range(6):
+        driver.submit(f"text-{index}", output=10, stealable=True)
+    assert placed(driver.thief("t0", "e0", slots=9, rate=600.0)) == ["t0"] * 6
+    # Of six credits that are held for two seconds, one becomes free every third of a second. The encode takes 1.5 s.
+    asked = [encode("image", "a", "e0"), PAUSE, *(return_of(f"text-{index}") for index in range(4))]
+    assert driver.submit("image", "a", tokens=150) == asked
+    for index in range(4):
+        driver.returned(f"text-{index}", "t0", 1)
+    assert driver.tick(1.4) == []  # four wait for a credit; a fifth would have to wait behind them
+
+
 def test_an_encode_that_takes_as_long_as_was_foreseen_keeps_what_is_stolen() -> None:
     driver = with_thief()
     driver.submit("text", output=50, stealable=True)
