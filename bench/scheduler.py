@@ -29,7 +29,8 @@ from bench.report import write_report
 from chiasm.config import SchedulerConfig
 from chiasm.messages import Decode, DecodeDone, Encode, EncodeDone, Register, Submit
 from chiasm.nouns import Embedding, Item, ItemUuid, RequestId, Role, WorkerId
-from scheduler.core import Core, Decision, Event
+from scheduler.core import Core
+from scheduler.events import Decision, Event
 from scheduler.garbage import sparing_what_waits
 
 SEED = 1

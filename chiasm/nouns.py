@@ -57,7 +57,7 @@ class Embedding(Struct, frozen=True, array_like=True):
 
 
 class RequestState(StrEnum):
-    """The life of a request. Every transition is a function in `scheduler/lifecycle.py`.
+    """The life of a request. `scheduler/roster.py` keeps its state, `lifecycle.py` says what changes it.
 
     ::
 

@@ -14,7 +14,8 @@ from chiasm.loop_thread import LoopThread
 from chiasm.nouns import RequestId, WorkerId
 from chiasm.wire.channel import ChannelServer
 from chiasm.wire.keys import ClusterKeys
-from scheduler.core import Core, Decision, Refused
+from scheduler.core import Core
+from scheduler.events import Decision, Refused
 from scheduler.garbage import COLLECT_BELOW, COLLECT_S, sparing_what_waits
 from scheduler.placement import Placement
 from scheduler.workers import EncodeWorker

@@ -47,6 +47,7 @@ class Admission:
 
     def __init__(self, workers: WorkerTable, forecasts: Forecasts, steals: bool) -> None:
         self._workers = workers
+        self._changed = workers.decode_crews.changed
         self._forecasts = forecasts
         self._decoders, self._text_only, self._whole = Pool(), Pool(), Pool()
         self._pools = {Role.DECODER: self._decoders, Role.TEXT: self._text_only, Role.WHOLE: self._whole}
@@ -62,7 +63,6 @@ class Admission:
         self._stealable: PriorityQueue[LiveRequest] = PriorityQueue()
         self._stealable_first: PriorityQueue[LiveRequest] = PriorityQueue()
         self.due = False  # has anything changed since the heads were found blocked?
-        self.considered: list[Candidate[DecodeWorker]] = []  # by the latest choice
 
     def __len__(self) -> int:
         return len(self._text) + len(self._images) + len(self._for_whole)
@@ -82,11 +82,11 @@ class Admission:
             lane = self._text
             self.text_output += request.output_tokens
         lane.put(request, request.tag)
+        if lane.first is request:
+            self.due = True
         if self._may_be_stolen(request):
             self._stealable.put(request, -request.tag)
             self._stealable_first.put(request, request.tag)
-        if lane.first() is request:
-            self.due = True
 
     def withdraw(self, request: LiveRequest) -> None:
         """Takes a queued request out."""
@@ -118,49 +118,46 @@ class Admission:
         """Which workers a request may use can have changed."""
         self.due = True
 
-    def next(self) -> tuple[LiveRequest, DecodeWorker] | None:
-        """The request to hand out now and the worker for it; None while every head is blocked."""
+    def next(self) -> tuple[LiveRequest, DecodeWorker, list[Candidate[DecodeWorker]]] | None:
+        """The request to hand out now, the worker for it, and what that was chosen from; None if all are blocked."""
         self.waits_for_whole = None
-        changed = self._workers.decode_crews.changed
-        if not (self.due or changed):
-            return None
-        if changed:
+        if self._changed:
             self._see_changes()
-        self.considered = []
+        elif not self.due:
+            return None
         barred: list[Pool] = []
         for request in self._heads():
             pools = self._pools_for(request)
             if barred:
                 pools = [pool for pool in pools if pool not in barred]
-            self.considered = self._candidates(request, pools, request.prefill_tokens)
-            if self.considered:
-                return request, min(self.considered)[2]
-            if request.parts and not request.whole and self._workers.both_live and self._whole not in barred:
-                self.considered = self._sooner_whole(request)
-                if self.considered:
-                    return request, min(self.considered)[2]
-            if not (request.prefill_tokens and self._candidates(request, pools)):
+            prefill_tokens = request.prefill_tokens if request.parts else 0
+            considered = self._candidates(request, pools, prefill_tokens)
+            if not considered and self._workers.both_live and request.parts and not request.whole:
+                considered = [] if self._whole in barred else self._sooner_whole(request)
+            if considered:
+                return request, min(considered)[2], considered
+            if not (prefill_tokens and self._candidates(request, pools)):
                 barred = [*barred, *pools]
         self.due = False
         if self._workers.both_live:
-            self.waits_for_whole = self._for_whole.first()
+            self.waits_for_whole = self._for_whole.first
         return None
 
     def first_text_tag(self) -> float:
         """The smallest tag of the text that waits; infinity if none does."""
-        first = self._text.first()
+        first = self._text.first
         return math.inf if first is None else first.tag
 
     def first_image_tag(self) -> float:
         """The smallest tag of what waits for a worker with all its images, or whole; infinity if nothing does."""
-        encoded, whole = self._images.first(), self._for_whole.first()
+        encoded, whole = self._images.first, self._for_whole.first
         tag = math.inf if encoded is None else encoded.tag
         return tag if whole is None else min(tag, whole.tag)
 
     @property
     def wholes_wait(self) -> bool:
         """Does anything wait for a whole worker?"""
-        return bool(self._for_whole)
+        return self._for_whole.first is not None
 
     def for_whole(self) -> list[LiveRequest]:
         """The queued requests that are to go to a whole worker, in order of their turns."""
@@ -168,7 +165,8 @@ class Admission:
 
     def a_whole_could_take(self, request: LiveRequest) -> bool:
         """Could a whole worker take this request at once, without keeping its streams waiting for too long?"""
-        self._see_changes()
+        if self._changed:
+            self._see_changes()
         return bool(self._whole.candidates(request, self._keeping_objective(request), 0))
 
     def all_wholes_failed_at(self, request: LiveRequest) -> bool:
@@ -181,16 +179,14 @@ class Admission:
 
     def first_stealable(self) -> list[LiveRequest]:
         """The first in the queue that may be stolen, if any: whose turn it is while only thieves live."""
-        first = self._stealable_first.first()
+        first = self._stealable_first.first
         return [] if first is None else [first]
 
     def _see_changes(self) -> None:
-        changed = self._workers.decode_crews.changed
-        if changed:
-            self.due = True
-            for worker in changed:
-                self._pools[worker.role].update(worker)
-            changed.clear()
+        self.due = True
+        for worker in self._changed:
+            self._pools[worker.role].update(worker)
+        self._changed.clear()
 
     def _may_be_stolen(self, request: LiveRequest) -> bool:
         return self._steals and request.stealable and not request.decodes
@@ -199,9 +195,9 @@ class Admission:
         """The first of each lane in order of their turns; none while no worker has a credit."""
         if not (self._decoders.with_credit or self._text_only.with_credit or self._whole.with_credit):
             return []
-        text, image = self._text.first(), self._images.first()
-        if self._for_whole:
-            return sorted((head for head in (text, image, self._for_whole.first()) if head is not None), key=_turn)
+        text, image, whole = self._text.first, self._images.first, self._for_whole.first
+        if whole is not None:
+            return sorted((head for head in (text, image, whole) if head is not None), key=_turn)
         if text is None or image is None:
             return [head for head in (text, image) if head is not None]
         return [text, image] if (text.tag, text.arrival) < (image.tag, image.arrival) else [image, text]
@@ -231,9 +227,11 @@ class Admission:
             allowed = avoiding(everyone, request.decode_failed_on)
         if request.whole and self._workers.both_live:
             allowed = self._keeping_objective(request, allowed)
-        return [
-            each for pool in pools if pool.with_credit for each in pool.candidates(request, allowed, prefill_tokens)
-        ]
+        found: list[Candidate[DecodeWorker]] = []
+        for pool in pools:
+            if pool.with_credit:
+                found += pool.candidates(request, allowed, prefill_tokens)
+        return found
 
     def _keeping_objective(
         self, request: LiveRequest, allowed: Callable[[DecodeWorker], bool] | None = None

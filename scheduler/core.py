@@ -7,7 +7,6 @@ randomness; the live host, the simulator and the tests run this same object. Imp
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from chiasm.config import SchedulerConfig
@@ -21,8 +20,6 @@ from chiasm.messages import (
     EncodeDone,
     EncodeFailed,
     Evicted,
-    FromGateway,
-    FromWorker,
     Heartbeat,
     Lost,
     Register,
@@ -30,39 +27,31 @@ from chiasm.messages import (
     Returned,
     Status,
     Submit,
-    ToGateway,
-    ToWorker,
     Unknown,
     WorkerStatus,
 )
 from chiasm.messages import Reasons as ReasonsAnswer
-from chiasm.nouns import RequestId, Role, WorkerId
+from chiasm.nouns import RequestId, WorkerId
 from scheduler.admission import Admission
-from scheduler.counters import ended, new_counters
+from scheduler.clock import Clock
+from scheduler.counters import new_counters
 from scheduler.directory import Directory
+from scheduler.dispatch import Dispatch
 from scheduler.encodes import Encodes
+from scheduler.events import Decision, Event, Refused
 from scheduler.finish_index import FinishIndex
 from scheduler.forecasts import Forecasts
+from scheduler.integrity import check_together
 from scheduler.lifecycle import Lifecycle
 from scheduler.placement import Placement, retry_after_s, seconds_of
 from scheduler.reasons import Reasons
+from scheduler.roster import Roster
+from scheduler.routing import Routing
 from scheduler.split_or_stay import SplitOrStay
 from scheduler.stealing import Mode
 from scheduler.table import WorkerTable, fault
 from scheduler.thieving import Thieving
 from scheduler.workers import DecodeWorker, EncodeWorker
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """An event that the core would not act on, and why: for the host to log. It is sent to nobody."""
-
-    sender: RequestId | WorkerId
-    reason: str
-
-
-Event = FromGateway | FromWorker
-Decision = ToGateway | ToWorker | Refused
 
 
 class Core:
@@ -89,27 +78,43 @@ class Core:
         self._queue_limit = config.queue_limit
         self._heartbeat_timeout_s = config.heartbeat_timeout_s
         self._counters = new_counters()
-        self._reasons = Reasons(config.explained_requests)
+        self._clock = Clock()
+        self._reasons = Reasons(config.explained_requests, self._clock)
         self._workers = WorkerTable(config.look_ahead)
         self._directory = Directory(config.cached_items)
         self._encodes = Encodes(self._workers.encoders, encoders or FinishIndex(), self._counters, self._reasons)
         forecasts = Forecasts(self._workers, self._directory, self._encodes, itl_slo_s)
         self._admission = Admission(self._workers, forecasts, steals=stealing != "off")
+        split_or_stay = SplitOrStay(self._admission, forecasts, self._reasons)
+        books = self._counters, self._reasons
+        self._roster = Roster(self._directory, self._encodes, self._admission, *books)
+        self._routing = Routing(
+            config.max_attempts,
+            self._workers,
+            self._directory,
+            self._encodes,
+            self._roster,
+            split_or_stay,
+            *books,
+        )
         self._life = Lifecycle(
-            config,
+            config.max_attempts,
             self._workers,
             self._directory,
             self._encodes,
             self._admission,
-            SplitOrStay(self._admission, forecasts, self._reasons),
-            self._counters,
-            self._reasons,
+            self._roster,
+            self._routing,
+            split_or_stay,
+            *books,
         )
-        self._thieving = Thieving(stealing, itl_slo_s, self._workers, self._admission, self._life, self._counters)
-        self._reroute_due = False  # have workers come or gone that matter to where images go?
-        self._time = 0.0  # the core's own time: the sum of all advances of `now`
-        self._last_now = math.inf  # so that the first one only starts the clock
-        self._answers: list[Decision] = []
+        self._thieving = Thieving(
+            stealing, itl_slo_s, self._workers, self._admission, self._roster, self._life, self._counters, self._clock
+        )
+        self._dispatch = Dispatch(
+            self._workers, self._encodes, self._admission, self._roster, self._routing, self._life, self._thieving
+        )
+        self._answers: list[Decision] = []  # to the event that is handled
         self._handlers: dict[type[Event], Callable[[Any], None]] = {
             Submit: self._submit,
             EncodeDone: self._encode_done,
@@ -129,22 +134,26 @@ class Core:
 
     def handle(self, event: Event, now: float) -> list[Decision]:
         """The decisions that follow from one event."""
-        self._pass_time(now)
+        self._clock.advance(now)
+        out = self._answers = []
         self._handlers[type(event)](event)
-        return self._settle()
+        self._dispatch.settle(out)
+        return out
 
     def tick(self, now: float) -> list[Decision]:
         """The decisions that follow from the passing of time: deadlines, and workers that have fallen silent."""
-        self._pass_time(now)
-        self._life.expire(self._time)
-        for worker in self._workers.silent_since(self._time - self._heartbeat_timeout_s):
+        self._clock.advance(now)
+        out = self._answers = []
+        self._roster.expire(self._clock.now)
+        for worker in self._workers.silent_since(self._clock.now - self._heartbeat_timeout_s):
             self._lost(worker, f"not heard of for {self._heartbeat_timeout_s} s")
         self._thieving.tick()
-        return self._settle()
+        self._dispatch.settle(out)
+        return out
 
     def status(self, request: RequestId, now: float) -> Status:
         """A snapshot as of `now`, as the answer to `request`."""
-        self._pass_time(now)
+        self._clock.advance(now)
         return self._status(request)
 
     def reasons(self, request: RequestId, about: RequestId) -> ReasonsAnswer:
@@ -156,16 +165,16 @@ class Core:
             request,
             ready=self._workers.split_lives or self._workers.whole_lives,
             workers=tuple(self._worker_status(worker) for worker in self._workers),
-            encoding=len(self._life.live) - len(self._admission) - self._life.decoding,
+            encoding=len(self._roster.live) - len(self._admission) - self._roster.decoding,
             withheld=len(self._admission),
-            decoding=self._life.decoding,
+            decoding=self._roster.decoding,
             counters=dict(self._counters),
         )
 
     @property
     def live(self) -> int:
         """How many requests have begun and not ended."""
-        return len(self._life.live)
+        return len(self._roster.live)
 
     def check_integrity(self) -> None:
         """Holds all books against each other. For tests and the simulator: it scans everything.
@@ -173,49 +182,34 @@ class Core:
         Raises:
             AssertionError: they do not agree; the message says which.
         """
-        for part in (self._workers, self._directory, self._encodes, self._admission, self._life):
+        for part in (self._workers, self._directory, self._encodes, self._admission, self._roster, self._life):
             part.check_integrity()
-        waits = self._admission.waits_for_whole
-        assert waits is None or self._life.stays_whole(waits), f"{waits.id} waits for a whole worker, and is not asked"
-        submitted = ended(self._counters) + len(self._life.live)
-        assert self._counters["submitted"] == submitted, "a request has ended twice, or never"
-        held = [request for worker in self._workers.all_decoders() for request in worker.running]
-        decoding = [one.id for one in self._life.live.values() if one.decoder is not None and one.decoder.registered]
-        assert sorted(held) == sorted(decoding), "a request holds a credit and does not decode, or the other way round"
-        assert not any(uuid in self._directory for uuid in self._encodes), "an item is encoded that an encoder holds"
-        for encoder in self._workers.encoders.values():
-            entries = self._directory.entries_of(encoder.id)
-            kept = sum(entry.nbytes for entry in entries if entry.ready)
-            assert encoder.ready_bytes == kept, f"{encoder.id}: bytes kept for ready requests"
-            for entry in entries:
-                ready = sum(self._life.live[user].kept for user in entry.users)
-                assert entry.ready == ready, f"{entry.embedding.uuid} is kept for requests that are not ready"
-        holders = set(self._directory.workers())
-        assert holders <= self._workers.encoders.keys(), "an embedding is said to lie on a worker that is gone"
+        self._dispatch.check_integrity()
+        check_together(self._workers, self._directory, self._encodes, self._roster, self._counters)
 
     # -- gateways ------------------------------------------------------------------------------------------------
 
     def _submit(self, event: Submit) -> None:
-        if event.request in self._life.live:
+        if event.request in self._roster.live:
             # No Reject: under this id it would end the request that lives.
             self._refuse(event.request, "a request of this id is under way")
             return
         self._counters["submitted"] += 1
-        has_items = bool(event.items)
-        withheld = self._life.withheld
+        has_items = len(event.items) > 0
+        withheld = self._roster.withheld
         if not 0 < event.deadline_s < math.inf:
-            self._life.reject(event.request, RejectReason.DEADLINE, f"deadline_s is {event.deadline_s}")
+            self._roster.reject(event.request, RejectReason.DEADLINE, f"deadline_s is {event.deadline_s}")
         elif not (self._workers.images_known if has_items else self._workers.text_known):
-            self._life.reject(event.request, RejectReason.NO_WORKER, "no worker that could take it has registered")
+            self._roster.reject(event.request, RejectReason.NO_WORKER, "no worker that could take it has registered")
         elif withheld >= self._queue_limit:
             detail = f"{withheld} requests wait already"
-            self._life.reject(event.request, RejectReason.QUEUE_FULL, detail, self._retry_after_s(has_items))
+            self._roster.reject(event.request, RejectReason.QUEUE_FULL, detail, self._retry_after_s(has_items))
         else:
-            self._life.admit(event, withheld, self._time)
+            self._life.admit(event, withheld, self._clock.now)
             self._thieving.due = True
 
     def _retry_after_s(self, has_items: bool) -> float:
-        waits = [seconds_of(self._life.owed_output, self._workers.decode_crews.tokens_per_s)]
+        waits = [seconds_of(self._roster.owed_output, self._workers.decode_crews.tokens_per_s)]
         if has_items and not self._workers.prefers_whole:
             waits.append(seconds_of(self._encodes.owed, self._encodes.tokens_per_s))
         return retry_after_s(*waits)
@@ -244,25 +238,24 @@ class Core:
             self._encodes.retry(job)
         else:
             for waiter in self._encodes.end(job.uuid):
-                self._life.fail(self._life.live[waiter], RejectReason.BAD_ITEM, f"item {job.uuid}: {event.reason}")
+                self._roster.fail(self._roster.live[waiter], RejectReason.BAD_ITEM, f"item {job.uuid}: {event.reason}")
 
     def _decode_begun(self, event: DecodeBegun) -> None:
-        request = self._life.decoded_by(event.worker, event.request)
+        request = self._roster.decoded_by(event.worker, event.request)
         if request is None or request.decoder is None:
             self._counters["stale"] += 1
         elif request.decoder.registered:
             request.decoder.begun(request.id, event.seconds)
 
     def _decode_done(self, event: DecodeDone) -> None:
-        request = self._life.decoded_by(event.worker, event.request)
-        if request is None or request.decoder is None:
+        request = self._roster.decoded_by(event.worker, event.request)
+        if request is None:
             self._counters["stale"] += 1
-            return
-        request.decoder.learn(request.id, event.output_tokens, event.seconds)
-        self._life.finish(request)
+        else:
+            self._roster.finish(request, event.output_tokens, event.seconds)
 
     def _decode_failed(self, event: DecodeFailed) -> None:
-        request = self._life.decoded_by(event.worker, event.request)
+        request = self._roster.decoded_by(event.worker, event.request)
         if request is None:
             self._counters["stale"] += 1
             return
@@ -271,23 +264,23 @@ class Core:
         if event.unreachable and request.decoder is not None and request.decoder.registered:
             self._lost(event.worker, event.reason)  # it is this engine, and none that was started since
         if not event.retryable:
-            self._life.fail(request, RejectReason.DECODE, event.reason)
+            self._roster.fail(request, RejectReason.DECODE, event.reason)
             return
         if not event.lost:  # else the decoder is not at fault
             request.decode_failed_on |= {event.worker}
         self._life.retry_decode(request, event.reason)
 
     def _returned(self, event: Returned) -> None:
-        request = self._life.decoded_by(event.worker, event.request)
+        request = self._roster.decoded_by(event.worker, event.request)
         if request is None or not self._thieving.returns(request):
             self._counters["stale"] += 1
             return
         self._life.give_back(request, event.output_tokens)
 
     def _cancel(self, event: Cancel) -> None:
-        request = self._life.live.get(event.request)
+        request = self._roster.live.get(event.request)
         if request is not None:  # else it has ended meanwhile, which is nobody's mistake
-            self._life.cancel(request)
+            self._roster.cancel(request)
 
     def _ask_status(self, event: AskStatus) -> None:
         self._answers.append(self._status(event.request))
@@ -303,17 +296,17 @@ class Core:
         if reason is not None:
             self._refuse(event.worker, reason)
             return
-        worker = self._workers.add(event, self._time)
+        worker = self._workers.add(event, self._clock.now)
         if isinstance(worker, EncodeWorker):
             self._encodes.add(worker)
         elif worker.host:
             self._thieving.add(worker)
         else:
             self._admission.add(worker)
-        self._pools_changed(worker)
+        self._dispatch.pools_changed(worker)
 
     def _heartbeat(self, event: Heartbeat) -> None:
-        if not self._workers.heard(event.worker, self._time):
+        if not self._workers.heard(event.worker, self._clock.now):
             self._answers.append(Unknown(event.worker))
 
     def _lost(self, worker_id: WorkerId, reason: str) -> None:
@@ -329,8 +322,8 @@ class Core:
                 self._thieving.remove(worker)
             else:
                 self._admission.remove(worker)
-            self._life.orphan(worker)
-        self._pools_changed(worker)
+            self._roster.orphan(worker)
+        self._dispatch.pools_changed(worker)
 
     def _encoder_lost(self, encoder: EncodeWorker, reason: str) -> None:
         ran, withheld = self._encodes.take_all(encoder)
@@ -347,75 +340,9 @@ class Core:
         for key in event.keys:
             self._life.lose(self._directory.entries_under(event.worker, key))
 
-    def _pools_changed(self, worker: EncodeWorker | DecodeWorker) -> None:
-        """A worker has come or gone. Text-only ones, thieves among them, do not matter to where images go."""
-        self._admission.wake()
-        self._reroute_due |= worker.role is not Role.TEXT
-
-    def _reroute(self, out: list[Decision]) -> None:
-        """Sends image requests that wait for an arrangement that is gone, or not the better any more, the other way."""
-        self._reroute_due = False
-        if self._workers.both_live:
-            for request in self._life.withheld_images():
-                if self._life.choose_anew(request):
-                    self._hand_out_decodes(out)  # so that the next one does not count on the same idle worker
-        elif self._workers.split_lives:
-            for request in self._admission.for_whole():
-                self._life.seek(request)
-        elif self._workers.whole_lives:
-            for waiter in self._encodes.stranded():
-                self._life.seek(self._life.live[waiter])
-
-    # -- decisions -----------------------------------------------------------------------------------------------
-
-    def _settle(self) -> list[Decision]:
-        """Hands out whatever has a credit now. The only place that does, so no transition meets a half-made other."""
-        out = self._answers
-        if self._reroute_due:
-            self._reroute(out)  # of which some may end
-        if self._life.rejects:
-            out.extend(self._life.rejects)
-            self._life.rejects.clear()
-        self._hand_out_decodes(out)
-        if self._encodes.due:  # after the decodes: they make room where encodes go
-            self._hand_out_encodes(out)
-        if self._thieving.thieves:
-            while decisions := self._thieving.decisions():
-                out.extend(decisions)
-                self._hand_out_decodes(out)  # what was stolen may have kept others waiting
-                self._hand_out_encodes(out)
-        self._answers = []
-        return out
-
-    def _hand_out_decodes(self, out: list[Decision]) -> None:
-        admission = self._admission
-        if self._workers.both_live and (self._encodes.due or admission.wholes_wait):
-            admission.wake()  # which way is sooner depends on encoders, and on all that waits
-        if admission.due or self._workers.decode_crews.changed:
-            self._thieving.due = True
-        while True:
-            pick = admission.next()
-            if pick is not None:
-                out.append(self._life.hand_out(*pick))
-                self._thieving.due = True
-            elif admission.waits_for_whole is None or not self._life.leaves_whole(admission.waits_for_whole):
-                break
-
-    def _hand_out_encodes(self, out: list[Decision]) -> None:
-        out.extend(self._encodes.hand_out())
-        if self._thieving.thieves:
-            self._thieving.mind(self._encodes.due)
-        self._encodes.due.clear()
-
     def _refuse(self, sender: RequestId | WorkerId, reason: str) -> None:
         self._counters["refused"] += 1
         self._answers.append(Refused(sender, reason))
-
-    def _pass_time(self, now: float) -> None:
-        if now > self._last_now:
-            self._time += now - self._last_now
-        self._last_now = now
-        self._reasons.now = self._thieving.now = self._time
 
     def _worker_status(self, worker: EncodeWorker | DecodeWorker) -> WorkerStatus:
         return WorkerStatus(

@@ -5,13 +5,13 @@ Owns the entries and their bound; decides nothing. Imports only `chiasm.nouns` a
 
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+
+from msgspec import Struct
 
 from chiasm.nouns import Embedding, ItemUuid, RequestId, WorkerId
 
 
-@dataclass(slots=True, eq=False)
-class Entry:
+class Entry(Struct, eq=False):
     """One embedding on one encoder.
 
     `users` are the withheld requests that count on it, in the order they came; `ready` of them lack nothing but a
@@ -21,8 +21,8 @@ class Entry:
     worker: WorkerId
     embedding: Embedding
     nbytes: int
+    users: dict[RequestId, None]
     ready: int = 0
-    users: dict[RequestId, None] = field(default_factory=dict)
 
 
 class Directory:
@@ -53,15 +53,16 @@ class Directory:
         """The workers that are known to hold something."""
         return self._held.keys()
 
-    def put(self, worker: WorkerId, embedding: Embedding, nbytes: int, users: Iterable[RequestId]) -> Entry:
-        """Enters an embedding whose item is not in the directory yet, in use by `users` from the start."""
-        entry = Entry(worker, embedding, nbytes, users=dict.fromkeys(users))
+    def put(self, worker: WorkerId, embedding: Embedding, nbytes: int, users: dict[RequestId, None]) -> Entry:
+        """Enters an embedding whose item is not in the directory yet, in use by `users`, who are the entry's now."""
+        entry = Entry(worker, embedding, nbytes, users)
         self._entries[embedding.uuid] = entry
         self._by_worker[worker].setdefault(embedding.key, []).append(entry)
         self._held[worker] += 1
-        if not entry.users:
+        if not users:
             self._idle[embedding.uuid] = None
-        self._trim()
+        if len(self._entries) > self._limit:
+            self._trim()
         return entry
 
     def acquire(self, uuid: ItemUuid, request: RequestId) -> Entry | None:
@@ -74,12 +75,14 @@ class Directory:
 
     def release(self, entry: Entry, request: RequestId) -> None:
         """Ends the use of `entry` by `request`, if it does use it."""
-        if request not in entry.users:
+        users, uuid = entry.users, entry.embedding.uuid
+        if request not in users:
             return
-        del entry.users[request]
-        if not entry.users and self.is_current(entry):
-            self._idle[entry.embedding.uuid] = None
-            self._trim()
+        del users[request]
+        if not users and self._entries.get(uuid) is entry:
+            self._idle[uuid] = None
+            if len(self._entries) > self._limit:
+                self._trim()
 
     def is_current(self, entry: Entry) -> bool:
         """Is it still this very entry that the directory names for the item?"""

@@ -1,7 +1,7 @@
 """The encodes under way: one job an item, shared by every request that waits for it, queued at an encoder.
 
 Owns the jobs and their queues; the requests behind them are ids here, and what a finished or failed encode means to
-them is decided by `scheduler.{core,lifecycle}`. Imports only `chiasm.{nouns,messages}`, the standard library and its
+them is decided by `scheduler.lifecycle`. Imports only `chiasm.{nouns,messages}`, the standard library and its
 neighbours.
 """
 
@@ -35,7 +35,7 @@ class Encodes:
         self._counters = counters
         self._jobs: dict[ItemUuid, EncodeJob] = {}
         self._unplaced: dict[ItemUuid, EncodeJob] = {}
-        self._waiting: PriorityQueue[EncodeJob] = PriorityQueue()  # for any encoder's credit
+        self.waiting: PriorityQueue[EncodeJob] = PriorityQueue()  # for any encoder's credit
         self.due: dict[EncodeWorker, None] = {}  # whose credits or queue have changed; the core clears it
         self._arrivals = 0
 
@@ -89,20 +89,25 @@ class Encodes:
             return None
         return job
 
-    def finish(self, event: EncodeDone) -> list[RequestId]:
+    def finish(self, event: EncodeDone) -> dict[RequestId, None]:
         """Ends the job of an item that is encoded now, whoever encoded it. Returns the requests that waited."""
-        job = self.posted(event.request, event.worker, event.embedding.uuid)
-        if job is not None and job.encoder is not None:
-            self.tokens_per_s += job.encoder.learn(job, event.embedding.shape[0], event.seconds)
-        return self.end(event.embedding.uuid)
+        embedding = event.embedding
+        job = self._jobs.get(embedding.uuid)
+        if job is None:
+            return {}
+        encoder = job.encoder
+        if encoder is not None and job.carrier == event.request and encoder.id == event.worker:
+            self.tokens_per_s += encoder.learn(job, embedding.shape[0], event.seconds)
+        self._forget(job)
+        return job.waiters
 
-    def end(self, uuid: ItemUuid) -> list[RequestId]:
+    def end(self, uuid: ItemUuid) -> dict[RequestId, None]:
         """Ends the job of an item, if there is one. Returns the requests that waited."""
         job = self._jobs.get(uuid)
         if job is None:
-            return []
+            return {}
         self._forget(job)
-        return list(job.waiters)
+        return job.waiters
 
     def take_failed(self, job: EncodeJob) -> None:
         """Takes a running job from the encoder that failed at it; `place` gives it to another one."""
@@ -144,7 +149,7 @@ class Encodes:
         numbers = encoder.owed, job.tokens, encoder.rate.tokens_per_s
         considered = self._placement.considered
         for waiter in job.waiters:
-            self._reasons.note(waiter, "encode placed", encoder.id, job.uuid, *numbers, considered=considered)
+            self._reasons.note(waiter, "encode placed", encoder.id, job.uuid, numbers, considered)
         self._append(encoder, job)
         self.due[encoder] = None
 
@@ -190,11 +195,6 @@ class Encodes:
         """Is an item that somebody waits for being encoded?"""
         return self._jobs[uuid].carrier is not None
 
-    def first_tag(self) -> float:
-        """The smallest tag of what waits for an encoder's credit; infinity if nothing does."""
-        job = self._waiting.first()
-        return math.inf if job is None else job.tag
-
     def keep(self, worker: WorkerId, nbytes: int) -> None:
         """So many more bytes, or fewer, of an encoder's store are needed until some decoder has room."""
         encoder = self._encoders.get(worker)
@@ -208,10 +208,12 @@ class Encodes:
 
     def hand_out(self) -> list[Encode]:
         """Fills every encoder that is due."""
-        out = []
+        out: list[Encode] = []
+        if self.waiting.first is None:
+            return out
         for encoder in self.due:
             for job, carrier in encoder.start():
-                self._waiting.discard(job)
+                self.waiting.discard(job)
                 self._counters["encodes"] += 1
                 self._reasons.note(carrier, "encode posted", encoder.id, job.uuid)
                 out.append(Encode(carrier, job.uuid, encoder.id, encoder.url))
@@ -219,7 +221,7 @@ class Encodes:
 
     def _append(self, encoder: EncodeWorker, job: EncodeJob) -> None:
         encoder.append(job)
-        self._waiting.put(job, job.tag)
+        self.waiting.put(job, job.tag)
         self._placement.update(encoder)
 
     def _take(self, job: EncodeJob) -> None:
@@ -228,7 +230,7 @@ class Encodes:
         else:
             encoder = job.encoder
             if job.carrier is None:
-                self._waiting.discard(job)
+                self.waiting.discard(job)
             self.due[encoder] = None
             encoder.remove(job)
             self._placement.update(encoder)
@@ -248,8 +250,8 @@ class Encodes:
         assert math.isclose(self.tokens_per_s, rates, abs_tol=0.1), "rates are miscounted"
         assert self.owed == sum(job.tokens for job in self._jobs.values()), "owed encodes are miscounted"
         assert sorted(everywhere) == sorted(self._jobs), "an encode has leaked"
-        self._waiting.check_integrity()
-        assert sorted(map(_turn, self._waiting.unordered())) == sorted(map(_turn, waiting)), "encodes that wait"
+        self.waiting.check_integrity()
+        assert sorted(map(_turn, self.waiting.unordered())) == sorted(map(_turn, waiting)), "encodes that wait"
         assert not (self._unplaced and self._encoders), "an encode is unplaced beside an encoder"
         for job in self._jobs.values():
             assert job.waiters, "an encode that nobody waits for"

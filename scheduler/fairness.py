@@ -24,13 +24,17 @@ class FairClock:
 
     def tag(self, tenant: str, weight: float, tokens: int) -> float:
         """The tag of a new request of `tenant` that costs so many tokens."""
-        start = max(self.now, self._used.get(tenant, 0.0))
-        self._used[tenant] = start + max(tokens, 1) / weight
+        start = self._used.get(tenant, 0.0)
+        if start < self.now:
+            start = self.now
+        self._used[tenant] = start + (tokens if tokens > 1 else 1) / weight
         return start
 
     def served(self, tag: float, waiting: float = math.inf) -> None:
         """A request of this tag has had its turn, so the clock has come so far; but not past the first that waits."""
-        self.now = max(self.now, min(tag, waiting))
+        reached = tag if tag < waiting else waiting
+        if reached > self.now:
+            self.now = reached
 
     def catch_up(self, other: "FairClock") -> None:
         """Nobody waits by this clock, so it has not had less of the service than another one."""

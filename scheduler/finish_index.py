@@ -36,12 +36,14 @@ class FinishIndex(Generic[W]):
     """Workers of one pool, by what they owe and how fast they are: least predicted finish.
 
     The finish of new work is (what the worker owes + the work) / its rate. Workers of one speed stay in the same order
-    whatever the work is, so there is one queue a speed: a search costs O(speeds + log workers).
+    whatever the work is, so there is one queue a speed, and only the first of each is looked at: a search costs
+    O(speeds), and a change O(log workers).
     """
 
     def __init__(self) -> None:
         self._speeds: dict[int, PriorityQueue[W]] = {}  # by the logarithm of the rate, to RATE_STEP
         self._places: Places[W] = {}  # shared by all queues: each worker is in at most one
+        self._speed_of: dict[int, int] = {}  # by `Worker.arrival`
         self.considered: list[Candidate[W]] = []  # by the latest `best`, the best few of them
 
     def update(self, worker: W, eligible: bool = True) -> None:
@@ -54,24 +56,37 @@ class FinishIndex(Generic[W]):
         if queue is None:
             queue = self._speeds[speed] = PriorityQueue(self._places)
         queue.put(worker, worker.owed)
+        before = self._speed_of.get(worker.arrival)
+        if before != speed:
+            self._speed_of[worker.arrival] = speed
+            if before is not None:
+                self._has_left(before, worker)
 
     def remove(self, worker: W) -> None:
         """A worker has left."""
-        self._places.pop(worker.arrival, None)
+        if self._places.pop(worker.arrival, None) is not None:
+            self._has_left(self._speed_of.pop(worker.arrival), worker)
+
+    def _has_left(self, speed: int, worker: W) -> None:
+        queue = self._speeds[speed]
+        if queue.first is worker:
+            queue.first_left()
+            if queue.first is None:
+                del self._speeds[speed]
 
     def candidates(self, tokens: int, fits: Callable[[W], bool] | None = None) -> list[Candidate[W]]:
         """Of each speed the eligible worker that fits and would be done with `tokens` more first.
 
         A speed of which none fits among the first `LOOKED_AT` is left out.
         """
-        found = []
-        for speed, queue in list(self._speeds.items()):
-            worker = queue.first() if fits is None else queue.first_that(fits, LOOKED_AT)
-            if worker is not None:
-                found.append(candidate(worker, tokens))
-            elif queue.first() is None:
-                del self._speeds[speed]
-        return found
+        if fits is not None:
+            fitting = [queue.first_that(fits, LOOKED_AT) for queue in self._speeds.values()]
+            return [candidate(worker, tokens) for worker in fitting if worker is not None]
+        return [  # `candidate`, spelled out: of each speed there is one, and for each item that comes
+            ((worker.owed + tokens) / worker.rate.tokens_per_s, worker.arrival, worker)
+            for queue in self._speeds.values()
+            if (worker := queue.first) is not None
+        ]
 
     def best(self, tokens: int, fits: Callable[[W], bool] | None = None) -> W | None:
         """The first of these candidates; of several the one registered first."""

@@ -26,14 +26,18 @@ Places = dict[int, tuple[float, int, T]]
 class PriorityQueue(Generic[T]):
     """Members by priority, smallest first; equal ones by arrival. Every operation is O(log n), amortised.
 
+    `first` is the member of the smallest priority, None where there is no member.
+
     A member that moves or leaves stays behind in the heap, and is cleared away when it surfaces, or when such places
     outnumber the members: the heap never outgrows twice its members for longer than one operation.
 
-    Queues that are given the same `places` share these members: who enters one leaves the others.
+    Queues that are given the same `places` share these members: who enters one leaves the others, and `first_left` must
+    be called of the queue whose first it was.
     """
 
     def __init__(self, places: Places[T] | None = None) -> None:
-        self._heap: list[tuple[float, int, T]] = []
+        self.first: T | None = None
+        self._heap: list[tuple[float, int, T]] = []  # its top is a member's place, not one that was left
         self._places: Places[T] = {} if places is None else places
 
     def __len__(self) -> int:
@@ -44,50 +48,69 @@ class PriorityQueue(Generic[T]):
 
     def put(self, member: T, priority: float) -> None:
         """Enters a member, or moves it."""
-        place = priority, member.arrival, member
-        self._places[member.arrival] = place
-        heappush(self._heap, place)
-        if len(self._heap) > 2 * len(self._places) + 8:
+        heap, places, arrival = self._heap, self._places, member.arrival
+        moves = arrival in places
+        places[arrival] = place = priority, arrival, member
+        heappush(heap, place)
+        if heap[0] is place:
+            self.first = member
+        elif self.first is member:
+            self.first_left()
+        if moves and len(heap) > 2 * len(places) + 8:
             self._clear_away()
 
     def discard(self, member: T) -> None:
         """Takes a member out, if it is in."""
-        self._places.pop(member.arrival, None)
-        if len(self._heap) > 2 * len(self._places) + 8:
+        heap, places = self._heap, self._places
+        places.pop(member.arrival, None)
+        if not places:
+            heap.clear()
+            self.first = None
+            return
+        if self.first is member:
+            self.first_left()
+        if len(heap) > 2 * len(places) + 8:
             self._clear_away()
 
-    def first(self) -> T | None:
-        """The member of the smallest priority."""
+    def first_left(self) -> None:
+        """The first has got another place, or none: what is on top of the heap is void, and the next one is sought."""
         heap, places = self._heap, self._places
+        heappop(heap)
         while heap:
             place = heap[0]
             if places.get(place[1]) is place:
-                return place[2]
+                self.first = place[2]
+                return
             heappop(heap)
-        return None
+        self.first = None
 
     def first_few(self, number: int) -> list[T]:
         """The first so many members, in order."""
         found: list[T] = []
-        places = []
-        while len(found) < number and (member := self.first()) is not None:
-            places.append(heappop(self._heap))
+
+        def leave_it(member: T) -> bool:
             found.append(member)
-        for place in places:
-            heappush(self._heap, place)
+            return False
+
+        self.first_that(leave_it, number)
         return found
 
     def first_that(self, fits: Callable[[T], bool], among: int) -> T | None:
         """The first member that fits, if it is one of the first so many."""
+        heap, places = self._heap, self._places
         found = None
         aside: list[tuple[float, int, T]] = []
-        while len(aside) < among and (member := self.first()) is not None:
-            if fits(member):
-                found = member
+        while heap and len(aside) < among:
+            place = heap[0]
+            if places.get(place[1]) is not place:
+                heappop(heap)
+            elif fits(place[2]):
+                found = place[2]
                 break
-            aside.append(heappop(self._heap))
+            else:
+                aside.append(heappop(heap))
         for place in aside:
-            heappush(self._heap, place)
+            heappush(heap, place)
         return found
 
     def unordered(self) -> list[T]:
@@ -104,3 +127,5 @@ class PriorityQueue(Generic[T]):
         places = set(map(id, self._heap))
         assert all(id(place) in places for place in self._places.values()), "a member is not in the heap"
         assert len(self._heap) <= 2 * len(self._places) + 8, "the heap keeps too many places of removed members"
+        first = min(self._places.values(), default=None)
+        assert self.first is (first[2] if first else None), "the first is another"

@@ -69,32 +69,35 @@ class Pool:
         Where not all are allowed, only those. Few are looked at: those with the earliest finish; if it suits none of
         them, those with the most room; and all only where this and that worker has what it needs and none has both.
         """
-        fits = self._fits(request, allowed, prefill_tokens)
         kv_tokens, tokens = request.kv_tokens, request.output_tokens
         if not self._in_order:
-            return [candidate(worker, tokens) for worker in self.with_credit if fits(worker)]
-        roomiest, most_prefill = self._by_room.first(), self._by_prefill.first()
+            return [
+                candidate(worker, tokens)
+                for worker in self.with_credit
+                if self._takes(worker, kv_tokens, prefill_tokens, allowed)
+            ]
+        roomiest, most_prefill = self._by_room.first, self._by_prefill.first
         if roomiest is None or most_prefill is None or not most_prefill.takes_prefill(prefill_tokens):
             return []
         if allowed is None and roomiest.room < kv_tokens <= self._largest:
             return []
+
+        def fits(worker: DecodeWorker) -> bool:
+            return self._takes(worker, kv_tokens, prefill_tokens, allowed)
+
         found = self._by_finish.candidates(tokens, fits)
         if not found:
             most = self._by_prefill.first_few(LOOKED_AT) if prefill_tokens else ()
             found = [candidate(worker, tokens) for worker in dict.fromkeys((roomiest, *most)) if fits(worker)]
         return found or [candidate(worker, tokens) for worker in self.with_credit if fits(worker)]
 
-    def _fits(self, request: LiveRequest, allowed: Allowed | None, prefill_tokens: int) -> Allowed:
-        kv_tokens = request.kv_tokens
-
-        def fits(worker: DecodeWorker) -> bool:
-            if not (worker.admits(kv_tokens) and worker.takes_prefill(prefill_tokens)):
-                return False
-            if allowed is not None and not allowed(worker):
-                return False
-            return kv_tokens <= worker.kv_tokens or not self._has_larger(kv_tokens, allowed)
-
-        return fits
+    def _takes(self, worker: DecodeWorker, kv_tokens: int, prefill_tokens: int, allowed: Allowed | None) -> bool:
+        return (
+            worker.admits(kv_tokens)
+            and (not prefill_tokens or worker.takes_prefill(prefill_tokens))
+            and (allowed is None or allowed(worker))
+            and (kv_tokens <= worker.kv_tokens or not self._has_larger(kv_tokens, allowed))
+        )
 
     def _has_larger(self, kv_tokens: int, allowed: Allowed | None) -> bool:
         """Is there an allowed worker with a cache that is large enough? It is worth waiting for."""
@@ -115,6 +118,6 @@ class Pool:
     def check_integrity(self, request: LiveRequest) -> None:
         """Raises AssertionError where the search finds nobody for a request though there is somebody."""
         for prefill_tokens in (0, request.prefill_tokens):
-            fits = self._fits(request, None, prefill_tokens)
             found = self.candidates(request, None, prefill_tokens)
-            assert bool(found) == any(map(fits, self.with_credit)), f"{request.id}: who could take it is not found"
+            able = [one for one in self.with_credit if self._takes(one, request.kv_tokens, prefill_tokens, None)]
+            assert bool(found) == bool(able), f"{request.id}: who could take it is not found"

@@ -22,8 +22,11 @@ class Rate:
         """
         if not (tokens > 0 and 0 < seconds < math.inf):
             return 0.0
-        sample = tokens / seconds
-        sample = min(max(sample, self.tokens_per_s / SAMPLE_BOUND), self.tokens_per_s * SAMPLE_BOUND)
-        change = EWMA_WEIGHT * (sample - self.tokens_per_s)
-        self.tokens_per_s += change
+        present, sample = self.tokens_per_s, tokens / seconds
+        if sample > present * SAMPLE_BOUND:
+            sample = present * SAMPLE_BOUND
+        elif sample < present / SAMPLE_BOUND:
+            sample = present / SAMPLE_BOUND
+        change = EWMA_WEIGHT * (sample - present)
+        self.tokens_per_s = present + change
         return change

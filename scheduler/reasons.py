@@ -1,7 +1,7 @@
 """Why each decision about the latest requests was taken, with the numbers that decided.
 
-Owns the notes, and decides nothing: the core would act the same without it. Imports only `chiasm.{nouns,messages}`
-and the standard library.
+Owns the notes, and decides nothing: the core would act the same without it. Imports only `chiasm.{nouns,messages}`,
+the standard library and `scheduler.clock`.
 """
 
 from collections import OrderedDict
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from chiasm.messages import NOBODY, Reason
 from chiasm.nouns import RequestId, WorkerId
+from scheduler.clock import Clock
 
 if TYPE_CHECKING:
     from scheduler.workers import Worker
@@ -32,27 +33,28 @@ NUMBERS: dict[str, tuple[str, ...]] = {
 Considered = Sequence[tuple[float, int, "Worker"]]
 """Workers that were looked at (`finish_index.Candidate`)."""
 
-Note = tuple[float, str, WorkerId, str, Considered, *tuple[float, ...]]
+Note = tuple[float, str, WorkerId, str, tuple[float, ...], Considered]
 
 
 class Reasons:
     """Notes about the `limit` requests that came last, each in the order of events.
 
-    Hardly any is ever read, so they are kept as they come and put into words and names when somebody asks. `now` is the
-    core's time, kept up by the core.
+    Hardly any is ever read, so they are kept as they come and put into words and names when somebody asks.
     """
 
-    def __init__(self, limit: int) -> None:
-        self.now = 0.0
+    def __init__(self, limit: int, clock: Clock) -> None:
+        self._clock = clock
         self._limit = limit
         self._notes: OrderedDict[RequestId, list[Note]] = OrderedDict()
 
-    def open(self, request: RequestId) -> None:
-        """A request has come. One of the same id is forgotten."""
-        self._notes.pop(request, None)
-        self._notes[request] = []
-        if len(self._notes) > self._limit:
-            self._notes.popitem(last=False)
+    def admitted(self, request: RequestId, numbers: tuple[float, ...]) -> None:
+        """The first note about a request. One of the same id is forgotten."""
+        notes = self._notes
+        if request in notes:
+            del notes[request]
+        notes[request] = [(self._clock.now, "admitted", NOBODY, "", numbers, ())]
+        if len(notes) > self._limit:
+            notes.popitem(last=False)
 
     def note(
         self,
@@ -60,7 +62,7 @@ class Reasons:
         what: str,
         worker: WorkerId = NOBODY,
         detail: str = "",
-        *numbers: float,
+        numbers: tuple[float, ...] = (),
         considered: Considered = (),
     ) -> None:
         """One decision, or one event that led to others.
@@ -69,7 +71,7 @@ class Reasons:
         """
         notes = self._notes.get(request)
         if notes is not None and (len(notes) < NOTES or what == "ended"):
-            notes.append((self.now, what, worker, detail, considered, *numbers))
+            notes.append((self._clock.now, what, worker, detail, numbers, considered))
 
     def of(self, request: RequestId) -> tuple[Reason, ...]:
         """What is noted about a request, oldest first; empty if nothing is known of it."""
@@ -77,6 +79,6 @@ class Reasons:
 
 
 def _reason(note: Note) -> Reason:
-    now, what, worker, detail, considered, *numbers = note
+    now, what, worker, detail, numbers, considered = note
     others = tuple((other.id, finish) for finish, _, other in considered if other.id != worker)
     return Reason(now, what, worker, detail, dict(zip(NUMBERS.get(what, ()), numbers, strict=True)), others)

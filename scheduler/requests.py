@@ -1,20 +1,20 @@
 """What the core remembers of one live request.
 
-Owns the record, not its transitions (`scheduler.lifecycle`). Imports only `chiasm.{nouns,messages}`, the
-standard library, and the records that it refers to.
+Owns the record, not its transitions (`scheduler.roster`). Imports only `chiasm.{nouns,messages}`, msgspec, the standard
+library, and the records that it refers to.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from chiasm.messages import Submit
-from chiasm.nouns import Item, ItemUuid, RequestState, WorkerId
+from chiasm.nouns import Item, ItemUuid, RequestId, RequestState, WorkerId
 from scheduler.directory import Entry
 from scheduler.workers import DecodeWorker
 
 
-@dataclass(slots=True, eq=False)
-class Part:
+class Part(Struct, eq=False):
     """One distinct item of a request: it waits for its encode, or has an entry, or neither."""
 
     item: Item
@@ -25,53 +25,29 @@ class Part:
     encodes: int = 0  # attempts that ended while it waited for them
 
 
-class LiveRequest:
-    """A request between Submit and its end; negative sizes count as none.
+class LiveRequest(Struct, eq=False):
+    """A request between Submit and its end.
 
     While it is withheld the entries of its parts are in use (`Entry.users`), so their loss is noticed at once; from
     Decode on they only say what was handed out. The parts of a request bound for a `whole` worker (`whole`) have none.
     """
 
-    __slots__ = (
-        "arrival",  # its place in the order of all Submits
-        "deadline",  # in the core's time
-        "decode_failed_on",
-        "decoder",  # set exactly while DECODING
-        "decodes",  # attempts handed out, returned ones not counted
-        "id",
-        "kept",  # its entries count as needed until a decoder has room (`Entry.ready`)
-        "kv_tokens",  # it takes in a KV cache at most
-        "output_tokens",  # of them, those it may generate
-        "parts",  # in prompt order; none of a text request
-        "state",
-        "stealable",
-        "streams",
-        "tag",  # its turn (`scheduler.fairness`)
-        "waiting",  # of its parts, how many wait for their encode
-        "whole",  # it has images, and is to go to a worker that encodes them itself
-    )
-
-    def __init__(self, submit: Submit, arrival: int, now: float) -> None:
-        self.id = submit.request
-        self.arrival = arrival
-        self.deadline = now + submit.deadline_s
-        self.output_tokens = max(submit.output_tokens, 0)
-        self.kv_tokens = max(submit.text_tokens, 0) + self.output_tokens
-        self.parts: dict[ItemUuid, Part] = {}
-        for item in submit.items:
-            part = self.parts.setdefault(item.uuid, Part(item, 0, max(item.tokens, 0)))
-            part.times += 1
-            self.kv_tokens += part.tokens
-        self.waiting = 0
-        self.whole = False
-        self.stealable = submit.stealable and not submit.items
-        self.streams = submit.streams
-        self.tag = 0.0
-        self.state = RequestState.ENCODING
-        self.kept = False
-        self.decodes = 0
-        self.decode_failed_on: frozenset[WorkerId] = frozenset()
-        self.decoder: DecodeWorker | None = None
+    id: RequestId
+    arrival: int  # its place in the order of all Submits
+    deadline: float  # in the core's time
+    output_tokens: int  # that it may generate
+    kv_tokens: int  # it takes in a KV cache at most, these included
+    parts: dict[ItemUuid, Part]  # in prompt order; none of a text request
+    stealable: bool
+    streams: bool
+    tag: float = 0.0  # its turn (`scheduler.fairness`)
+    state: RequestState = RequestState.ENCODING
+    waiting: int = 0  # of its parts, how many wait for their encode
+    whole: bool = False  # it has images, and is to go to a worker that encodes them itself
+    kept: bool = False  # its entries count as needed until a decoder has room (`Entry.ready`)
+    decodes: int = 0  # attempts handed out, returned ones not counted
+    decode_failed_on: frozenset[WorkerId] = frozenset()
+    decoder: DecodeWorker | None = None  # set exactly while DECODING
 
     @property
     def largest_first(self) -> Iterable[Part]:
@@ -106,7 +82,25 @@ class LiveRequest:
         part = self.parts[uuid]
         self.waiting -= part.waiting
         part.waiting, part.entry = False, entry
-        tokens = max(entry.embedding.shape[0], 0)
+        tokens = entry.embedding.shape[0]
+        if tokens < 0:
+            tokens = 0
         self.kv_tokens += part.times * (tokens - part.tokens)
         part.tokens = tokens
         return part
+
+
+def live_request(submit: Submit, arrival: int, now: float) -> LiveRequest:
+    """A request that comes `now`, in the core's time. Negative sizes count as none."""
+    output_tokens = submit.output_tokens if submit.output_tokens > 0 else 0
+    kv_tokens = output_tokens + (submit.text_tokens if submit.text_tokens > 0 else 0)
+    parts: dict[ItemUuid, Part] = {}
+    for item in submit.items:
+        part = parts.get(item.uuid)
+        if part is None:
+            part = parts[item.uuid] = Part(item, 0, item.tokens if item.tokens > 0 else 0)
+        part.times += 1
+        kv_tokens += part.tokens
+    stealable = submit.stealable and not parts
+    deadline = now + submit.deadline_s
+    return LiveRequest(submit.request, arrival, deadline, output_tokens, kv_tokens, parts, stealable, submit.streams)

@@ -39,7 +39,7 @@ class SplitOrStay:
     def note_taken(self, request: LiveRequest, worker: DecodeWorker) -> None:
         """A whole worker takes this request, for which no decoder had room."""
         numbers = self._forecasts.encoded(request, worker).numbers
-        self._reasons.note(request.id, "goes whole", worker.id, "", *numbers)
+        self._reasons.note(request.id, "goes whole", worker.id, "", numbers)
 
     def _queue(self, request: LiveRequest, withheld_output: int) -> Queue:
         admission = self._admission
@@ -53,12 +53,12 @@ class SplitOrStay:
             self._reasons.note(request.id, "wholes failed")
             return False
         if not forecast.whole_is_sooner:
-            self._reasons.note(request.id, "goes split", NOBODY, "", *forecast.numbers)
+            self._reasons.note(request.id, "goes split", NOBODY, "", forecast.numbers)
             return False
         limit_s = self._forecasts.itl_slo_s
         if forecast.stall_s > limit_s and not self._admission.a_whole_could_take(request):
-            self._reasons.note(request.id, "spares streams", NOBODY, "", *forecast.numbers, limit_s)
+            self._reasons.note(request.id, "spares streams", NOBODY, "", (*forecast.numbers, limit_s))
             return False
         if note_whole:
-            self._reasons.note(request.id, "goes whole", NOBODY, "", *forecast.numbers)
+            self._reasons.note(request.id, "goes whole", NOBODY, "", forecast.numbers)
         return True

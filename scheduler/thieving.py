@@ -8,15 +8,17 @@ from collections.abc import Iterable
 from chiasm.messages import Decode, Pause, Resume, Return
 from chiasm.nouns import WorkerId
 from scheduler.admission import Admission
+from scheduler.clock import Clock
 from scheduler.lifecycle import Lifecycle
 from scheduler.requests import LiveRequest
+from scheduler.roster import Roster
 from scheduler.stealing import Mode, Stealing, Thief, Victims
 from scheduler.table import WorkerTable
 from scheduler.workers import DecodeWorker, EncodeWorker
 
 
 class Thieving:
-    """The thieves of a core. `now` is the core's time, kept up by the core."""
+    """The thieves of a core."""
 
     def __init__(
         self,
@@ -24,15 +26,18 @@ class Thieving:
         itl_slo_s: float,
         workers: WorkerTable,
         admission: Admission,
+        roster: Roster,
         life: Lifecycle,
         counters: dict[str, int],
+        clock: Clock,
     ) -> None:
-        self.now = 0.0
+        self._clock = clock
         self._mode = mode
         self._stealing = Stealing(itl_slo_s)
         self.thieves = self._stealing.thieves
         self._workers = workers
         self._admission = admission
+        self._roster = roster
         self._life = life
         self._counters = counters
         self._out: list[Pause | Resume | Return | Decode] = []
@@ -42,7 +47,7 @@ class Thieving:
         """A thief has registered."""
         if self._mode != "off":
             encoder = self._workers.encoders.get(worker.host)
-            thief = self._stealing.add(worker, self._life.orphans_of(worker.id), self.now)
+            thief = self._stealing.add(worker, self._roster.orphans_of(worker.id), self._clock.now)
             if encoder is not None:
                 self._mind(encoder, thief, busy=bool(encoder.running))
             self.due = True
@@ -82,13 +87,13 @@ class Thieving:
 
     def _mind(self, encoder: EncodeWorker, thief: Thief, busy: bool) -> None:
         if busy != thief.busy:
-            thief.observe(busy, self.now)
+            thief.observe(busy, self._clock.now)
             if busy and thief.holds() and self._mode == "yield":
                 self._counters["paused"] += 1
-                self._stealing.preempted(thief, encoder.mean_encode_s, self.now)
+                self._stealing.preempted(thief, encoder.mean_encode_s, self._clock.now)
                 self._out.append(Pause(thief.worker.id))
             elif not busy:
-                thief.idle_since = self.now
+                thief.idle_since = self._clock.now
                 if thief.paused_at is not None:
                     self._stealing.resumed(thief)
                     self._out.append(Resume(thief.worker.id))
@@ -113,14 +118,14 @@ class Thieving:
         if thief.paused_at is None:
             return
         waiting = self._life.given_back_waiting()
-        asked = self._stealing.overdue(thief, still_s, self._victims(), waiting, self.now)
+        asked = self._stealing.overdue(thief, still_s, self._victims(), waiting, self._clock.now)
         if asked:
             self._out.extend(Return(request, thief.worker.id) for request in asked)
             thief.returning.update(asked)
             self._stealing.update(thief)
 
     def _victims(self) -> Victims:
-        return Victims(self._workers.decode_crews, self._life.owed_output)
+        return Victims(self._workers.decode_crews, self._roster.owed_output)
 
     def _steal(self) -> None:
         self.due = False
@@ -130,7 +135,7 @@ class Thieving:
             if not candidates:
                 return
             tokens = min(request.output_tokens for request in candidates)
-            thief = self._stealing.best(tokens, victims, self._mean_encode_s, self.now)
+            thief = self._stealing.best(tokens, victims, self._mean_encode_s, self._clock.now)
             if thief is None:
                 return
             room = [request for request in candidates if thief.worker.admits(request.kv_tokens)]

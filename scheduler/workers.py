@@ -6,7 +6,8 @@ Imports only `chiasm.{nouns,messages}`, the standard library and `scheduler.{ord
 """
 
 import math
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from chiasm.messages import Register
 from chiasm.nouns import ItemUuid, RequestId, WorkerId
@@ -42,8 +43,7 @@ class Worker:
         self.host = register.host  # the encoder whose card it shares, if it is a thief
 
 
-@dataclass(slots=True, eq=False)
-class EncodeJob:
+class EncodeJob(Struct, eq=False):
     """One item that has to be encoded, on behalf of every request that waits for it.
 
     `encoder` is None while no encoder is registered. `carrier` is the request whose gateway posts the item: set exactly
@@ -94,13 +94,13 @@ class EncodeWorker(Worker):
     def start(self) -> list[tuple[EncodeJob, RequestId]]:
         """Moves jobs from the head of its queue into the engine while it may; these, and who carries each."""
         started = []
-        while self.may_start and (job := self.waiting.first()) is not None:
+        while (job := self.waiting.first) is not None and self.may_start:
             self.waiting.discard(job)
-            job.carrier = next(iter(job.waiters))
+            job.carrier = carrier = next(iter(job.waiters))
             job.ahead = self.running_tokens
             self.running[job.uuid] = job
             self.running_tokens += job.tokens
-            started.append((job, job.carrier))
+            started.append((job, carrier))
         return started
 
     def remove(self, job: EncodeJob) -> None:
@@ -137,8 +137,7 @@ class EncodeWorker(Worker):
             assert (job.carrier is not None) == (job.uuid in self.running), f"{self.id}: a carrier without an encode"
 
 
-@dataclass(slots=True, eq=False)
-class Reservation:
+class Reservation(Struct, eq=False):
     """What one request holds of a decode worker, and how many requests ran there (itself included) when it came.
 
     `prompt_tokens`: of a prompt with images, until its first token has been reported, if it is. `prefill_tokens`: the
@@ -195,10 +194,12 @@ class DecodeWorker(Worker):
         prefill_tokens: int = 0,
     ) -> None:
         """Books `request`; `admits` must have said yes."""
-        kv_tokens = min(kv_tokens, self.kv_tokens)
-        batch, crew = len(self.running) + 1, self.crew
-        prompt = prompt_tokens, prefill_tokens, self.prefilling
-        self.running[request] = Reservation(kv_tokens, output_tokens, *prompt, batch)
+        running, crew = self.running, self.crew
+        if kv_tokens > self.kv_tokens:
+            kv_tokens = self.kv_tokens
+        running[request] = Reservation(
+            kv_tokens, output_tokens, prompt_tokens, prefill_tokens, self.prefilling, len(running) + 1
+        )
         self.room -= kv_tokens
         self.owed += output_tokens
         crew.running += 1

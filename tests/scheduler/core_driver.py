@@ -22,7 +22,8 @@ from chiasm.messages import (
     Submit,
 )
 from chiasm.nouns import Embedding, Item, ItemUuid, RequestId, Role, WorkerId
-from scheduler.core import Core, Decision, Event
+from scheduler.core import Core
+from scheduler.events import Decision, Event
 from scheduler.stealing import Mode
 
 

@@ -31,7 +31,8 @@ from chiasm.messages import (
 )
 from chiasm.nouns import Item, ItemUuid, RequestId, Role, WorkerId
 from scheduler import finish_index, pool
-from scheduler.core import Core, Decision, Event, Refused
+from scheduler.core import Core
+from scheduler.events import Decision, Event, Refused
 
 REQUESTS = st.sampled_from([RequestId(f"r{n}") for n in range(30)])
 UUIDS = st.sampled_from([ItemUuid(f"u{n}") for n in range(5)])

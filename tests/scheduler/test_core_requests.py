@@ -7,7 +7,7 @@ from core_driver import Driver, decode, encode, rejected
 
 from chiasm.messages import AskStatus, Reject, RejectReason, Status
 from chiasm.nouns import RequestId, Role
-from scheduler.core import Refused
+from scheduler.events import Refused
 
 
 def a_split(**config: float) -> Driver:

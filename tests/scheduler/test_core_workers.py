@@ -7,7 +7,7 @@ from core_driver import Driver, decode, encode, register, rejected
 
 from chiasm.messages import Register, RejectReason, Unknown
 from chiasm.nouns import Role, WorkerId
-from scheduler.core import Refused
+from scheduler.events import Refused
 
 
 def split(*encoders: str, **config: float) -> Driver:

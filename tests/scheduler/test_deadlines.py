@@ -1,11 +1,11 @@
 from chiasm.messages import Submit
 from chiasm.nouns import RequestId
 from scheduler.deadlines import Deadlines
-from scheduler.requests import LiveRequest
+from scheduler.requests import LiveRequest, live_request
 
 
 def request(arrival: int, deadline: float, name: str = "") -> LiveRequest:
-    return LiveRequest(Submit(RequestId(name or f"r{arrival}"), (), 1, 1, deadline), arrival, now=0.0)
+    return live_request(Submit(RequestId(name or f"r{arrival}"), (), 1, 1, deadline), arrival, now=0.0)
 
 
 def test_each_is_missed_once_in_order_and_not_if_it_has_ended() -> None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from chiasm.messages import Decode, Encode, Submit
 from chiasm.nouns import RequestId, Role
-from scheduler.core import Decision
+from scheduler.events import Decision
 from scheduler.fairness import FairClock
 
 

@@ -4,18 +4,18 @@ from hypothesis import strategies as st
 from chiasm.messages import Submit
 from chiasm.nouns import RequestId
 from scheduler.ordering import PriorityQueue
-from scheduler.requests import LiveRequest
+from scheduler.requests import LiveRequest, live_request
 
 
 def request(arrival: int) -> LiveRequest:
-    return LiveRequest(Submit(RequestId(f"r{arrival}"), (), 1, 1, 60.0), arrival, now=0.0)
+    return live_request(Submit(RequestId(f"r{arrival}"), (), 1, 1, 60.0), arrival, now=0.0)
 
 
 def test_the_smallest_priority_comes_first_and_the_older_of_equals() -> None:
     heap = PriorityQueue()
     for arrival, priority in ((1, 5.0), (2, 3.0), (3, 3.0)):
         heap.put(request(arrival), priority)
-    first = heap.first()
+    first = heap.first
     assert first is not None
     assert first.id == "r2"
 
@@ -46,7 +46,7 @@ def test_it_agrees_with_a_sorted_list_and_stays_small(steps: list[tuple[bool, in
         if not enter:
             continue  # asks only now and then, so that places which are not valid any more pile up between
         order = sorted(known, key=lambda arrival: (known[arrival], arrival))
-        first = heap.first()
+        first = heap.first
         assert first is not None
         assert first.arrival == order[0]
         assert [one.arrival for one in heap.first_few(4)] == order[:4]

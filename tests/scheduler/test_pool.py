@@ -8,7 +8,7 @@ from chiasm.messages import Submit
 from chiasm.nouns import Item, ItemUuid, RequestId, Role
 from scheduler.finish_index import RATE_STEP
 from scheduler.pool import FEW, Pool
-from scheduler.requests import LiveRequest
+from scheduler.requests import LiveRequest, live_request
 from scheduler.workers import DecodeWorker
 
 WORKERS = 2 * FEW
@@ -24,7 +24,7 @@ def worker(number: int) -> DecodeWorker:
 
 def request(text: int, output: int, image: bool = False) -> LiveRequest:
     items = (Item(ItemUuid("u"), "image", 10),) if image else ()
-    return LiveRequest(Submit(RequestId("r"), items, text, output, 60.0, streams=True), 1, now=0.0)
+    return live_request(Submit(RequestId("r"), items, text, output, 60.0, streams=True), 1, now=0.0)
 
 
 def pool_of(workers: list[DecodeWorker]) -> Pool:
