@@ -25,7 +25,7 @@ STREAMS = 24  # of text, at any time: four times what the decoder holds
 STORIES = 12
 LENGTHS = (100, 400)  # tokens
 TIE = 1e-4  # between the two best logits: less is no difference in float32
-INTERRUPTIONS = (1, 112), (24, 448)  # images, and pixels of a side
+ONE, MANY = [112], [448] * 24  # pixels of a side, of an interruption's images
 IDLE_S = 600.0  # without an interruption: then nothing is stolen any more
 
 # A single image is encoded within the objective, so that what was paused goes on; several are not, and it goes back.
@@ -159,12 +159,13 @@ def test_stolen_streams_are_as_if_unstolen(serving: Serving) -> None:
                 assert time.monotonic() - interrupted < IDLE_S, f"nothing is stolen any more: {counters}"
                 counters = serving.status()["counters"]
                 if stealing(serving):
-                    time.sleep(dice.uniform(0.2, 1.5))  # it takes several streams, and generates
-                    number, side = dice.choice(INTERRUPTIONS)
-                    bodies = [chat([picture(next(pictures), side, side)]) for _ in range(number)]
+                    time.sleep(dice.uniform(0.1, 0.8))  # it takes several streams, and generates
+                    sides = MANY if dice.random() < 0.2 else ONE
+                    bodies = [chat([picture(next(pictures), side, side)]) for side in sides]
                     asked = [asking.submit(serving.ask, body) for body in bodies]
                     images += asked
-                    wait(asked)  # else they queue up before the decoder, and nothing can return there
+                    if sides is MANY:
+                        wait(asked)  # else images queue up before the decoder, and nothing can return there
                     interrupted = time.monotonic()
         finally:
             load.end()
