@@ -44,8 +44,7 @@ class PatchProjection(torch.nn.Module):
 def use_flash_attention(tower: Any) -> None:
     """Let the tower attend to all windows of a layer in one kernel, instead of one after the other.
 
-    Raises:
-        ImportError, RuntimeError, TypeError, NotImplementedError: this torch or this card cannot.
+    Raises what torch raises, and leaves the tower as it was, where this torch or this card cannot.
     """
     from torch.nn.attention.varlen import varlen_attn
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
