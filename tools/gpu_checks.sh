@@ -2,7 +2,7 @@
 # Checks what only a machine with an NVIDIA GPU can show, and measures the phase signature there: under five minutes on
 # an H100.
 #
-#     tools/gpu_checks.sh FOLDER        results, as JSON, pictures and logs, go to FOLDER
+#     tools/gpu_checks.sh FOLDER        results go to FOLDER: JSON, pictures, and all output in log.txt
 #
 # Needs torch with CUDA, transformers and nvidia-ml-py; the tests also need what docs/profiling.md lists. A step that
 # fails does not keep the others from running; then the exit code is 1. PYTHON names the interpreter (python3).
@@ -13,12 +13,13 @@ python=${PYTHON:-python3}
 mkdir -p "$out" || exit 2
 export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH} PYTHONUNBUFFERED=1 COLUMNS=160 HF_HUB_OFFLINE=1
 failed=()
+: >"$out/log.txt"
 
 step() {  # step NAME SECONDS COMMAND...
     local name=$1 limit=$2 begun=$SECONDS
     shift 2
     echo "=== $name"
-    if timeout --kill-after=10 "$limit" "$@" 2>&1 | tee "$out/$name.log"; then
+    if timeout --kill-after=10 "$limit" "$@" 2>&1 | tee -a "$out/log.txt"; then
         echo "=== $name: done in $((SECONDS - begun)) s"
     else
         echo "=== $name: FAILED after $((SECONDS - begun)) s"
