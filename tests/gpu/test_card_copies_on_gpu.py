@@ -140,9 +140,10 @@ def test_what_lands_on_the_card_is_there_for_the_current_stream(device: torch.de
     copies = ToDevice(device, PIECE)
     copies.copy(embedding(torch.device("cpu")))
     host = embedding(torch.device("cpu"))
-    assert copies._card is not None
+    card = copies._cards.of(torch.device("cuda", torch.cuda.current_device()))
+    assert card is not None
     torch.cuda.synchronize()
-    with torch.cuda.stream(copies._card.stream):
+    with torch.cuda.stream(card.stream):
         torch.cuda._sleep(BUSY_CYCLES)  # the copy comes after this, and whoever reads must come after the copy
     seen = copies.copy(host) * 1
     assert torch.equal(seen.cpu(), host)
@@ -159,3 +160,38 @@ def test_landing_on_the_card_does_not_wait_for_the_step_that_runs(device: torch.
     tensor = copies.copy(host)
     assert not done.query()  # the step still runs, and the host goes on
     assert torch.equal(tensor.cpu(), host)
+
+
+def test_buffers_made_in_inference_mode_serve_outside_it(device: torch.device) -> None:
+    to_host, to_device = ToHost(PIECE), ToDevice(device, PIECE)
+    tensor = embedding(device)
+    with torch.inference_mode():
+        to_device.copy(to_host.copy(tensor)[0])
+    host, finite = to_host.copy(tensor)
+    assert finite
+    assert torch.equal(to_device.copy(host), tensor)
+
+
+def test_where_nothing_can_be_pinned_copies_are_ordinary_ones(
+    device: torch.device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(slot: object, nbytes: int) -> None:
+        raise RuntimeError("CUDA error: OS call failed or operation not supported on this OS")
+
+    monkeypatch.setattr("chiasm.wire.card_copies._Slot.__init__", refuse)
+    tensor = embedding(device)
+    host, finite = ToHost(PIECE).copy(tensor)
+    assert finite
+    assert torch.equal(host, tensor.cpu())
+    assert torch.equal(ToDevice(device, PIECE).copy(host), tensor)
+
+
+def test_the_check_takes_next_to_no_memory_of_the_card(device: torch.device) -> None:
+    copies = ToHost(PIECE)
+    tensor = embedding(device)
+    copies.copy(tensor)
+    torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    copies.copy(tensor)
+    assert torch.cuda.max_memory_allocated() - before < tensor.nbytes / 10
