@@ -61,7 +61,7 @@ def use_flash_attention(tower: Any) -> None:
         **others: Any,
     ) -> tuple[torch.Tensor, None]:
         """[1, heads, patches, head size] -> [1, patches, heads, head size], each patch within its own segment."""
-        packed = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
+        packed = [tensor[0].transpose(0, 1) for tensor in (query, key, value)]
         out = varlen_attn(*packed, cu_seq_lens_q, cu_seq_lens_q, max_length_q, max_length_q)
         return out.unsqueeze(0), None
 
@@ -105,46 +105,55 @@ class Layout:
         return out
 
 
-class KeptKeys:
-    """A key-value cache of fixed size: what one step computes goes to `position` and after, and it attends up to there.
+class LayerKeys:
+    """A layer's keys and values, of fixed size: what a step computes goes to `position` and after; it sees all so far.
 
     Stands in for a cache of transformers. Running a step again overwrites what it wrote.
     """
 
-    is_compileable = False
-
-    def __init__(self, config: Any, streams: int, tokens: int, device: str, dtype: torch.dtype) -> None:
-        heads = config.num_key_value_heads
-        head_size = config.hidden_size // config.num_attention_heads
-        shape = (config.num_hidden_layers, 2, streams, heads, tokens, head_size)
-        self._values = torch.randn(shape, device=device, dtype=dtype)
-        self.position = 0
+    def __init__(self, keys: torch.Tensor, values: torch.Tensor, position: int) -> None:
+        self._keys = keys
+        self._values = values
+        self._position = position
 
     def update(
-        self, keys: torch.Tensor, values: torch.Tensor, layer: int, *others: Any, **more: Any
+        self, keys: torch.Tensor, values: torch.Tensor, *others: Any, **more: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Keep what a layer computed ([streams, heads, tokens, head size]); returns all up to there."""
-        end = self.position + keys.shape[2]
-        kept_keys, kept_values = self._values[layer]
-        kept_keys[:, :, self.position : end] = keys
-        kept_values[:, :, self.position : end] = values
-        return kept_keys[:, :, :end], kept_values[:, :, :end]
+        """Keep what the layer computed ([streams, heads, tokens, head size]); returns all up to there."""
+        end = self._position + keys.shape[2]
+        self._keys[:, :, self._position : end] = keys
+        self._values[:, :, self._position : end] = values
+        return self._keys[:, :, :end], self._values[:, :, :end]
 
-    def get_seq_length(self, layer: int = 0) -> int:
-        """Tokens that are there."""
-        return self.position
+
+class KeptKeys:
+    """A key-value cache with room for so many tokens, `position` of which are there, for all streams alike."""
+
+    def __init__(
+        self, config: Any, streams: int, tokens: int, device: str, dtype: torch.dtype, position: int = 0
+    ) -> None:
+        heads = config.num_key_value_heads
+        head_size = config.hidden_size // config.num_attention_heads
+        shape = (2, streams, heads, tokens, head_size)
+        self.position = position
+        self.layers = []
+        for _ in range(config.num_hidden_layers):
+            keys, values = torch.randn(shape, device=device, dtype=dtype)
+            self.layers.append(LayerKeys(keys, values, position))
 
 
 def language_step(model: Any, embeddings: torch.Tensor, kept: KeptKeys) -> torch.Tensor:
-    """[streams, tokens, width] -> logits of each stream's last token; attention is causal, or a single token's."""
+    """[streams, tokens, width] -> logits of each stream's last token; attention is causal, or a single token's.
+
+    Layer by layer, and each with a cache of its own, so that a layer compiled is the same code as the next.
+    """
     streams, tokens, _ = embeddings.shape
+    language = model.model.language_model
     positions = torch.arange(kept.position, kept.position + tokens, device=embeddings.device)
-    out = model.model.language_model(
-        inputs_embeds=embeddings,
-        position_ids=positions.expand(3, streams, tokens),
-        attention_mask={"full_attention": None},  # none is needed, and without one the flash kernel is used
-        past_key_values=kept,
-        use_cache=True,
-    )
-    logits: torch.Tensor = model.lm_head(out.last_hidden_state[:, -1])
+    rotation = language.rotary_emb(embeddings, positions.expand(3, streams, tokens))
+    hidden = embeddings
+    for layer, keys in zip(language.layers, kept.layers, strict=True):
+        # No mask is needed, and without one the flash kernel is used.
+        hidden = layer(hidden, attention_mask=None, position_embeddings=rotation, past_key_values=keys)
+    logits: torch.Tensor = model.lm_head(language.norm(hidden)[:, -1])
     return logits

@@ -33,8 +33,8 @@ class Phases:
 
     def __init__(self, model: Any, device: str, dtype: torch.dtype) -> None:
         config = model.config.to_dict()
-        self._model = model
-        self._device = device
+        self.model = model
+        self.device = device
         self._dtype = dtype
         self._value_bytes = dtype.itemsize
         self._patch = config["vision_config"]["patch_size"]  # pixels a side
@@ -52,7 +52,7 @@ class Phases:
 
     def _encode(self, side: int, count: int) -> Run:
         grids: list[Grid] = [(1, side // self._patch, side // self._patch)] * count
-        layout = Layout(self._model.model.visual, grids)
+        layout = Layout(self.model.model.visual, grids)
         patches = sum(height * width for _, height, width in grids)
         pixels = self._random(patches, self.tower.patch.inputs)
         tokens = image_tokens(self.tower, grids)
@@ -60,16 +60,16 @@ class Phases:
         return Run("encode", encode_label(side, count), tokens, work, lambda: layout.encode(pixels))
 
     def _prefill(self, tokens: int) -> Run:
-        kept = KeptKeys(self._model.config.text_config, 1, tokens, self._device, self._dtype)
+        kept = KeptKeys(self.model.config.text_config, 1, tokens, self.device, self._dtype)
         embeddings = self._random(1, tokens, self.language.width)
         work = prefill_work(self.language, [tokens], self._value_bytes)
-        return Run("prefill", prefill_label(tokens), tokens, work, lambda: language_step(self._model, embeddings, kept))
+        return Run("prefill", prefill_label(tokens), tokens, work, lambda: language_step(self.model, embeddings, kept))
 
     def _decode(self, streams: int, context: int) -> Run:
-        model = self._model
-        kept = KeptKeys(model.config.text_config, streams, context, self._device, self._dtype)
-        kept.position = context - 1
-        token = torch.zeros(streams, 1, dtype=torch.long, device=self._device)
+        model = self.model
+        config = model.config.text_config
+        kept = KeptKeys(config, streams, context, self.device, self._dtype, position=context - 1)
+        token = torch.zeros(streams, 1, dtype=torch.long, device=self.device)
 
         def step() -> None:
             embeddings = model.model.language_model.embed_tokens(token)
@@ -79,10 +79,10 @@ class Phases:
         return Run("decode", decode_label(streams, context), streams, work, step)
 
     def _random(self, *shape: int) -> torch.Tensor:
-        return torch.randn(*shape, device=self._device, dtype=self._dtype)
+        return torch.randn(*shape, device=self.device, dtype=self._dtype)
 
 
-def measure(run: Run, device: str, seconds: float, mark: Mark, note: Callable[[str], None]) -> Point:
+def measure(run: Run, device: str, seconds: float, mark: Mark, note: Callable[[str], None], variant: str = "") -> Point:
     """Time it: on a GPU as a CUDA graph, and kernel by kernel beside that; where there can be no graph, so only.
 
     `mark` surrounds what the point's counters, which it is still without, are to be taken of.
@@ -94,7 +94,7 @@ def measure(run: Run, device: str, seconds: float, mark: Mark, note: Callable[[s
         except RuntimeError as error:
             torch.cuda.synchronize()
             note(f"{run.phase}, {run.label}: no CUDA graph: {str(error).splitlines()[0]}")
-    with mark(span_name(run.phase, run.label)):
+    with mark(span_name(run.phase, run.label, variant)):
         timing = time_rounds(call, device, seconds)
     eager = time_rounds(run.call, device, seconds / 3).median if how == "CUDA graph" else None
     return Point(
@@ -107,4 +107,5 @@ def measure(run: Run, device: str, seconds: float, mark: Mark, note: Callable[[s
         spread=(timing.quickest, timing.slowest),
         rounds=timing.rounds,
         eager_seconds=eager,
+        variant=variant,
     )

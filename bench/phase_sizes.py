@@ -1,7 +1,7 @@
 """Sizes of models, and of what `bench.phases` runs on them."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +95,10 @@ class Plan:
         if self.image not in self.images or self.prompt not in self.prompts or self.batch not in self.batches:
             raise ValueError("the request's image, prompt and batch must be among those that are measured")
 
+    def of_request(self) -> "Plan":
+        """Only what the request does."""
+        return replace(self, images=(self.image,), prompts=(self.prompt,), batches=(self.batch,))
+
 
 # A picture of 1008 x 1008 has 1,296 tokens; with 128 of text, and half of an answer, a context of 1,488.
 ON_GPU = Plan(
@@ -146,6 +150,6 @@ def decode_label(streams: int, context: int) -> str:
     return f"{streams} stream{'s' if streams > 1 else ''} at {context}"
 
 
-def span_name(phase: str, label: str) -> str:
+def span_name(phase: str, label: str, variant: str) -> str:
     """What the counters of a point are marked with."""
-    return f"{phase}: {label}"
+    return f"{phase}: {label}, {variant}"

@@ -26,14 +26,13 @@ class Timing:
 
 def time_rounds(call: Call, device: str, seconds: float) -> Timing:
     """Call it again and again for so long, and `LEAST_ROUNDS` rounds at least."""
-    wait: Call = torch.cuda.synchronize if device == "cuda" else lambda: None
 
     def once(calls: int) -> float:
-        wait()
+        wait_for(device)
         start = time.perf_counter()
         for _ in range(calls):
             call()
-        wait()
+        wait_for(device)
         return (time.perf_counter() - start) / calls
 
     once(1)
@@ -43,6 +42,12 @@ def time_rounds(call: Call, device: str, seconds: float) -> Timing:
     while len(times) < LEAST_ROUNDS or (time.monotonic() < end and len(times) < MOST_ROUNDS):
         times.append(once(calls))
     return Timing(statistics.median(times), min(times), max(times), len(times))
+
+
+def wait_for(device: str) -> None:
+    """Until all is done that it was told to do."""
+    if device == "cuda":
+        torch.cuda.synchronize()
 
 
 def captured(call: Call) -> Call:

@@ -46,6 +46,7 @@ console = Console(highlight=False)
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), help="[default: cuda where there is one]")
 @click.option("--model", "name", type=click.Choice(MODELS), help="[default: qwen2.5-vl-3b, on a CPU -300m]")
 @click.option("--threads", type=click.IntRange(1), help="Of torch, on a CPU.  [default: torch's own]")
+@click.option("--compile", "variants", is_flag=True, help="Measure the request's phases also compiled (minutes).")
 @click.option("--quick", is_flag=True, help="Fewer points, each for a shorter time.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the figures to this file.")
 @click.option("--plot", "plot_file", type=click.Path(path_type=Path), help="Draw the roofline to this file (svg, png).")
@@ -53,6 +54,7 @@ def phases(
     device: str | None,
     name: str | None,
     threads: int | None,
+    variants: bool,
     quick: bool,
     json_file: Path | None,
     plot_file: Path | None,
@@ -73,13 +75,14 @@ def phases(
     plan = PLANS[device, quick]
     conditions = conditions_here(device, DTYPES[device])
     peaks = _peaks(conditions)
-    points, missing = _points(name, device, plan, peaks)
+    points, missing = _points(name, device, plan, peaks, variants)
     request = _request(points, plan)
     summary = signature(request, peaks)
     rows = [row(point, peaks) for point in points]
     console.print(signature_table(summary), points_table(rows))
-    for one in summary:
-        console.print(f"{one['phase']}: {one['bound']}: {one['why']}")
+    for one in [*summary, *(one for one in rows if one["variant"])]:
+        name_of_row = ", ".join(filter(None, (one["phase"], one["variant"])))
+        console.print(f"{name_of_row}: {one['bound']}: {one['why']}")
     if plot_file is not None:
         plot_file.parent.mkdir(parents=True, exist_ok=True)
         plot_roofline(rows, peaks, f"{name} on {conditions.processor}, {conditions.dtype}", plot_file)
@@ -87,7 +90,9 @@ def phases(
         write_report(
             json_file,
             name="phases",
-            command=f"chiasm bench phases --device {device} --model {name}" + (" --quick" if quick else ""),
+            command=f"chiasm bench phases --device {device} --model {name}"
+            + (" --compile" if variants else "")
+            + (" --quick" if quick else ""),
             headline=_headline(summary),
             series=[
                 {"what": "machine", "model": name, **vars(conditions), **peaks_row(peaks), "missing": missing},
@@ -109,12 +114,13 @@ def _peaks(conditions: Conditions) -> Peaks:
     return peaks
 
 
-def _points(name: str, device: str, plan: Plan, peaks: Peaks) -> tuple[list[Point], list[str]]:
-    """All of the plan's, and in words what could not be measured."""
+def _points(name: str, device: str, plan: Plan, peaks: Peaks, with_variants: bool) -> tuple[list[Point], list[str]]:
+    """All of the plan's, then those of variants, and in words what could not be measured."""
     import torch
 
     from bench.phase_network import random_model, use_flash_attention
-    from bench.phase_points import Phases, measure
+    from bench.phase_points import Phases
+    from bench.phase_variants import PLAIN, VARIANTS, divided, timed
 
     missing: list[str] = []
 
@@ -130,17 +136,30 @@ def _points(name: str, device: str, plan: Plan, peaks: Peaks) -> tuple[list[Poin
             use_flash_attention(model.model.visual)
         except Exception as error:  # torch's interface is young: whatever this version raises, there is the slower way
             note(f"the tower attends to one window after the other: {type(error).__name__}: {error}")
+
+    def tell(point: Point) -> None:
+        floor = max(point.work.flops / peaks.flops_per_s, point.work.nbytes / peaks.bytes_per_s)
+        console.print(
+            f"  {point.phase:8}{point.label:24}{point.variant:18}{1000 * point.seconds:10.3f} ms, "
+            f"{1000 * floor:.3f} ms at the peaks ({point.rounds} rounds)"
+        )
+
+    phases_of_model = Phases(model, device, dtype)
+    variants = VARIANTS if with_variants else ()
     points = []
-    with torch.no_grad(), _counting(device, note) as (mark, counted):
-        for run in Phases(model, device, dtype).runs(plan):
-            point = measure(run, device, plan.seconds, mark, note)
-            floor = max(run.work.flops / peaks.flops_per_s, run.work.nbytes / peaks.bytes_per_s)
-            console.print(
-                f"  {run.phase:8}{run.label:24}{1000 * point.seconds:10.3f} ms, "
-                f"{1000 * floor:.3f} ms at the peaks ({point.rounds} rounds)"
-            )
-            points.append(point)
-    return [replace(one, counters=counted.get(span_name(one.phase, one.label), {})) for one in points], missing
+    with torch.no_grad():
+        with _counting(device, note) as (mark, counted):
+            for variant in (PLAIN, *variants):
+                runs = plan if variant is PLAIN else plan.of_request()
+                for point in timed(variant, phases_of_model, runs, mark, note):
+                    tell(point)
+                    points.append(point)
+        # A profiler slows what runs after it, so it comes last.
+        for variant in (PLAIN, *variants):
+            points = divided(points, variant, phases_of_model, plan.of_request(), note)
+    return [
+        replace(one, counters=counted.get(span_name(one.phase, one.label, one.variant), {})) for one in points
+    ], missing
 
 
 @contextmanager
@@ -166,7 +185,7 @@ def _counting(device: str, note: Callable[[str], None]) -> Iterator[tuple[Mark, 
 
 def _request(points: list[Point], plan: Plan) -> Request:
     """The request that shares are told of."""
-    by_label = {(point.phase, point.label): point for point in points}
+    by_label = {(point.phase, point.label): point for point in points if not point.variant}
     return Request(
         encode=by_label["encode", encode_label(*plan.image)],
         prefill=by_label["prefill", prefill_label(plan.prompt)],

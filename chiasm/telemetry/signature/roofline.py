@@ -11,10 +11,24 @@ from typing import Any
 from chiasm.telemetry.signature.peaks import Peaks
 from chiasm.telemetry.signature.work import Work
 
-COMPUTE, BANDWIDTH, NEITHER = "compute-bound", "bandwidth-bound", "neither"
+COMPUTE, BANDWIDTH, UNFUSED, NEITHER = "compute-bound", "bandwidth-bound", "unfused kernels", "neither"
 
 EXPLAINED = 0.5
 """Part of the time that a resource must account for alone, for a phase to be bound by it."""
+
+
+@dataclass(frozen=True)
+class Division:
+    """How the time of a run divides among its kernels, for saying why it is not nearer to a peak.
+
+    The rest is what is neither a matrix product nor attention: norms, rotations, activations, copies, and gaps.
+    """
+
+    product_seconds: float
+    attention_seconds: float
+    rest_seconds: float
+    rest_kernels: int | None = None  # operations in it; None where they are fused, and so cannot be counted
+    rest_bytes: int | None = None  # that those operations read and write: traffic that fused kernels would not have
 
 
 @dataclass(frozen=True)
@@ -31,6 +45,8 @@ class Point:
     rounds: int
     eager_seconds: float | None = None  # launched kernel by kernel, where `how` is something else
     counters: Mapping[str, float] = field(default_factory=dict)  # of NVML and GPM meanwhile, means
+    variant: str = ""  # how the model was changed to run it, e.g. "compiled"
+    division: Division | None = None
 
 
 @dataclass(frozen=True)
@@ -56,16 +72,55 @@ def judge(point: Point, peaks: Peaks) -> Verdict:
     ridge = f"{point.work.intensity:.3g} FLOP/byte, the machine turns at {peaks.balance:.3g}"
     if part >= EXPLAINED:
         bound = COMPUTE if compute_first else BANDWIDTH
-        return Verdict(
-            flops_per_s, bytes_per_s, of_compute, of_bandwidth, point.work.intensity, bound,
-            f"{resource} accounts for {100 * part:.0f} % of the time; {ridge}",
-        )  # fmt: skip
-    why = f"{resource} comes nearest and accounts for {100 * part:.0f} % of the time only; {ridge}"
-    if point.eager_seconds is None:
-        why += "; the rest is launches, small kernels, and traffic between layers, which is not counted"
+        why = f"{resource} accounts for {100 * part:.0f} % of the time; {ridge}"
     else:
-        why += "; the rest is small kernels and traffic between layers, which is not counted"
-    return Verdict(flops_per_s, bytes_per_s, of_compute, of_bandwidth, point.work.intensity, NEITHER, why)
+        bound = UNFUSED if _waits_for_unfused(point, peaks) else NEITHER
+        why = f"{resource} comes nearest and accounts for {100 * part:.0f} % of the time only; {ridge}"
+        why += f"; {_where_the_time_goes(point, peaks)}"
+    return Verdict(flops_per_s, bytes_per_s, of_compute, of_bandwidth, point.work.intensity, bound, why)
+
+
+def _waits_for_unfused(point: Point, peaks: Peaks) -> bool:
+    """Whether most of the time goes to kernels of the rest, and those are bound by bandwidth themselves."""
+    division = point.division
+    if division is None or division.rest_bytes is None:
+        return False
+    moving = division.rest_bytes / peaks.copy_bytes_per_s
+    return division.rest_seconds >= EXPLAINED * point.seconds and moving >= EXPLAINED * division.rest_seconds
+
+
+def _where_the_time_goes(point: Point, peaks: Peaks) -> str:
+    division, work = point.division, point.work
+    if division is None:
+        launches = "launches, " if point.eager_seconds is None else ""
+        return f"the rest is {launches}small kernels, and traffic between layers, which is not counted"
+
+    def share(seconds: float) -> str:
+        return f"{100 * seconds / point.seconds:.0f} % of the time"
+
+    def at(flops: int, nbytes: int, seconds: float) -> str:
+        """The rate that is nearer to its peak."""
+        compute, bandwidth = flops / seconds, nbytes / seconds
+        if compute / peaks.flops_per_s >= bandwidth / peaks.bytes_per_s:
+            return f"{compute / 1e12:.3g} TFLOP/s, {100 * compute / peaks.flops_per_s:.0f} % of the peak"
+        return f"{bandwidth / 1e9:.3g} GB/s, {100 * bandwidth / peaks.bytes_per_s:.0f} % of the peak"
+
+    parts = []
+    if division.product_seconds:
+        rate = at(work.linear_flops, work.weight_bytes, division.product_seconds)
+        parts.append(f"matrix products take {share(division.product_seconds)}, at {rate}")
+    if division.attention_seconds:
+        rate = at(work.attention_flops, work.kv_bytes, division.attention_seconds)
+        parts.append(f"attention {share(division.attention_seconds)}, at {rate}")
+    rest = f"all else {share(division.rest_seconds)}"
+    if division.rest_bytes is not None and division.rest_seconds:
+        moving = division.rest_bytes / division.rest_seconds
+        rest += (
+            f", in {division.rest_kernels:,} kernels that move {division.rest_bytes / 1e9:.3g} GB between them, at "
+            f"{moving / 1e9:.3g} GB/s, {100 * moving / peaks.copy_bytes_per_s:.0f} % of a copy's: fewer, fused ones "
+            "(torch.compile, an engine's own) would move less"
+        )
+    return "; ".join([*parts, rest])
 
 
 def row(point: Point, peaks: Peaks) -> dict[str, Any]:
@@ -75,6 +130,7 @@ def row(point: Point, peaks: Peaks) -> dict[str, Any]:
     return {
         "phase": point.phase,
         "run": point.label,
+        "variant": point.variant,
         "how": point.how,
         "units": point.units,
         "rounds": point.rounds,
@@ -94,6 +150,7 @@ def row(point: Point, peaks: Peaks) -> dict[str, Any]:
         "balance_flop_per_byte": peaks.balance,
         "bound": verdict.bound,
         "why": verdict.why,
+        **(asdict(point.division) if point.division is not None else {}),
         **point.counters,
     }
 
