@@ -93,7 +93,7 @@ def phases(
             command=f"chiasm bench phases --device {device} --model {name}"
             + (" --compile" if variants else "")
             + (" --quick" if quick else ""),
-            headline=_headline(summary),
+            headline=_headline(summary, rows),
             series=[
                 {"what": "machine", "model": name, **vars(conditions), **peaks_row(peaks), "missing": missing},
                 *({"what": "request", **one} for one in summary),
@@ -194,14 +194,21 @@ def _request(points: list[Point], plan: Plan) -> Request:
     )
 
 
-def _headline(summary: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    rows = {one["phase"]: one for one in summary}
-    return {
-        "encode_pct_of_compute_peak": 100 * rows["encode"]["part_of_compute_peak"],
-        "decode_pct_of_bandwidth_peak": 100 * rows["decode"]["part_of_bandwidth_peak"],
-        "encode_intensity_flop_per_byte": rows["encode"]["intensity_flop_per_byte"],
-        "decode_intensity_flop_per_byte": rows["decode"]["intensity_flop_per_byte"],
+def _headline(summary: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Of the request, and the parts of the peaks also of the variants that were measured."""
+    by_phase = {one["phase"]: one for one in summary}
+    headline = {
+        "encode_pct_of_compute_peak": 100 * by_phase["encode"]["part_of_compute_peak"],
+        "decode_pct_of_bandwidth_peak": 100 * by_phase["decode"]["part_of_bandwidth_peak"],
+        "encode_intensity_flop_per_byte": by_phase["encode"]["intensity_flop_per_byte"],
+        "decode_intensity_flop_per_byte": by_phase["decode"]["intensity_flop_per_byte"],
     }
+    for one in rows:
+        if one["variant"]:
+            resource = "bandwidth" if one["phase"] == "decode" else "compute"
+            name = one["variant"].replace(", ", "_")
+            headline[f"{one['phase']}_pct_of_{resource}_peak_{name}"] = 100 * one[f"part_of_{resource}_peak"]
+    return {name: round(value, 2) for name, value in headline.items()}
 
 
 if __name__ == "__main__":

@@ -33,11 +33,11 @@ phases() {  # phases MODEL [OPTION...]
 export -f phases
 export out python
 
-step card 30 nvidia-smi --query-gpu=name,driver_version,memory.total,power.limit,clocks.max.sm --format=csv
-step transport 120 "$python" -m pytest -m gpu -W default -p no:cacheprovider --timeout=60 tests/gpu
-step card-copies 60 "$python" -m bench.card_copies --json "$out/card-copies.json"
-step phases-3b 150 bash -c 'phases qwen2.5-vl-3b'
-step phases-7b 150 bash -c 'phases qwen2.5-vl-7b'
+step card 20 nvidia-smi --query-gpu=name,driver_version,memory.total,power.limit,clocks.max.sm --format=csv
+step transport 90 "$python" -m pytest -m gpu -W default -p no:cacheprovider --timeout=60 tests/gpu
+step card-copies 30 "$python" -m bench.card_copies --json "$out/card-copies.json"
+step phases-7b 90 bash -c 'phases qwen2.5-vl-7b'
+step phases-3b 200 bash -c 'phases qwen2.5-vl-3b --compile'
 
 if ((${#failed[@]})); then
     echo "failed: ${failed[*]}"

@@ -8,7 +8,18 @@ import pytest
 from rich.console import Console
 
 from chiasm.telemetry.signature.peaks import Peaks
-from chiasm.telemetry.signature.roofline import BANDWIDTH, COMPUTE, NEITHER, Point, Request, judge, row, signature
+from chiasm.telemetry.signature.roofline import (
+    BANDWIDTH,
+    COMPUTE,
+    NEITHER,
+    UNFUSED,
+    Division,
+    Point,
+    Request,
+    judge,
+    row,
+    signature,
+)
 from chiasm.telemetry.signature.tables import plot_roofline, points_table, signature_table
 from chiasm.telemetry.signature.work import Work
 
@@ -58,6 +69,39 @@ def test_what_neither_explains_is_bound_by_neither_and_says_so() -> None:
     assert "launches" in judge(replace(PREFILL, eager_seconds=None), PEAKS).why
 
 
+def test_most_of_the_time_in_kernels_that_only_move_is_named_so() -> None:
+    division = Division(
+        product_seconds=1.5, attention_seconds=0.5, rest_seconds=3.0, rest_kernels=1200, rest_bytes=18 * 10**9
+    )
+    verdict = judge(replace(PREFILL, division=division), PEAKS)
+    assert verdict.bound == UNFUSED
+    assert "matrix products take 30 % of the time, at 0.667 TFLOP/s, 67 % of the peak" in verdict.why
+    assert "all else 60 % of the time, in 1,200 kernels that move 18 GB between them" in verdict.why
+    assert "6 GB/s, 75 % of a copy's" in verdict.why  # of the copy, not of the sum
+
+
+@pytest.mark.parametrize(
+    "division",
+    [
+        Division(2.5, 0.5, 2.0, 1200, 16 * 10**9),  # they move as fast as a copy, but take less than half of the time
+        Division(1.5, 0.5, 3.0, 1200, 10**9),  # they take most of the time, and move little: they are small
+        Division(1.5, 0.5, 3.0),  # fused, so nobody counted
+    ],
+)
+def test_kernels_that_are_few_small_or_fused_bound_nothing(division: Division) -> None:
+    verdict = judge(replace(PREFILL, division=division), PEAKS)
+    assert verdict.bound == NEITHER
+    assert "matrix products take" in verdict.why
+
+
+def test_a_step_reads_its_weights_at_a_rate_and_its_cache_at_another() -> None:
+    work = Work(linear_flops=10**9, attention_flops=10**8, weight_bytes=10**9, kv_bytes=10**9, other_bytes=0)
+    division = Division(0.2, 0.25, 0.55, 100, 10**6)
+    verdict = judge(replace(DECODE, work=work, seconds=1.0, division=division), PEAKS)
+    assert "matrix products take 20 % of the time, at 5 GB/s, 50 % of the peak" in verdict.why
+    assert "attention 25 % of the time, at 4 GB/s, 40 % of the peak" in verdict.why
+
+
 def test_a_point_at_the_peak_of_both_is_called_after_the_compute() -> None:
     assert judge(point("prefill", 10**12, 10**10, seconds=1.0), PEAKS).bound == COMPUTE
 
@@ -79,9 +123,20 @@ def test_the_tables_name_verdict_share_and_counters() -> None:
     request = Request(ENCODE, PREFILL, DECODE, answer_tokens=12)
     console = Console(width=200, record=True, quiet=False, file=open("/dev/null", "w"))  # noqa: SIM115
     with console.file:
-        console.print(signature_table(signature(request, PEAKS)), points_table([row(ENCODE, PEAKS)]))
+        other = replace(ENCODE, variant="compiled", division=Division(1.0, 0.125, 0.125))
+        console.print(signature_table(signature(request, PEAKS)), points_table([row(other, PEAKS)]))
     text = console.export_text()
-    for part in (COMPUTE, NEITHER, BANDWIDTH, "38 %", "tensor 50 %", "2.50 s"):
+    for part in (
+        COMPUTE,
+        NEITHER,
+        BANDWIDTH,
+        "38 %",
+        "tensor 50 %",
+        "2.50 s",
+        "compiled",
+        "products 80 %",
+        "rest 10 %",
+    ):
         assert part in text
 
 
@@ -89,7 +144,8 @@ def test_the_tables_name_verdict_share_and_counters() -> None:
 def test_the_roofline_is_drawn(tmp_path: Path, ending: str) -> None:
     pytest.importorskip("matplotlib")
     file = tmp_path / f"roofline.{ending}"
-    plot_roofline([row(one, PEAKS) for one in (ENCODE, PREFILL, DECODE)], PEAKS, "a machine", file)
+    points = (ENCODE, replace(ENCODE, variant="compiled"), PREFILL, DECODE)
+    plot_roofline([row(one, PEAKS) for one in points], PEAKS, "a machine", file)
     assert file.stat().st_size > 1000
     if ending == "svg":
         assert "a decode" in file.read_text() or "<path" in file.read_text()
