@@ -36,7 +36,7 @@ export out python
 step card 20 nvidia-smi --query-gpu=name,driver_version,memory.total,power.limit,clocks.max.sm --format=csv
 step transport 90 "$python" -m pytest -m gpu -W default -p no:cacheprovider --timeout=60 tests/gpu
 step card-copies 30 "$python" -m bench.card_copies --json "$out/card-copies.json"
-step phases-7b 90 bash -c 'phases qwen2.5-vl-7b'
+step phases-7b 110 bash -c 'phases qwen2.5-vl-7b'
 step phases-3b 200 bash -c 'phases qwen2.5-vl-3b --compile'
 
 if ((${#failed[@]})); then

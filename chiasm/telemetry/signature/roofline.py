@@ -118,7 +118,7 @@ def _where_the_time_goes(point: Point, peaks: Peaks) -> str:
         rest += (
             f", in {division.rest_kernels:,} kernels that move {division.rest_bytes / 1e9:.3g} GB between them, at "
             f"{moving / 1e9:.3g} GB/s, {100 * moving / peaks.copy_bytes_per_s:.0f} % of a copy's: fewer, fused ones "
-            "(torch.compile, an engine's own) would move less"
+            "(torch.compile, an engine's own) would take less of it"
         )
     return "; ".join([*parts, rest])
 
