@@ -5,7 +5,7 @@ STAMP := .venv/.installed
 PACKAGES := chiasm encoder decoder scheduler bench tools tests
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test test-unit test-soak aiperf lint bench train-pupil clean
+.PHONY: help install demo serve test test-unit test-soak gpu-checks aiperf lint bench train-pupil clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -30,6 +30,9 @@ test-unit: $(STAMP)  ## only what needs no engine (seconds)
 
 test-soak: $(STAMP)  ## long runs (hours)
 	$(BIN)/pytest -m soak
+
+gpu-checks: $(STAMP)  ## what only an NVIDIA GPU can show, and the phase signature there (5 minutes); results in build/gpu
+	PYTHON=$(BIN)/python tools/gpu_checks.sh build/gpu
 
 aiperf: $(STAMP)  ## install AIPerf for `chiasm bench clients`, in an environment of its own
 	$(BIN)/python tools/install_aiperf.py .venv-aiperf

@@ -2,7 +2,9 @@
 
 import click
 
+from bench.card_copies import card_copies
 from bench.clients import clients
+from bench.phases import phases
 from bench.placement import placement
 from bench.pupil import pupil
 from bench.scheduler import scheduler
@@ -15,7 +17,9 @@ def bench() -> None:
     """Measure. Each benchmark prints its figures, and writes them to a file with --json."""
 
 
+bench.add_command(card_copies)
 bench.add_command(clients)
+bench.add_command(phases)
 bench.add_command(placement)
 bench.add_command(pupil)
 bench.add_command(scheduler)

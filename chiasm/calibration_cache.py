@@ -4,8 +4,6 @@ A file is believed only as far as it can be checked. One that is damaged, or of 
 """
 
 import logging
-import os
-import tempfile
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +12,7 @@ from blake3 import blake3
 from msgspec import Struct
 
 from chiasm.calibration import Step
+from chiasm.kept_files import kept_folder, write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -36,12 +35,8 @@ class _Kept(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def cache_folder() -> Path | None:
-    """Where the files are: below $XDG_CACHE_HOME or ~/.cache; None for a user without a home."""
-    try:
-        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    except RuntimeError:
-        return None
-    return Path(base) / "chiasm" / "steps"
+    """Where the files are; None for a user without a home."""
+    return kept_folder("steps")
 
 
 def digest(*parts: object) -> str:
@@ -70,11 +65,8 @@ def save(folder: Path | None, conditions: Conditions, steps: tuple[Step, ...]) -
         return None
     path = _path(folder, conditions)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        # Another decoder of this machine may write the same file now; who reads gets the one or the other, whole.
-        with tempfile.NamedTemporaryFile(dir=folder, suffix=".part", delete=False) as part:
-            part.write(msgspec.json.format(msgspec.json.encode(_Kept(1, conditions, steps))) + b"\n")
-        Path(part.name).replace(path)
+        # Another decoder of this machine may write the same file now.
+        write_whole(path, msgspec.json.format(msgspec.json.encode(_Kept(1, conditions, steps))) + b"\n")
     except OSError as error:
         logger.warning("step times are not kept, and the next start measures them again: %s", error)
         return None

@@ -8,8 +8,6 @@ It must not import the encoder. It runs inside the engine's processes, so it nev
 """
 
 import math
-import mmap
-import os
 import queue
 import threading
 from collections import deque
@@ -21,11 +19,13 @@ import torch
 from vllm.distributed.ec_transfer.ec_connector.base import ECConnectorBase, ECConnectorMetadata, ECConnectorRole
 from vllm.logger import init_logger
 
+from chiasm.wire.card_copies import ToDevice
 from chiasm.wire.failures import Failure, forget_failures, write_failures
 from chiasm.wire.fetcher import EmbeddingFetcher, FetchResult
 from chiasm.wire.protocol import DTYPE_BYTES, layout_hash
 from chiasm.wire.settings import ConnectorSettings, load_keys, runtime_folder
 from decoder.landing import ItemState, Landing
+from decoder.loading import Load, map_tensor
 
 if TYPE_CHECKING:
     from vllm.config import VllmConfig
@@ -60,15 +60,6 @@ class TransferParams(msgspec.Struct, frozen=True):
     items: dict[str, Source]
 
 
-@dataclass(frozen=True)
-class Load:
-    """One landed item that the worker puts into vLLM's encoder cache."""
-
-    path: str
-    shape: tuple[int, int]
-    dtype: str
-
-
 @dataclass
 class LoadsOfStep(ECConnectorMetadata):
     """Per step, scheduler to worker: what to load, by key."""
@@ -83,6 +74,7 @@ class FetchingConnector(ECConnectorBase):
         super().__init__(vllm_config=vllm_config, role=role)
         self._fetches: _Fetches | None = None
         self._loaded = {"loads": 0, "loaded_bytes": 0}
+        self._copies = ToDevice(torch.device(vllm_config.device_config.device_type))
         if role is ECConnectorRole.SCHEDULER:
             # A drafter reads a little ahead of the computed tokens, so what they cover is still needed.
             covered_counts = vllm_config.speculative_config is None
@@ -93,9 +85,8 @@ class FetchingConnector(ECConnectorBase):
 
     def start_load_caches(self, encoder_cache: dict[str, torch.Tensor], **kwargs: Any) -> None:
         """Put this step's items into vLLM's encoder cache, on the device of the model."""
-        device = self._vllm_config.device_config.device
         for key, load in self._get_connector_metadata().loads.items():
-            encoder_cache[key] = _map_tensor(load).to(device)
+            encoder_cache[key] = self._copies.copy(map_tensor(load))
             self._loaded["loads"] += 1
             self._loaded["loaded_bytes"] += encoder_cache[key].nbytes
 
@@ -306,14 +297,3 @@ class _Fetches:
 
     def close(self) -> None:
         self._fetcher.close()
-
-
-def _map_tensor(load: Load) -> torch.Tensor:
-    """The landed item as a tensor over the file's own pages; its memory lives as long as the tensor."""
-    descriptor = os.open(load.path, os.O_RDONLY)
-    try:
-        # Private, so that torch gets the writable memory it wants without being able to change the file.
-        pages = mmap.mmap(descriptor, 0, flags=mmap.MAP_PRIVATE)
-    finally:
-        os.close(descriptor)
-    return torch.frombuffer(pages, dtype=getattr(torch, load.dtype)).view(load.shape)

@@ -20,6 +20,7 @@ from vllm.logger import init_logger
 
 from chiasm import messages
 from chiasm.families import IMAGE_NUM_TOKENS
+from chiasm.wire.card_copies import ToHost
 from chiasm.wire.protocol import RefusalCode, layout_hash
 from chiasm.wire.server import EmbeddingServer
 from chiasm.wire.settings import ConnectorSettings, event_endpoint, load_keys, runtime_folder
@@ -145,6 +146,7 @@ class _Publisher:
         runtime = runtime_folder()
         self._settings = settings
         self.encodes = 0
+        self._copies = ToHost()
         self._owner = zmq.Context()
         self._events = self._owner.socket(zmq.PUSH)
         self._events.set(zmq.SNDHWM, EVENTS_QUEUED)
@@ -160,9 +162,9 @@ class _Publisher:
         """Keep a host copy of `tensor` ([tokens, width]) under `key`; an item that is held already is leased anew."""
         if self.store.renew(key):
             return
-        host = _own_host_copy(tensor)
+        host, finite = self._copies.copy(tensor)
         dtype = str(host.dtype).removeprefix("torch.")
-        if not bool(torch.isfinite(host).all()):
+        if not finite:
             logger.error("embedding %s has non-finite values and will not be served", key)
             self.store.refuse(key, RefusalCode.NOT_FINITE, "the encoder produced NaN or infinity")
             return
@@ -187,10 +189,3 @@ class _Publisher:
         self._server.close()
         self._events.close()
         self._owner.term()
-
-
-def _own_host_copy(tensor: torch.Tensor) -> torch.Tensor:
-    host = tensor.detach().to("cpu").contiguous()
-    if host.untyped_storage().nbytes() > host.nbytes:
-        return host.clone()  # a slice of a batch would keep the whole batch in memory
-    return host

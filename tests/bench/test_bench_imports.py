@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-MODULES = ["cli", "clients", "placement", "pupil", "serving", "stealing"]
+MODULES = ["card_copies", "cli", "clients", "phases", "placement", "pupil", "serving", "stealing"]
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# Checks what only a machine with an NVIDIA GPU can show, and measures the phase signature there: under five minutes on
+# an H100.
+#
+#     tools/gpu_checks.sh FOLDER        results go to FOLDER: JSON, pictures, and all output in log.txt
+#
+# Needs torch with CUDA, transformers and nvidia-ml-py; the tests also need what docs/profiling.md lists. A step that
+# fails does not keep the others from running; then the exit code is 1. PYTHON names the interpreter (python3).
+set -u -o pipefail
+cd "$(dirname "$0")/.." || exit 2
+out=${1:?usage: tools/gpu_checks.sh FOLDER}
+python=${PYTHON:-python3}
+mkdir -p "$out" || exit 2
+export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH} PYTHONUNBUFFERED=1 COLUMNS=160 HF_HUB_OFFLINE=1
+failed=()
+: >"$out/log.txt"
+
+step() {  # step NAME SECONDS COMMAND...
+    local name=$1 limit=$2 begun=$SECONDS
+    shift 2
+    echo "=== $name"
+    if timeout --kill-after=10 "$limit" "$@" 2>&1 | tee -a "$out/log.txt"; then
+        echo "=== $name: done in $((SECONDS - begun)) s"
+    else
+        echo "=== $name: FAILED after $((SECONDS - begun)) s"
+        failed+=("$name")
+    fi
+}
+
+phases() {  # phases MODEL [OPTION...]
+    "$python" -m bench.phases --device cuda --model "$1" --json "$out/phases-$1.json" --plot "$out/phases-$1.svg" "${@:2}"
+}
+export -f phases
+export out python
+
+step card 20 nvidia-smi --query-gpu=name,driver_version,memory.total,power.limit,clocks.max.sm --format=csv
+step transport 90 "$python" -m pytest -m gpu -W default -p no:cacheprovider --timeout=60 tests/gpu
+step card-copies 30 "$python" -m bench.card_copies --json "$out/card-copies.json"
+step phases-7b 110 bash -c 'phases qwen2.5-vl-7b'
+step phases-3b 200 bash -c 'phases qwen2.5-vl-3b --compile'
+
+if ((${#failed[@]})); then
+    echo "failed: ${failed[*]}"
+    exit 1
+fi
+echo "all done: $out"
