@@ -42,10 +42,13 @@ lint: $(STAMP)  ## ruff and mypy --strict
 	$(BIN)/ruff format --check $(PACKAGES)
 	$(BIN)/mypy
 
-bench: $(STAMP) aiperf  ## the committed benchmarks, run again
+bench: $(STAMP) aiperf  ## the committed benchmarks that need no GPU, run again (two hours)
 	$(BIN)/chiasm bench wire --json bench/results/wire.json
 	$(BIN)/chiasm bench clients --json bench/results/clients.json
 	$(BIN)/chiasm bench pupil --json bench/results/pupil.json --card chiasm/models/README.md
+	$(BIN)/chiasm bench scheduler --json bench/results/scheduler.json --plot docs/scheduler.svg
+	$(BIN)/chiasm bench stealing --json bench/results/steal.json --plot docs/stealing.svg
+	$(BIN)/chiasm bench placement --json bench/results/placement.json --plot docs/placement.svg
 
 train-pupil: $(STAMP)  ## train the built-in model anew, and examine it (hours on two cores)
 	$(BIN)/python -m chiasm.models.training.train --out build/pupil
