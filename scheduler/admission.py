@@ -173,6 +173,20 @@ class Admission:
         """Has every whole worker failed at this request?"""
         return bool(request.decode_failed_on) and self._whole.members.keys() <= request.decode_failed_on
 
+    def credits_for(self, request: LiveRequest, most: int) -> int:
+        """How many requests of this one's size could be handed out now, ahead of all text that waits; so many at most.
+
+        While text waits there is no room for it, and so none for another.
+        """
+        if self._text.first is not None:
+            return 0
+        self._see_changes()
+        workers = (worker for pool in self._manned for worker in pool.with_credit)
+        found = 0
+        while found < most and (worker := next(workers, None)) is not None:
+            found += worker.takes(request.kv_tokens)
+        return found
+
     def waits_longest(self) -> list[LiveRequest]:
         """The last in the queue that may be stolen: a few of them, from the end."""
         return self._stealable.first_few(LOOKED_AT)

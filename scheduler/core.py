@@ -276,6 +276,7 @@ class Core:
             self._counters["stale"] += 1
             return
         self._life.give_back(request, event.output_tokens)
+        self._thieving.gave_back(request)
 
     def _cancel(self, event: Cancel) -> None:
         request = self._roster.live.get(event.request)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from chiasm.nouns import Role
-from scheduler.rate import EWMA_WEIGHT, Rate
+from scheduler.rate import MeanTime, Rate
 
 if TYPE_CHECKING:
     from scheduler.workers import DecodeWorker
@@ -17,26 +17,25 @@ if TYPE_CHECKING:
 class Crew:
     """Registered decode workers: how many, and what they hold and do together.
 
-    `changed` are those that are new, or whose books have changed, until whoever keeps them in order takes note.
+    `changed` are those that are new, or whose books have changed, until whoever keeps them in order takes note. `held`
+    is for how long a request that was answered held its credit. Crews may share both.
     """
 
-    def __init__(self, changed: "dict[DecodeWorker, None] | None" = None) -> None:
+    def __init__(self, changed: "dict[DecodeWorker, None] | None" = None, held: MeanTime | None = None) -> None:
         self.workers = 0
         self.running = 0  # requests
         self.owed = 0  # tokens that these may still generate
         self.prompts = 0  # tokens, as `DecodeWorker.prompts`
         self.tokens_per_s = 0.0
-        self.credits = 0
-        self.held_s = 0.0  # mean time for which a request holds its credit; 0 until one has ended
         self.prompt_rate: Rate | None = None  # of one worker, from the post of a prompt with images to the first token
         self.changed: dict[DecodeWorker, None] = {} if changed is None else changed
+        self.held = MeanTime() if held is None else held
 
     def add(self, worker: "DecodeWorker") -> None:
         """A worker has registered."""
         worker.crew, worker.registered = self, True
         self.workers += 1
         self.tokens_per_s += worker.rate.tokens_per_s
-        self.credits += worker.credits
         self.changed[worker] = None
 
     def remove(self, worker: "DecodeWorker") -> None:
@@ -47,18 +46,7 @@ class Crew:
         self.owed -= worker.owed
         self.prompts -= worker.prompts
         self.tokens_per_s -= worker.rate.tokens_per_s
-        self.credits -= worker.credits
         self.changed.pop(worker, None)
-
-    @property
-    def turns_per_s(self) -> float:
-        """How often one of its credits becomes free; 0 if that is not known yet."""
-        return self.running / self.held_s if self.held_s else 0.0
-
-    def learn_held(self, seconds: float) -> None:
-        """A request has held a credit for so long."""
-        if 0 < seconds < math.inf:
-            self.held_s += EWMA_WEIGHT * (seconds - self.held_s) if self.held_s else seconds
 
     def learn_prompts(self, tokens: int, seconds: float) -> None:
         """Some worker took so long to the first token, for so many tokens of prompts."""
@@ -70,7 +58,6 @@ class Crew:
     def check_integrity(self, workers: "Sequence[DecodeWorker]") -> None:
         """Raises AssertionError where the sums are not those of these workers."""
         assert self.workers == len(workers), "decode workers are miscounted"
-        assert self.credits == sum(worker.credits for worker in workers), "credits are miscounted"
         assert self.running == sum(len(worker.running) for worker in workers), "requests are miscounted"
         assert self.owed == sum(worker.owed for worker in workers), "output tokens are miscounted"
         assert self.prompts == sum(worker.prompts for worker in workers), "tokens of prompts are miscounted"
@@ -79,11 +66,12 @@ class Crew:
 
 
 class DecodeCrews:
-    """All decode workers but the thieves: a crew for each role. `changed` is the one of all crews."""
+    """All decode workers but the thieves: a crew for each role, which share `changed` and `held`."""
 
     def __init__(self) -> None:
         self.changed: dict[DecodeWorker, None] = {}
-        self.decoders, self.text_only, self.wholes = (Crew(self.changed) for _ in range(3))
+        self.held = MeanTime()
+        self.decoders, self.text_only, self.wholes = (Crew(self.changed, self.held) for _ in range(3))
         self.of = {Role.DECODER: self.decoders, Role.TEXT: self.text_only, Role.WHOLE: self.wholes}
 
     @property
@@ -105,13 +93,3 @@ class DecodeCrews:
     def tokens_per_s(self) -> float:
         """What they generate together."""
         return self.decoders.tokens_per_s + self.text_only.tokens_per_s + self.wholes.tokens_per_s
-
-    @property
-    def credits(self) -> int:
-        """Requests that they may hold."""
-        return self.decoders.credits + self.text_only.credits + self.wholes.credits
-
-    @property
-    def turns_per_s(self) -> float:
-        """How often one of their credits becomes free; 0 if that is not known yet."""
-        return self.decoders.turns_per_s + self.text_only.turns_per_s + self.wholes.turns_per_s

@@ -69,10 +69,16 @@ class FinishIndex(Generic[W]):
 
     def _has_left(self, speed: int, worker: W) -> None:
         queue = self._speeds[speed]
-        if queue.first is worker:
-            queue.first_left()
-            if queue.first is None:
-                del self._speeds[speed]
+        queue.left(worker)
+        if queue.first is None:
+            del self._speeds[speed]
+
+    def check_integrity(self) -> None:
+        """Raises AssertionError where a worker is in no queue or in two, or a queue's first is another."""
+        assert self._speed_of.keys() == self._places.keys(), "a worker has a place and no speed, or the other way round"
+        assert sum(len(queue.own()) for queue in self._speeds.values()) == len(self._places), "a worker is astray"
+        for queue in self._speeds.values():
+            queue.check_first()
 
     def candidates(self, tokens: int, fits: Callable[[W], bool] | None = None) -> list[Candidate[W]]:
         """Of each speed the eligible worker that fits and would be done with `tokens` more first.

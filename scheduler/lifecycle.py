@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 from chiasm.messages import NOBODY, Decode, RejectReason, Submit
-from chiasm.nouns import Embedding, ItemUuid, RequestId, RequestState, Role
+from chiasm.nouns import Embedding, ItemUuid, RequestId, Role
 from scheduler.admission import Admission
 from scheduler.directory import Directory, Entry
 from scheduler.encodes import Encodes
@@ -21,6 +21,9 @@ from scheduler.routing import Routing
 from scheduler.split_or_stay import SplitOrStay
 from scheduler.table import WorkerTable
 from scheduler.workers import DecodeWorker
+
+HAD_ITS_TURN = -math.inf
+"""The tag of what a thief has given back: it goes on as soon as a decoder has room."""
 
 
 class Lifecycle:
@@ -49,7 +52,6 @@ class Lifecycle:
         self._split_or_stay = split_or_stay
         self._counters = counters
         self._reasons = reasons
-        self._given_back: list[LiveRequest] = []  # by thieves, and those that wait for a decoder among them
         self._text_clock, self._image_clock = FairClock(), FairClock()
         self._arrivals = 0
 
@@ -172,7 +174,7 @@ class Lifecycle:
         self._routing.seek(request)
 
     def give_back(self, request: LiveRequest, output_tokens: int) -> None:
-        """A thief has stopped after so many tokens: the rest is for a decoder, and is not stolen again."""
+        """A thief has stopped after so many tokens: the rest is for a decoder, before all else, and stolen no more."""
         self._counters["returned"] += 1
         self._reasons.note(request.id, "returned", request.decoder.id if request.decoder else NOBODY)
         done = min(output_tokens, request.output_tokens)
@@ -180,13 +182,8 @@ class Lifecycle:
         self._roster.owed_output -= done
         request.stealable = False
         request.decodes -= 1
-        self._given_back.append(request)
+        request.tag = HAD_ITS_TURN
         self._routing.seek(request)
-
-    def given_back_waiting(self) -> int:
-        """How many of those that thieves gave back wait for a decoder."""
-        self._given_back = [request for request in self._given_back if request.state is RequestState.READY]
-        return len(self._given_back)
 
     def check_integrity(self) -> None:
         """Raises AssertionError where a request has been tried too often."""

@@ -31,8 +31,8 @@ class PriorityQueue(Generic[T]):
     A member that moves or leaves stays behind in the heap, and is cleared away when it surfaces, or when such places
     outnumber the members: the heap never outgrows twice its members for longer than one operation.
 
-    Queues that are given the same `places` share these members: who enters one leaves the others, and `first_left` must
-    be called of the queue whose first it was.
+    Queues that are given the same `places` share these members: who enters one leaves the others, and that must be
+    said to the one that it was in (`left`).
     """
 
     def __init__(self, places: Places[T] | None = None) -> None:
@@ -49,14 +49,13 @@ class PriorityQueue(Generic[T]):
     def put(self, member: T, priority: float) -> None:
         """Enters a member, or moves it."""
         heap, places, arrival = self._heap, self._places, member.arrival
-        moves = arrival in places
         places[arrival] = place = priority, arrival, member
         heappush(heap, place)
         if heap[0] is place:
             self.first = member
         elif self.first is member:
-            self.first_left()
-        if moves and len(heap) > 2 * len(places) + 8:
+            self._first_left()
+        if len(heap) > 2 * len(places) + 8:
             self._clear_away()
 
     def discard(self, member: T) -> None:
@@ -68,11 +67,18 @@ class PriorityQueue(Generic[T]):
             self.first = None
             return
         if self.first is member:
-            self.first_left()
+            self._first_left()
         if len(heap) > 2 * len(places) + 8:
             self._clear_away()
 
-    def first_left(self) -> None:
+    def left(self, member: T) -> None:
+        """A member of shared places has gone elsewhere, or out of them."""
+        if self.first is member:
+            self._first_left()
+        if len(self._heap) > 2 * len(self._places) + 8:
+            self._clear_away()
+
+    def _first_left(self) -> None:
         """The first has got another place, or none: what is on top of the heap is void, and the next one is sought."""
         heap, places = self._heap, self._places
         heappop(heap)
@@ -118,14 +124,20 @@ class PriorityQueue(Generic[T]):
         return [member for _, _, member in self._places.values()]
 
     def _clear_away(self) -> None:
-        places = self._places
-        self._heap = [place for place in self._heap if places.get(place[1]) is place]
+        self._heap = self.own()
         heapify(self._heap)
 
     def check_integrity(self) -> None:
         """Raises AssertionError where a member is missing from the heap or the heap is over its bound."""
-        places = set(map(id, self._heap))
-        assert all(id(place) in places for place in self._places.values()), "a member is not in the heap"
+        assert len(self.own()) == len(self._places), "a member is not in the heap"
         assert len(self._heap) <= 2 * len(self._places) + 8, "the heap keeps too many places of removed members"
-        first = min(self._places.values(), default=None)
+        self.check_first()
+
+    def check_first(self) -> None:
+        """Raises AssertionError where `first` is another one."""
+        first = min(self.own(), default=None)
         assert self.first is (first[2] if first else None), "the first is another"
+
+    def own(self) -> list[tuple[float, int, T]]:
+        """The places in this heap that are a member's, in no order."""
+        return [place for place in self._heap if self._places.get(place[1]) is place]

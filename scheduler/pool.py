@@ -117,6 +117,7 @@ class Pool:
 
     def check_integrity(self, request: LiveRequest) -> None:
         """Raises AssertionError where the search finds nobody for a request though there is somebody."""
+        self._by_finish.check_integrity()
         for prefill_tokens in (0, request.prefill_tokens):
             found = self.candidates(request, None, prefill_tokens)
             able = [one for one in self.with_credit if self._takes(one, request.kv_tokens, prefill_tokens, None)]

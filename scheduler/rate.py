@@ -1,4 +1,4 @@
-"""A measured rate. Imports only the standard library."""
+"""Measured rates and times. Imports only the standard library."""
 
 import math
 
@@ -30,3 +30,18 @@ class Rate:
         change = EWMA_WEIGHT * (sample - present)
         self.tokens_per_s = present + change
         return change
+
+
+class MeanTime:
+    """Seconds that something takes, as an exponentially weighted moving average; 0 until there was a sample."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def learn(self, seconds: float) -> None:
+        """Takes in one sample; one without time says nothing and is left out."""
+        if not 0 < seconds < math.inf:
+            return
+        present = self.seconds or seconds
+        sample = min(max(seconds, present / SAMPLE_BOUND), present * SAMPLE_BOUND)
+        self.seconds = present + EWMA_WEIGHT * (sample - present)

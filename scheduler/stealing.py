@@ -139,27 +139,12 @@ class Stealing:
         pauses_s = generating_s * thief.busy_share / max(1 - thief.busy_share, 1e-3)
         return victims.wait_s - request.output_tokens * (itl_s - victims.itl_s) - pauses_s
 
-    def overdue(self, thief: Thief, still_s: float, victims: "Victims", waiting: int, now: float) -> list[RequestId]:
-        """What it is to give back, as its pause of so far, which will last so long yet, is too long for a stream.
-
-        Too long is what the objective does not allow, and what a decoder would not keep it waiting for: a stream that
-        returns to full decoders waits for a credit there, and others wait behind it. A pause may last longer than is
-        foreseen, but a stream stalls at most about twice as long as it would have by the better choice.
-
-        Args:
-            waiting: requests that were given back before and wait for a decoder yet.
-        """
+    def stall_s(self, thief: Thief, still_s: float, now: float) -> float:
+        """How long its pause of so far, which will last so long yet, keeps streams waiting; 0 within the objective."""
         if thief.paused_at is None:
-            return []
+            return 0.0
         stall_s = now - thief.paused_at + still_s
-        if stall_s <= self._itl_slo_s:
-            return []
-        ahead = waiting + sum(len(each.returning) for each in self.paused.values())
-        returns: list[RequestId] = []
-        for request in thief.holds():
-            if request not in thief.returning and victims.turn_s(ahead + len(returns)) < stall_s:
-                returns.append(request)
-        return returns
+        return stall_s if stall_s > self._itl_slo_s else 0.0
 
     def preempted(self, thief: Thief, mean_encode_s: float, now: float) -> None:
         """An image has come while it generated: it waits twice as long before it steals again."""
@@ -196,15 +181,18 @@ class Victims:
         """Of one more stream."""
         return (self.crew.running + self.crew.workers) / self.crew.tokens_per_s
 
-    def turn_s(self, ahead: int) -> float:
-        """Until a request has a credit there that is the next in the queue but for so many others."""
-        crew = self.crew
-        free = crew.credits - crew.running
+    def turn_s(self, ahead: int, free: int) -> float:
+        """Until a request has a credit there that is the next in the queue but for so many others.
+
+        Args:
+            free: credits that such requests could have at once.
+        """
         if ahead < free:
             return 0.0
-        if not crew.turns_per_s:
-            return 0.0 if crew.workers else math.inf
-        return (ahead - free + 1) / crew.turns_per_s
+        held_s, running = self.crew.held.seconds, self.crew.running + free
+        if not self.live or not running:
+            return math.inf
+        return (ahead - free + 1) * held_s / running
 
     def cap(self, thief: DecodeWorker) -> int:
         """Most requests that a thief may hold: what a victim holds in mean, by how much slower it is; at least one."""

@@ -6,7 +6,7 @@ Acts by the rules of `scheduler.stealing`. Imports only `chiasm.{nouns,messages}
 from collections.abc import Iterable
 
 from chiasm.messages import Decode, Pause, Resume, Return
-from chiasm.nouns import WorkerId
+from chiasm.nouns import RequestId, RequestState, WorkerId
 from scheduler.admission import Admission
 from scheduler.clock import Clock
 from scheduler.lifecycle import Lifecycle
@@ -34,6 +34,7 @@ class Thieving:
         self._clock = clock
         self._mode = mode
         self._stealing = Stealing(itl_slo_s)
+        self._given_back: list[LiveRequest] = []  # and those that wait for a decoder among them
         self.thieves = self._stealing.thieves
         self._workers = workers
         self._admission = admission
@@ -90,7 +91,7 @@ class Thieving:
             thief.observe(busy, self._clock.now)
             if busy and thief.holds() and self._mode == "yield":
                 self._counters["paused"] += 1
-                self._stealing.preempted(thief, encoder.mean_encode_s, self._clock.now)
+                self._stealing.preempted(thief, encoder.encode_time.seconds, self._clock.now)
                 self._out.append(Pause(thief.worker.id))
             elif not busy:
                 thief.idle_since = self._clock.now
@@ -115,14 +116,36 @@ class Thieving:
         return out
 
     def _return_overdue(self, thief: Thief, still_s: float) -> None:
-        if thief.paused_at is None:
+        """Asks for what a decoder would go on with sooner than its pause ends, if that is beyond the objective.
+
+        What returns to full decoders waits for a credit there, and others wait behind it. A pause may last longer than
+        is foreseen, but a stream stalls at most about twice as long as it would have by the better choice.
+        """
+        stall_s = self._stealing.stall_s(thief, still_s, self._clock.now)
+        if not stall_s:
             return
-        waiting = self._life.given_back_waiting()
-        asked = self._stealing.overdue(thief, still_s, self._victims(), waiting, self._clock.now)
+        self._given_back = [request for request in self._given_back if request.state is RequestState.READY]
+        ahead = len(self._given_back) + sum(len(each.returning) for each in self.thieves.values())
+        victims = self._victims()
+        asked: list[RequestId] = []
+        for request in self._held_by(thief):
+            turn_s = victims.turn_s(ahead + len(asked), self._admission.credits_for(request, ahead + len(asked) + 1))
+            if turn_s >= stall_s:
+                break
+            asked.append(request.id)
         if asked:
             self._out.extend(Return(request, thief.worker.id) for request in asked)
             thief.returning.update(asked)
             self._stealing.update(thief)
+
+    def _held_by(self, thief: Thief) -> list[LiveRequest]:
+        """What it runs and has not been asked for, in the order in which it was taken."""
+        live = self._roster.live
+        return [live[request] for request in thief.holds() if request in live and request not in thief.returning]
+
+    def gave_back(self, request: LiveRequest) -> None:
+        """A request has come back, for a decoder."""
+        self._given_back.append(request)
 
     def _victims(self) -> Victims:
         return Victims(self._workers.decode_crews, self._roster.owed_output)
@@ -149,4 +172,4 @@ class Thieving:
 
     def _mean_encode_s(self, encoder: WorkerId) -> float:
         found = self._workers.encoders.get(encoder)
-        return found.mean_encode_s if found is not None else 0.0
+        return found.encode_time.seconds if found is not None else 0.0

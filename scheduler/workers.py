@@ -13,7 +13,7 @@ from chiasm.messages import Register
 from chiasm.nouns import ItemUuid, RequestId, WorkerId
 from scheduler.crew import Crew
 from scheduler.ordering import PriorityQueue
-from scheduler.rate import EWMA_WEIGHT, Rate
+from scheduler.rate import MeanTime, Rate
 
 STORE_SHARE = 0.8
 """Of a store, at most, for embeddings that wait for a decoder; the rest is for what is being encoded or fetched."""
@@ -77,7 +77,7 @@ class EncodeWorker(Worker):
         self.running_tokens = 0
         self.waiting: PriorityQueue[EncodeJob] = PriorityQueue()
         self.ready_bytes = 0
-        self.mean_encode_s = 0.0
+        self.encode_time = MeanTime()
         self._limit = STORE_SHARE * register.store_bytes if register.store_bytes else math.inf
 
     @property
@@ -120,8 +120,7 @@ class EncodeWorker(Worker):
         An engine that holds several encodes works them off in turn, so these seconds contain the work that lay ahead
         of the job as well as its own: both count as done. Work posted later is left out, which errs on the slow side.
         """
-        if 0 < seconds < math.inf:
-            self.mean_encode_s += EWMA_WEIGHT * (seconds - self.mean_encode_s)
+        self.encode_time.learn(seconds)
         return self.rate.learn(job.ahead + tokens, seconds)
 
     def check_integrity(self) -> None:
@@ -175,6 +174,12 @@ class DecodeWorker(Worker):
     def admits(self, kv_tokens: int) -> bool:
         """Is there a credit and room for `kv_tokens`? A request larger than the whole cache fits when it is empty."""
         return len(self.running) < self.credits and (kv_tokens <= self.room or self.room == self.kv_tokens)
+
+    def takes(self, kv_tokens: int) -> int:
+        """How many requests of `kv_tokens` it admits."""
+        if not self.admits(kv_tokens):
+            return 0
+        return max(1, min(self.credits - len(self.running), self.room // max(kv_tokens, 1)))
 
     @property
     def prefill_room(self) -> float:
@@ -246,7 +251,8 @@ class DecodeWorker(Worker):
         if that has been reported: an image may have been encoded in it.
         """
         reservation = self.running[request]
-        self.crew.learn_held(seconds)
+        if output_tokens > 0:  # else it was refused, and at once
+            self.crew.held.learn(seconds)
         batch = (reservation.batch + len(self.running)) / 2
         if reservation.first_token_s:
             output_tokens, seconds = output_tokens - 1, seconds - reservation.first_token_s

@@ -1,5 +1,7 @@
 """The index of workers against a look at each of them."""
 
+import weakref
+
 from core_driver import register
 from hypothesis import given
 from hypothesis import strategies as st
@@ -35,6 +37,7 @@ def test_the_best_is_within_one_step_of_rate_of_the_truly_best(
         else:
             known[order] = what != 1
             index.update(one, eligible=known[order])
+        index.check_integrity()
 
         def finish(one: DecodeWorker) -> float:
             return (one.owed + tokens) / one.rate.tokens_per_s
@@ -61,3 +64,17 @@ def test_only_so_many_are_looked_at_and_nobody_is_lost_by_it() -> None:
     assert index.best(1, fits) is None
     assert looked_at == list(range(LOOKED_AT))
     assert index.best(1, lambda _: True) is workers[0]
+
+
+def test_workers_that_left_are_not_kept_behind_one_that_stays() -> None:
+    index: FinishIndex[DecodeWorker] = FinishIndex()
+    index.update(worker(0))
+    left: weakref.WeakSet[DecodeWorker] = weakref.WeakSet()
+    for order in range(1, 1000):
+        other = worker(order)
+        other.owed = order
+        left.add(other)
+        index.update(other)
+        index.remove(other)
+    del other
+    assert len(left) < 20
