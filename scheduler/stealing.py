@@ -82,7 +82,8 @@ class Stealing:
     """All `thieves`, by the encoder whose card they are on. `paused` are those whose engines are held.
 
     Args:
-        itl_slo_s: the objective for inter-token latency: a thief's step must keep to it, and so must a pause.
+        itl_slo_s: the objective for inter-token latency: a thief's step must keep to it; beyond it
+            a pause is compared with a return.
     """
 
     def __init__(self, itl_slo_s: float) -> None:
