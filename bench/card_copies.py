@@ -18,6 +18,7 @@ from bench.report import write_report
 SIZES = ((256, 3584), (1369, 3584), (4096, 16384))
 """[tokens, width]: small; 1024 x 1024 pixels for Qwen2.5-VL-7B; 2048 x 2048 for Qwen3-VL-8B, all levels."""
 WAYS = ("to_host", "to_device", "host_waits_for_step")
+"""The last is of copies to the device only: those to the host wait for what computes the tensor."""
 ROUNDS = 30
 WARM_UP = 3
 BUSY_CYCLES = 20_000_000  # some 10 ms: a step that runs on the card meanwhile
@@ -28,7 +29,7 @@ console = Console(highlight=False)
 @click.command()
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the figures to this file.")
 def card_copies(json_file: Path | None) -> None:
-    """Time copies from a GPU into host memory with a check for NaN, and onto a GPU beside a step that runs there."""
+    """Time copies from a GPU into host memory with a check for NaN, and onto a GPU, alone and beside a step."""
     import torch
 
     if not torch.cuda.is_available():

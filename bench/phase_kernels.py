@@ -4,6 +4,7 @@ Three kinds: matrix products, attention, and the rest: norms, rotations, activat
 operation by operation each of the rest reads its inputs from memory and writes its outputs there.
 """
 
+import math
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from chiasm.telemetry.signature.roofline import Division
 
 PRODUCTS = ("mm", "addmm", "bmm", "baddbmm")
 LOOK_UPS = ("embedding", "index", "index_select", "gather")  # that read only as much of a table as they return
+OVERWRITES = ("copy_", "fill_", "zero_")  # whose destination, the first argument, is not read
 CALLS = 2  # that are timed kernel by kernel
 
 
@@ -83,11 +85,19 @@ class _BytesOfTheRest(TorchDispatchMode):
         if _kind(operation) == "rest" and "empty" not in operation:
             inputs, outputs = _tensors((args, kwargs)), _tensors(out)
             if func._schema.is_mutable or not _places(outputs) <= _places(inputs):  # else it is another view
-                written = _nbytes(outputs)
-                read = _nbytes(inputs)
                 self.kernels += 1
-                self.nbytes += written + (min(read, written) if operation in LOOK_UPS else read)
+                self.nbytes += _nbytes(outputs) + _nbytes_read(func, args, kwargs or {}, _nbytes(outputs))
         return out
+
+
+def _nbytes_read(func: Any, args: Any, kwargs: dict[str, Any], written: int) -> int:
+    operation = func.overloadpacket.__name__
+    destinations = {argument.name for argument in func._schema.arguments if argument.is_out}
+    inputs = _tensors((args[operation in OVERWRITES :], [kwargs[name] for name in kwargs.keys() - destinations]))
+    if operation in LOOK_UPS:
+        table, *places = inputs
+        return min(_nbytes([table]), written) + _nbytes(places)
+    return _nbytes(inputs)
 
 
 def _tensors(tree: Any) -> list[torch.Tensor]:
@@ -99,5 +109,9 @@ def _places(tensors: list[torch.Tensor]) -> set[int]:
 
 
 def _nbytes(tensors: list[torch.Tensor]) -> int:
-    """A tensor that is expanded has fewer bytes than values."""
-    return sum(min(tensor.nbytes, tensor.untyped_storage().nbytes()) for tensor in tensors)
+    """In memory: what is expanded along a dimension lies there once."""
+    return sum(
+        tensor.itemsize
+        * math.prod(size for size, stride in zip(tensor.shape, tensor.stride(), strict=True) if stride or not size)
+        for tensor in tensors
+    )

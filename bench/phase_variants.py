@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch._inductor import config as inductor_config
 
 from bench.phase_kernels import divide
 from bench.phase_points import Mark, Phases, measure
@@ -34,18 +35,24 @@ def compiled(model: Any, backend: str = "inductor") -> Iterator[None]:
     """Fuse what lies between the matrix products of each layer.
 
     The layers of the tower are the same code, and those of the language model too, so that only a few are compiled.
+    Inductor would also widen matrices by itself, which is another thing than fusing, and `aligned` is there for it.
     """
     torch._dynamo.reset()  # what was compiled before counts against the number of shapes that it takes
     layers = [*model.model.visual.blocks, *model.model.language_model.layers]
-    for layer in model.model.language_model.layers:
-        layer.self_attn.layer_idx = 0  # a constant of the code; `LayerKeys` asks for none
+    attentions = [layer.self_attn for layer in model.model.language_model.layers]
+    numbers = [attention.layer_idx for attention in attentions]
+    for attention in attentions:
+        attention.layer_idx = 0  # a constant of the code; `LayerKeys` asks for none
     for layer in layers:
         layer.compile(backend=backend, dynamic=False)
     try:
-        yield
+        with inductor_config.patch(shape_padding=False):
+            yield
     finally:
         for layer in layers:
             layer._compiled_call_impl = None
+        for attention, number in zip(attentions, numbers, strict=True):
+            attention.layer_idx = number
 
 
 @contextmanager

@@ -7,6 +7,7 @@ torch, transformers, nvidia-ml-py, click and rich are enough, so that it runs on
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,8 @@ from bench.phase_sizes import (
 from bench.report import write_report
 from chiasm.kept_files import kept_folder
 from chiasm.telemetry.signature.counters import CardCounters
-from chiasm.telemetry.signature.peaks import Conditions, Peaks, conditions_here, measure_peaks, peaks_of
-from chiasm.telemetry.signature.roofline import Point, Request, peaks_row, row, signature
+from chiasm.telemetry.signature.peaks import Best, Conditions, Peaks, best_peaks, conditions_here, measure_peaks
+from chiasm.telemetry.signature.roofline import Point, Request, above_the_peak, peaks_row, row, signature
 from chiasm.telemetry.signature.sampling import Sampler
 from chiasm.telemetry.signature.tables import plot_roofline, points_table, signature_table
 
@@ -74,7 +75,8 @@ def phases(
     name = name or ("qwen2.5-vl-3b" if device == "cuda" else "qwen2.5-vl-300m")
     plan = PLANS[device, quick]
     conditions = conditions_here(device, DTYPES[device])
-    peaks = _peaks(conditions)
+    best = _peaks(conditions)
+    peaks = best.peaks
     points, missing = _points(name, device, plan, peaks, variants)
     request = _request(points, plan)
     summary = signature(request, peaks)
@@ -83,6 +85,12 @@ def phases(
     for one in [*summary, *(one for one in rows if one["variant"])]:
         name_of_row = ", ".join(filter(None, (one["phase"], one["variant"])))
         console.print(f"{name_of_row}: {one['bound']}: {one['why']}")
+    for one in rows:
+        for excess in above_the_peak(one):
+            console.print(
+                f"[bold]More than can be[/]: {one['phase']}, {one['run']}: {excess}. Either that was measured while "
+                "the machine had other work (run this again when it has none), or the weights lie in a cache"
+            )
     if plot_file is not None:
         plot_file.parent.mkdir(parents=True, exist_ok=True)
         plot_roofline(rows, peaks, f"{name} on {conditions.processor}, {conditions.dtype}", plot_file)
@@ -91,11 +99,19 @@ def phases(
             json_file,
             name="phases",
             command=f"chiasm bench phases --device {device} --model {name}"
+            + ("" if threads is None else f" --threads {threads}")
             + (" --compile" if variants else "")
             + (" --quick" if quick else ""),
             headline=_headline(summary, rows),
             series=[
-                {"what": "machine", "model": name, **vars(conditions), **peaks_row(peaks), "missing": missing},
+                {
+                    "what": "machine",
+                    "model": name,
+                    **vars(conditions),
+                    **peaks_row(peaks),
+                    "measured": best.measured,
+                    "missing": missing,
+                },
                 *({"what": "request", **one} for one in summary),
                 *({"what": "point", **one} for one in rows),
             ],
@@ -103,15 +119,18 @@ def phases(
         )
 
 
-def _peaks(conditions: Conditions) -> Peaks:
+def _peaks(conditions: Conditions) -> Best:
     with console.status("measuring what the machine does at most ..."):
-        peaks, before = peaks_of(conditions, kept_folder("peaks"), measure_peaks)
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        best = best_peaks(conditions, kept_folder("peaks"), measure_peaks, now)
+    peaks = best.peaks
+    before = sorted({when for when in best.measured.values() if when != now})
     console.print(
         f"{conditions.processor}, {conditions.dtype}: {peaks.flops_per_s / 1e12:.3g} TFLOP/s in a matrix product, "
         f"{peaks.copy_bytes_per_s / 1e9:.4g} GB/s in a copy, {peaks.read_bytes_per_s / 1e9:.4g} GB/s in a sum: "
-        f"{peaks.balance:.3g} FLOP/byte ({'measured before' if before else 'measured now'})"
+        f"{peaks.balance:.3g} FLOP/byte ({f'the best since {before[0]}' if before else 'measured now'})"
     )
-    return peaks
+    return best
 
 
 def _points(name: str, device: str, plan: Plan, peaks: Peaks, with_variants: bool) -> tuple[list[Point], list[str]]:

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Checks what only a machine with an NVIDIA GPU can show, and measures the phase signature there: under five minutes on
-# an H100.
+# Checks what only a machine with an NVIDIA GPU can show, and measures the phase signature there. Each step has a limit,
+# 450 s in all.
 #
 #     tools/gpu_checks.sh FOLDER        results go to FOLDER: JSON, pictures, and all output in log.txt
 #

@@ -19,24 +19,19 @@ SLOTS = 3  # one fills, one empties, one is ready
 class _Slot:
     """A pinned buffer, and when the copy that last used it is done."""
 
-    def __init__(self, nbytes: int) -> None:
-        self.memory = torch.empty(nbytes, dtype=torch.uint8, pin_memory=True)
+    def __init__(self, memory: torch.Tensor) -> None:
+        self.memory = memory
         self.done = torch.cuda.Event()
 
 
 class _Card:
-    """A stream for copies, and the buffers that they go through, in turn.
+    """A stream for copies, and the buffers that they go through, in turn."""
 
-    Raises:
-        RuntimeError: the host gives no pinned memory.
-    """
-
-    def __init__(self, device: torch.device, piece_bytes: int) -> None:
+    def __init__(self, device: torch.device, buffers: list[torch.Tensor]) -> None:
         self.stream = torch.cuda.Stream(device)
-        self.piece_bytes = piece_bytes
-        # Engines run in inference mode, and what is made there could not be written to outside it.
-        with torch.cuda.device(device), torch.inference_mode(False):
-            self._slots = deque([_Slot(piece_bytes) for _ in range(SLOTS)])
+        self.piece_bytes = buffers[0].numel()
+        with torch.cuda.device(device):
+            self._slots = deque([_Slot(buffer) for buffer in buffers])
 
     def next_slot(self) -> _Slot:
         """The one that was used longest ago."""
@@ -48,24 +43,36 @@ class _Cards:
     """Those that were used so far, by device."""
 
     def __init__(self, piece_bytes: int) -> None:
-        self._piece_bytes = piece_bytes
+        self.piece_bytes = piece_bytes
         self._cards: dict[torch.device, _Card | None] = {}
 
     def of(self, device: torch.device) -> _Card | None:
         """The card; None where copies have to be ordinary ones, which is found out, and logged, once."""
         if device not in self._cards:
-            try:
-                self._cards[device] = _Card(device, self._piece_bytes)
-            except RuntimeError as error:
-                self._cards[device] = None
-                logger.warning(
-                    "embeddings are copied the slow way, a step waits for each: no %d MiB of host memory can be "
-                    "pinned for %s: %s. In a container, raise its limit of locked memory (ulimit -l)",
-                    SLOTS * self._piece_bytes >> 20,
-                    device,
-                    str(error).splitlines()[0],
-                )
+            # Engines run in inference mode, and what is made there could not be written to outside it.
+            with torch.cuda.device(device), torch.inference_mode(False):
+                buffers = _pinned_buffers(device, self.piece_bytes)
+            self._cards[device] = None if buffers is None else _Card(device, buffers)
         return self._cards[device]
+
+
+def _pinned_buffers(device: torch.device, nbytes: int) -> list[torch.Tensor] | None:
+    """`SLOTS` of them; None, which is logged, where the driver has none to give."""
+    try:
+        return [_pin(nbytes) for _ in range(SLOTS)]
+    except RuntimeError as error:
+        logger.warning(
+            "embeddings of %s are copied the slow way, and a step waits for each: the driver gave no pinned memory "
+            "(%d MiB): %s",
+            device,
+            SLOTS * nbytes >> 20,
+            str(error).splitlines()[0],
+        )
+        return None
+
+
+def _pin(nbytes: int) -> torch.Tensor:
+    return torch.empty(nbytes, dtype=torch.uint8, pin_memory=True)
 
 
 class ToHost:
@@ -77,11 +84,13 @@ class ToHost:
     def copy(self, tensor: torch.Tensor) -> tuple[torch.Tensor, bool]:
         """Its values in ordinary host memory, contiguous and alone, and whether all of them are finite.
 
-        From a card it is a copy; it waits for what computes the tensor on the current stream, and for no other stream.
-        A host's own tensor is copied only if it is a part of a larger one.
+        From a card it is a copy, which is done when this returns: it waits for what computes the tensor on the current
+        stream, and for no other stream. One piece or less goes without the buffers, which only cost it time. A host's
+        own tensor is copied only if it is a part of a larger one.
         """
         tensor = tensor.detach()
-        card = self._cards.of(tensor.device) if tensor.is_cuda else None
+        in_pieces = tensor.is_cuda and tensor.nbytes > self._cards.piece_bytes
+        card = self._cards.of(tensor.device) if in_pieces else None
         if card is None:
             host = _own(tensor.to("cpu").contiguous())
             return host, is_finite(host)
@@ -105,7 +114,12 @@ class ToDevice:
     def copy(self, host: torch.Tensor) -> torch.Tensor:
         """The contiguous tensor on the device, to be used on the current stream at once.
 
-        Does not wait for what runs there. Its bytes have been read when this returns.
+        Its bytes have been read when this returns, which does not wait for what runs there, unless torch has to ask the
+        driver for memory. That memory is the copying stream's: torch shares free memory among no streams, and an engine
+        that sized its caches by what its own steps took has not seen it.
+
+        Raises:
+            torch.OutOfMemoryError: the card has no room left for it.
         """
         if self._device.type != "cuda":
             return host.to(self._device)
@@ -132,7 +146,7 @@ class ToDevice:
 
 
 def is_finite(tensor: torch.Tensor) -> bool:
-    """Whether no value is NaN or infinite."""
+    """Whether no value is NaN or infinite; so with whole numbers, and where there are no values."""
     return bool(_finite(tensor))
 
 
@@ -142,6 +156,12 @@ def _finite(tensor: torch.Tensor) -> torch.Tensor:
     By the extremes, which a NaN also is: `isfinite` takes temporary memory of several times the tensor, which a card
     that an engine has filled may lack, and on a CPU many times as long.
     """
+    if tensor.is_complex():
+        tensor = torch.view_as_real(tensor.resolve_conj())
+    if tensor.numel() == 0 or not tensor.is_floating_point():
+        return torch.ones((), dtype=torch.bool, device=tensor.device)
+    if tensor.itemsize == 1:  # torch finds no extremes of float8, whose values bfloat16 has all
+        tensor = tensor.to(torch.bfloat16)
     return torch.stack(torch.aminmax(tensor)).isfinite().all()
 
 

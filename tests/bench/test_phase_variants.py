@@ -1,6 +1,6 @@
 """Compiled and aligned models compute what the plain one does, and what their time goes to is told apart."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 import torch
 from torch._dynamo.testing import CompileCounter
+from torch._inductor import config as inductor_config
 from torch.nn.attention import varlen
 
-from bench.phase_kernels import divide
+from bench.phase_kernels import _BytesOfTheRest, divide
 from bench.phase_network import random_model, use_flash_attention
 from bench.phase_points import Phases, Run
 from bench.phase_sizes import ON_CPU_QUICK
@@ -72,7 +73,10 @@ def test_a_layer_is_compiled_once_for_all_that_are_like_it(phases: Phases, monke
     expected = embeddings(phases)
     counter = CompileCounter()
     counted = {}
+    numbers = [layer.self_attn.layer_idx for layer in phases.model.model.language_model.layers]
+    pads = inductor_config.shape_padding
     with compiled(phases.model, backend=counter):
+        assert not inductor_config.shape_padding
         for run in phases.runs(PLAN):
             before = counter.frame_count
             run.call()
@@ -80,6 +84,8 @@ def test_a_layer_is_compiled_once_for_all_that_are_like_it(phases: Phases, monke
         torch.manual_seed(5)
         torch.testing.assert_close(embeddings(phases), expected, rtol=1e-5, atol=1e-5)
     assert counted == {"encode": 2, "prefill": 1, "decode": 1}  # of the tower, layers with windows and one without
+    assert [layer.self_attn.layer_idx for layer in phases.model.model.language_model.layers] == numbers
+    assert inductor_config.shape_padding == pads
     count = counter.frame_count
     embeddings(phases)
     assert counter.frame_count == count
@@ -93,19 +99,38 @@ def test_products_attention_and_the_rest_make_the_time(phases: Phases) -> None:
     assert found.product_seconds + found.attention_seconds + found.rest_seconds == pytest.approx(10.0)
 
 
-def test_the_rest_is_counted_operation_by_operation() -> None:
-    left, table = torch.zeros(100, 50), torch.zeros(1000, 50)
-    rows = torch.zeros(7, dtype=torch.long)
+A, B = torch.zeros(100, 50), torch.zeros(100, 50)
+ROWS = torch.zeros(7, dtype=torch.long)
+ONE = torch.zeros(())
 
-    def work() -> None:
-        product = left @ left.T  # a product, and a view
-        product.view(-1).relu_()  # in place: 10,000 values read, and as many written
-        torch.nn.functional.embedding(rows, table)  # 350 values of the table read and written
-        left[:10].expand(2, 10, 50) + 1  # 500 values read, though it has 1,000; 1,000 written
 
-    found = divide(work, "cpu", 1.0, count_bytes=True)
-    assert found.rest_kernels == 3
-    assert found.rest_bytes == pytest.approx(4 * (20_000 + 700 + 1_500), abs=4 * 5_000)
+@pytest.mark.parametrize(
+    ("call", "kernels", "values"),
+    [
+        (lambda: A + B, 1, 15_000),
+        (lambda: A[:10] + 1, 1, 1_000),  # of a slice only what is in it
+        (lambda: A[:10].expand(2, 10, 50) + 1, 1, 500 + 1_000),  # read once, though it is seen twice
+        (lambda: A[:1].expand(100, 50) + B, 1, 50 + 10_000),
+        (lambda: A[:, :1].expand(100, 50) + B, 1, 100 + 10_000),
+        (lambda: ONE.expand(100, 50) + B, 1, 1 + 10_000),
+        (lambda: A[:0] + 1, 1, 0),
+        (lambda: A.view(-1).relu_(), 1, 10_000),  # in place, and reads what it overwrites
+        (lambda: A.add_(B), 1, 15_000),
+        (lambda: A.copy_(B), 1, 10_000),
+        (lambda: A.copy_(B[:1]), 1, 5_000 + 50),
+        (lambda: A[:10].fill_(1.0), 1, 500),
+        (A.zero_, 1, 5_000),
+        (lambda: torch.add(A, 1, out=B), 1, 10_000),
+        (lambda: torch.nn.functional.embedding(ROWS, A), 1, 700 + 7 * 2),  # of the table what it returns; 8-byte places
+        (lambda: A[ROWS], 1, 700 + 7 * 2),
+        (lambda: A @ B.T, 0, 0),  # a product, and a view
+        (lambda: torch.empty(10), 0, 0),
+    ],
+)
+def test_the_rest_is_counted_operation_by_operation(call: Callable[[], object], kernels: int, values: int) -> None:
+    with _BytesOfTheRest() as moved:
+        call()
+    assert (moved.kernels, moved.nbytes) == (kernels, 4 * values)
 
 
 def test_bytes_of_compiled_code_are_not_counted() -> None:

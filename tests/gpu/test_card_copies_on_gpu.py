@@ -132,21 +132,61 @@ def test_pinned_memory_is_used_again_and_bounded(device: torch.device) -> None:
     assert pinned_bytes() - before <= 2 * SLOTS * PIECE
 
 
+def test_a_tensor_of_one_piece_needs_no_pinned_memory(device: torch.device) -> None:
+    tensor = embedding(device)
+    torch.cuda.synchronize()
+    before = pinned_bytes()
+    host, finite = ToHost(tensor.nbytes).copy(tensor)
+    assert finite
+    assert torch.equal(host, tensor.cpu())
+    assert pinned_bytes() == before
+
+
 def pinned_bytes() -> int:
     return int(torch.cuda.host_memory_stats()["allocated_bytes.current"])
 
 
 def test_what_lands_on_the_card_is_there_for_the_current_stream(device: torch.device) -> None:
-    copies = ToDevice(device, PIECE)
-    copies.copy(embedding(torch.device("cpu")))
-    host = embedding(torch.device("cpu"))
+    copies = ToDevice(device)  # two pieces, fewer than there are buffers: the host waits for none
+    first, second = (embedding(torch.device("cpu")) for _ in range(2))
     card = copies._cards.of(torch.device("cuda", torch.cuda.current_device()))
     assert card is not None
+    slept, read = torch.cuda.Event(), torch.cuda.Event()
+    with torch.cuda.stream(torch.cuda.Stream()):
+        landed = copies.copy(first)
+        # A kernel's first launch loads it, and new memory comes from the driver: either may wait for the whole card,
+        # and would then hide that the reader does not wait by itself.
+        seen = torch.mul(landed, 1)
+        del landed
+        torch.cuda.synchronize()
+        with torch.cuda.stream(card.stream):
+            torch.cuda._sleep(5 * BUSY_CYCLES)  # the copy comes after this, and whoever reads must come after the copy
+            slept.record()
+        landed = copies.copy(second)
+        torch.mul(landed, 1, out=seen)
+        read.record()
+        assert not slept.query()  # all is queued, and nothing of it has made the host wait
+    read.synchronize()
+    assert slept.query()
+    assert torch.equal(seen.cpu(), second)
+
+
+def test_memory_that_is_freed_is_read_to_the_end_before_another_gets_it(device: torch.device) -> None:
+    torch.cuda.empty_cache()  # so that the memory of the one would be the first choice for the other
+    copies = ToDevice(device)
+    first, second = (embedding(torch.device("cpu")) for _ in range(2))
+    landed = copies.copy(first)
+    seen = torch.empty_like(landed)
     torch.cuda.synchronize()
-    with torch.cuda.stream(card.stream):
-        torch.cuda._sleep(BUSY_CYCLES)  # the copy comes after this, and whoever reads must come after the copy
-    seen = copies.copy(host) * 1
-    assert torch.equal(seen.cpu(), host)
+    read = torch.cuda.Event()
+    torch.cuda._sleep(5 * BUSY_CYCLES)
+    seen.copy_(landed)  # on the current stream, long after this line has returned
+    read.record()
+    del landed
+    other = copies.copy(second)
+    assert not read.query()
+    assert torch.equal(seen.cpu(), first)
+    assert torch.equal(other.cpu(), second)
 
 
 def test_landing_on_the_card_does_not_wait_for_the_step_that_runs(device: torch.device) -> None:
@@ -175,10 +215,10 @@ def test_buffers_made_in_inference_mode_serve_outside_it(device: torch.device) -
 def test_where_nothing_can_be_pinned_copies_are_ordinary_ones(
     device: torch.device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(slot: object, nbytes: int) -> None:
+    def refuse(nbytes: int) -> torch.Tensor:
         raise RuntimeError("CUDA error: OS call failed or operation not supported on this OS")
 
-    monkeypatch.setattr("chiasm.wire.card_copies._Slot.__init__", refuse)
+    monkeypatch.setattr("chiasm.wire.card_copies._pin", refuse)
     tensor = embedding(device)
     host, finite = ToHost(PIECE).copy(tensor)
     assert finite

@@ -18,9 +18,12 @@ class Driver:
     NVML_SUCCESS = pynvml.NVML_SUCCESS
     NVML_CLOCK_SM, NVML_CLOCK_MEM = 1, 2
     NVML_GPM_METRICS_GET_VERSION = 1
+    NVML_FI_DEV_POWER_INSTANT = pynvml.NVML_FI_DEV_POWER_INSTANT
 
-    def __init__(self, *, driver: bool = True, gpm: bool = True, power: bool = True) -> None:
-        self._driver, self._gpm, self._power = driver, gpm, power
+    def __init__(
+        self, *, driver: bool = True, gpm: bool = True, power: bool = True, instant_power: int = pynvml.NVML_SUCCESS
+    ) -> None:
+        self._driver, self._gpm, self._power, self._instant_power = driver, gpm, power, instant_power
         self.open = 0
         self.samples: set[int] = set()
         self._next = 0
@@ -51,6 +54,10 @@ class Driver:
         if not self._power:
             raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
         return 350_000
+
+    def nvmlDeviceGetFieldValues(self, card: str, fields: list[int]) -> Any:
+        assert fields == [pynvml.NVML_FI_DEV_POWER_INSTANT]
+        return [SimpleNamespace(nvmlReturn=self._instant_power, value=SimpleNamespace(uiVal=420_500))]
 
     def nvmlDeviceGetClockInfo(self, card: str, kind: int) -> int:
         return 1980 if kind == self.NVML_CLOCK_SM else 2619
@@ -91,7 +98,8 @@ def test_all_that_a_card_tells() -> None:
     assert counters.missing == []
     values = counters.read()
     assert values["nvml_gpu_busy"] == 0.9
-    assert values["nvml_power_w"] == 350
+    assert values["nvml_power_w"] == 420.5
+    assert values["nvml_power_average_w"] == 350
     assert values["nvml_sm_clock_hz"] == 1.98e9
     assert values["gpm_sm_active"] == pytest.approx(0.1 * pynvml.NVML_GPM_METRIC_SM_UTIL)
     assert values["gpm_dram_active"] == pytest.approx(0.1 * pynvml.NVML_GPM_METRIC_DRAM_BW_UTIL)
@@ -125,10 +133,18 @@ def test_an_older_card_has_nvml_alone() -> None:
     counters.close()
 
 
-def test_a_counter_that_the_card_has_not_is_named_and_left_out() -> None:
-    counters = CardCounters(0, Driver(power=False))
-    assert any(reason.startswith("nvml_power_w: ") for reason in counters.missing)
-    assert "nvml_power_w" not in counters.read()
+@pytest.mark.parametrize(
+    ("driver", "name"),
+    [
+        (Driver(power=False), "nvml_power_average_w"),
+        (Driver(instant_power=pynvml.NVML_ERROR_NOT_SUPPORTED), "nvml_power_w"),
+    ],
+)
+def test_a_counter_that_the_card_has_not_is_named_and_left_out(driver: Driver, name: str) -> None:
+    counters = CardCounters(0, driver)
+    (reason,) = counters.missing
+    assert reason.startswith(f"{name}: ")
+    assert name not in counters.read()
     counters.close()
 
 
@@ -139,6 +155,14 @@ def test_a_reading_belongs_to_the_span_that_it_lies_in() -> None:
         "a": {"samples": 3, "busy": (1 + 2 + 7) / 3},
         "b": {"samples": 2, "busy": 4.5},
     }
+
+
+def test_a_value_of_the_time_before_counts_once_that_lies_in_the_span_too() -> None:
+    readings = [Reading(start, start + 1.0, {"busy": start, "now": start}) for start in range(10)]
+    spans = [Span("a", 1.0, 5.0), Span("a", 6.0, 9.0), Span("short", 0.0, 2.0)]
+    means = means_by_span(readings, spans, windowed=("busy",), window_s=3.0)
+    assert means["a"] == {"samples": 7, "now": (1 + 2 + 3 + 4 + 6 + 7 + 8) / 7, "busy": (3 + 4 + 8) / 3}
+    assert means["short"] == {"samples": 2, "now": 0.5}
 
 
 def test_values_that_are_missing_now_and_then_do_not_count_as_nothing() -> None:

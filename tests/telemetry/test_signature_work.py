@@ -172,3 +172,7 @@ def test_a_longer_context_costs_bytes_more_than_flops() -> None:
 def test_what_is_not_known_is_refused() -> None:
     with pytest.raises(ValueError, match="gemma3"):
         language_of({"model_type": "gemma3", "text_config": {}})
+    with pytest.raises(ValueError, match="llama models"):
+        tower_of({"model_type": "llama"})
+    with pytest.raises(ValueError, match="no vision tower"):
+        tower_of({"model_type": "qwen2_5_vl", "text_config": {}})

@@ -1,10 +1,11 @@
 """NVIDIA's own counters of a card: NVML's everywhere, GPM's from Hopper on. What is missing is named, not hidden.
 
-NVML tells the state of the card at a moment, and its two utilisations are parts of *time* in which anything ran at all,
-not how much. GPM (`nvmlGpmMetricsGet`) tells how busy the parts of the chip were between two moments.
+NVML tells the state of the card at a moment, or over the time before it; its two utilisations are parts of *time* in
+which anything ran at all, not how much. GPM (`nvmlGpmMetricsGet`) tells how busy the parts of the chip were between two
+moments.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import pynvml
@@ -16,6 +17,12 @@ GPM_METRICS = {
     "gpm_dram_active": "NVML_GPM_METRIC_DRAM_BW_UTIL",  # of the memory's bandwidth
 }
 """NVML's constants by our names; all are percentages, and we make them parts of one."""
+
+WINDOWED = frozenset({"nvml_gpu_busy", "nvml_memory_busy", "nvml_power_average_w"})
+"""Those of NVML that tell of the time before they are read."""
+
+WINDOW_S = 1.0
+"""How much of it, at most: NVML's utilisations are of a sixth of a second to a second, its average power is of one."""
 
 
 class CardCounters:
@@ -51,7 +58,8 @@ class CardCounters:
         readers: dict[str, Callable[[], float]] = {
             "nvml_gpu_busy": lambda: nvml.nvmlDeviceGetUtilizationRates(device).gpu / 100,
             "nvml_memory_busy": lambda: nvml.nvmlDeviceGetUtilizationRates(device).memory / 100,
-            "nvml_power_w": lambda: nvml.nvmlDeviceGetPowerUsage(device) / 1e3,
+            "nvml_power_w": self._power_now,
+            "nvml_power_average_w": lambda: nvml.nvmlDeviceGetPowerUsage(device) / 1e3,
             "nvml_sm_clock_hz": lambda: nvml.nvmlDeviceGetClockInfo(device, nvml.NVML_CLOCK_SM) * 1e6,
             "nvml_memory_clock_hz": lambda: nvml.nvmlDeviceGetClockInfo(device, nvml.NVML_CLOCK_MEM) * 1e6,
             "nvml_memory_used_bytes": lambda: float(nvml.nvmlDeviceGetMemoryInfo(device).used),
@@ -63,6 +71,13 @@ class CardCounters:
                 self.missing.append(f"{name}: {error}")
                 del readers[name]
         return readers
+
+    def _power_now(self) -> float:
+        """W."""
+        (field,) = self._nvml.nvmlDeviceGetFieldValues(self._device, [self._nvml.NVML_FI_DEV_POWER_INSTANT])
+        if field.nvmlReturn != self._nvml.NVML_SUCCESS:
+            raise self._nvml.NVMLError(field.nvmlReturn)
+        return float(field.value.uiVal) / 1e3
 
     def _has_gpm(self) -> bool:
         try:
@@ -129,16 +144,3 @@ class CardCounters:
         if self._device is not None:
             self._device = None
             self._nvml.nvmlShutdown()
-
-
-def describe(values: Mapping[str, float]) -> str:
-    """The counters that matter most for a verdict, in a few words."""
-    parts = [
-        ("tensor pipes", values.get("gpm_tensor_active")),
-        ("DRAM", values.get("gpm_dram_active")),
-        ("SM", values.get("gpm_sm_active")),
-    ]
-    said = [f"{name} {100 * value:.0f} %" for name, value in parts if value is not None]
-    if (power := values.get("nvml_power_w")) is not None:
-        said.append(f"{power:.0f} W")
-    return ", ".join(said)

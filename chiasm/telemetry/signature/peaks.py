@@ -1,14 +1,15 @@
 """What this machine does at most: FLOP/s of a large matrix product, bytes/s of a large copy or sum.
 
-Measured once with torch, in the number format that models are served in, and kept on the machine. The best round
-counts: a peak is what was possible. Numbers are random, since some cards multiply zeros faster.
+Measured with torch, in the number format that models are served in, and the best that was ever seen is kept on the
+machine: a peak is what was possible, and the machine may have been busy. Numbers are random, since some cards multiply
+zeros faster.
 """
 
 import json
 import logging
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,7 @@ from chiasm.machine import cpu_model
 
 logger = logging.getLogger(__name__)
 
-VERSION = 1
+VERSION = 2
 ROUNDS = 12  # of each kernel, after a warm-up of two
 CALLS = {"cpu": 1, "cuda": 10}  # that are timed as one
 SIDES = {"cpu": (1024, 2048), "cuda": (8192, 16384)}  # of the square matrices
@@ -65,19 +66,37 @@ def conditions_here(device: str, dtype: str) -> Conditions:
     return Conditions(device, cpu_model(), torch.get_num_threads(), dtype, str(torch.__version__))
 
 
-def peaks_of(conditions: Conditions, folder: Path | None, measure: Callable[[Conditions], Peaks]) -> tuple[Peaks, bool]:
-    """The peaks under these conditions, and whether they were measured before: kept in `folder`, else by `measure`."""
-    path = None if folder is None else folder / f"{_name(conditions)}.json"
-    if path is not None and (kept := _load(path, conditions)) is not None:
-        return kept, True
-    peaks = measure(conditions)
-    if path is not None:
-        content = {"version": VERSION, "conditions": asdict(conditions), "peaks": asdict(peaks)}
-        try:
-            write_whole(path, json.dumps(content, indent=2).encode() + b"\n")
-        except OSError as error:
-            logger.warning("peaks are not kept, and the next run measures them again: %s", error)
-    return peaks, False
+@dataclass(frozen=True)
+class Best:
+    """The greatest of each peak, and when that was measured (ISO 8601), by the name of the peak."""
+
+    peaks: Peaks
+    measured: Mapping[str, str]
+
+
+def best_peaks(conditions: Conditions, folder: Path | None, measure: Callable[[Conditions], Peaks], now: str) -> Best:
+    """The greater of what `measure` finds now and what is kept in `folder`, of each peak; that is kept there."""
+    fresh = measure(conditions)
+    best = Best(fresh, dict.fromkeys(asdict(fresh), now))
+    if folder is None:
+        return best
+    path = folder / f"{_name(conditions)}.json"
+    if (kept := _load(path, conditions)) is not None:
+        best = _greater(kept, best)
+    content = {"version": VERSION, "conditions": asdict(conditions), **asdict(best)}
+    try:
+        write_whole(path, json.dumps(content, indent=2).encode() + b"\n")
+    except OSError as error:
+        logger.warning("peaks are not kept, and the next run cannot compare its own with them: %s", error)
+    return best
+
+
+def _greater(kept: Best, fresh: Best) -> Best:
+    peaks, measured = asdict(kept.peaks), dict(kept.measured)
+    for name, value in asdict(fresh.peaks).items():
+        if value > peaks[name]:
+            peaks[name], measured[name] = value, fresh.measured[name]
+    return Best(Peaks(**peaks), measured)
 
 
 def measure_peaks(conditions: Conditions) -> Peaks:
@@ -116,20 +135,20 @@ def _quickest(call: Callable[[], Any], device: str, calls: int) -> float:
     return min(seconds[2:])
 
 
-def _load(path: Path, conditions: Conditions) -> Peaks | None:
+def _load(path: Path, conditions: Conditions) -> Best | None:
     try:
         kept = json.loads(path.read_bytes())
         if kept["version"] != VERSION or Conditions(**kept["conditions"]) != conditions:
             return None
-        peaks = Peaks(**kept["peaks"])
-        if not all(isinstance(value, float) and 0 < value < 1e20 for value in asdict(peaks).values()):
+        best = Best(Peaks(**kept["peaks"]), {name: str(kept["measured"][name]) for name in kept["peaks"]})
+        if not all(isinstance(value, float) and 0 < value < 1e20 for value in asdict(best.peaks).values()):
             raise ValueError("a peak is no positive number")
     except FileNotFoundError:
         return None
     except (OSError, ValueError, LookupError, TypeError) as error:
-        logger.warning("%s cannot be used, so peaks are measured anew: %s", path, error)
+        logger.warning("%s cannot be used, and will be written anew: %s", path, error)
         return None
-    return peaks
+    return best
 
 
 def _name(conditions: Conditions) -> str:

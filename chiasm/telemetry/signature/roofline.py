@@ -80,6 +80,12 @@ def judge(point: Point, peaks: Peaks) -> Verdict:
     return Verdict(flops_per_s, bytes_per_s, of_compute, of_bandwidth, point.work.intensity, bound, why)
 
 
+def above_the_peak(row: Mapping[str, Any]) -> list[str]:
+    """What of a row of `row` cannot be: then a peak was measured too low, or the work is counted too high."""
+    parts = (("compute", row["part_of_compute_peak"]), ("bandwidth", row["part_of_bandwidth_peak"]))
+    return [f"{100 * part:.0f} % of the {resource} peak" for resource, part in parts if part > 1]
+
+
 def _waits_for_unfused(point: Point, peaks: Peaks) -> bool:
     """Whether most of the time goes to kernels of the rest, and those are bound by bandwidth themselves."""
     division = point.division

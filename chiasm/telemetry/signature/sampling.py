@@ -2,10 +2,13 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Protocol
+
+from chiasm.telemetry.signature.counters import WINDOW_S, WINDOWED
 
 INTERVAL_S = 0.1
 JOIN_TIMEOUT_S = 10.0
@@ -36,28 +39,27 @@ class Span:
     end: float
 
 
-def means_by_span(readings: Sequence[Reading], spans: Sequence[Span]) -> dict[str, dict[str, float]]:
+def means_by_span(
+    readings: Sequence[Reading], spans: Sequence[Span], windowed: Container[str] = (), window_s: float = 0.0
+) -> dict[str, dict[str, float]]:
     """Means of what was read wholly within the spans of each name, and `samples`, how many readings those were.
 
-    A reading that also saw what came before or after a span tells of neither: it is left out.
+    A reading that also saw what came before or after a span tells of neither: it is left out. A value that is
+    `windowed` saw the last `window_s` before the reading's end, so that those of a span's first `window_s` are too.
     """
-    found: dict[str, dict[str, float]] = {}
-    for name in dict.fromkeys(span.name for span in spans):
-        own = [span for span in spans if span.name == name]
-        inside = [
-            reading
-            for reading in readings
-            if any(span.start <= reading.start and reading.end <= span.end for span in own)
-        ]
-        if not inside:
-            continue
-        columns = dict.fromkeys(key for reading in inside for key in reading.values)
-        means = {"samples": float(len(inside))}
-        for key in columns:
-            values = [reading.values[key] for reading in inside if key in reading.values]
-            means[key] = sum(values) / len(values)
-        found[name] = means
-    return found
+    values: dict[str, dict[str, list[float]]] = {}
+    samples: dict[str, int] = {}
+    for span in spans:
+        for reading in readings:
+            if span.start <= reading.start and reading.end <= span.end:
+                samples[span.name] = samples.get(span.name, 0) + 1
+                for key, value in reading.values.items():
+                    if key not in windowed or span.start <= reading.end - window_s:
+                        values.setdefault(span.name, {}).setdefault(key, []).append(value)
+    return {
+        name: {"samples": float(count)} | {key: fmean(those) for key, those in values.get(name, {}).items()}
+        for name, count in samples.items()
+    }
 
 
 class Sampler:
@@ -95,7 +97,7 @@ class Sampler:
         self._thread.join(JOIN_TIMEOUT_S)
         if self._thread.is_alive():
             raise TimeoutError("a reading of the counters did not end")
-        return means_by_span(self._readings, self._spans)
+        return means_by_span(self._readings, self._spans, WINDOWED, WINDOW_S)
 
     def _run(self) -> None:
         last = self._clock()

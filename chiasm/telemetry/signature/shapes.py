@@ -81,9 +81,12 @@ def tower_of(config: Mapping[str, Any]) -> Tower:
     """The tower of a model with this configuration.
 
     Raises:
-        ValueError: the formulas do not know its architecture.
+        ValueError: the formulas do not know its architecture, or it has no tower.
     """
-    vision, text = config["vision_config"], _text_of(config)
+    text = _text_of(config)
+    vision = config.get("vision_config")
+    if not vision:
+        raise ValueError(f"this {config['model_type']} model has no vision tower: it has no vision_config")
     if config["model_type"] == "llava":
         return _clip(config, vision, text)
     width = vision.get("embed_dim") or vision["hidden_size"]  # Qwen2-VL's hidden_size is that of the language model
