@@ -1,5 +1,5 @@
-"""What becomes of a request behind its [DONE]: it is answered, or has failed, whatever engine and client do then; unless
-that client does not read.
+"""What becomes of a request behind its [DONE]: it is answered, or has failed, whatever engine and client do then;
+unless that client does not read.
 """
 
 import asyncio
