@@ -77,7 +77,7 @@ class Answering:
         return self._tally.tokens if self._transcript is None else self.generated
 
     async def complete(self) -> int | None:
-        """Tokens of the latest attempt, if every one has been delivered: then so is what comes behind the last.
+        """Tokens of the latest attempt if the last has been delivered, with what comes behind it; else None.
 
         Raises:
             ClientLeft: nobody listens any more.
@@ -147,8 +147,8 @@ class Answering:
                     if not (tally.begun or tally.complete or len(withheld) > MAX_WITHHELD_BYTES):
                         continue
                     self._timing.end("decode_first", began)
-                error = None if tally.error is None else decode_failed(tally.error)
-                await self._delivery.write(withheld, last=tally.complete, error=error)
+                failed = None if tally.error is None else decode_failed(tally.error)
+                await self._delivery.write(withheld, last=tally.complete, error=failed)
                 withheld = b""
         except EventTooLong as error:
             raise EngineFailed(str(error), retryable=False) from error

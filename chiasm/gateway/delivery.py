@@ -89,6 +89,7 @@ class Delivery:
         if isinstance(response, web.Response):
             return
         transport = self._request.transport
+        # Asked before, because a connection that breaks forgets what it had not sent.
         sent = self._complete and transport is not None and transport.get_write_buffer_size() == 0
         try:
             await self._send(response.write_eof())
