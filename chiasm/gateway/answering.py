@@ -11,6 +11,7 @@ from aiohttp import ClientResponse
 from chiasm.continuation import Transcript
 from chiasm.gateway.bodies import completion_tokens, decode_body, error_message
 from chiasm.gateway.delivery import Delivery
+from chiasm.gateway.errors import decode_failed
 from chiasm.gateway.parsing import ParsedRequest
 from chiasm.gateway.sse import EventTooLong, Tally, named_errors, whole_events
 from chiasm.gateway.timing import Timing
@@ -47,6 +48,7 @@ class Answering:
         self._transcript: Transcript | None = None  # of what is delivered, if it may move
         self._tally = Tally()  # of the latest attempt's stream
         self._before = 0  # tokens that stood when the latest attempt began
+        self.ended_at: float | None = None  # when the latest attempt's stream said its last, by the monotonic clock
 
     @property
     def obstacle(self) -> str | None:
@@ -58,6 +60,7 @@ class Answering:
     def begin(self) -> None:
         """Another attempt is due."""
         self._before += self.generated
+        self._tally, self.ended_at = Tally(), None
 
     @property
     def generated(self) -> int:
@@ -73,17 +76,17 @@ class Answering:
             return None
         return self._tally.tokens if self._transcript is None else self.generated
 
-    async def complete(self) -> bool:
-        """Has every token been delivered? Then so is what an engine would say behind the last.
+    async def complete(self) -> int | None:
+        """Tokens of the latest attempt if the last has been delivered, with what comes behind it; else None.
 
         Raises:
             ClientLeft: nobody listens any more.
         """
         if self._transcript is None or self._delivery.response is None or not self._transcript.over:
-            return False
+            return self.ended
         if ending := self._transcript.ending():
             await self._delivery.write(ending, last=True)
-        return True
+        return self.generated
 
     async def attempt(self, decode: Decode) -> int:
         """Have the engine of `decode` generate what is missing and deliver it; returns the tokens that it took.
@@ -95,8 +98,8 @@ class Answering:
             EngineFailed: the answer is not complete.
             ClientLeft: nobody listens any more.
         """
-        if await self.complete():
-            return 0
+        if (tokens := await self.complete()) is not None:
+            return tokens
         began = time.monotonic()
         path, body = await self._what_to_post(decode)
         async with self._upstream.post(decode.url, path, self._request, body) as answer:
@@ -124,12 +127,13 @@ class Answering:
         return path, msgspec.json.encode(body)
 
     async def _stream(self, decode: Decode, answer: ClientResponse, began: float) -> int:
-        tally, transcript = Tally(), self._transcript
-        self._tally = tally
+        tally, transcript = self._tally, self._transcript
         withheld, begun = b"", False
         try:
             async for events in whole_events(answer.content.iter_any()):
                 tally.read(events)
+                if tally.complete and self.ended_at is None:
+                    self.ended_at = time.monotonic()
                 if tally.begun and not begun:
                     begun = True
                     self._begun(decode)
@@ -143,7 +147,8 @@ class Answering:
                     if not (tally.begun or tally.complete or len(withheld) > MAX_WITHHELD_BYTES):
                         continue
                     self._timing.end("decode_first", began)
-                await self._delivery.write(withheld, last=tally.complete)
+                failed = None if tally.error is None else decode_failed(tally.error)
+                await self._delivery.write(withheld, last=tally.complete, error=failed)
                 withheld = b""
         except EventTooLong as error:
             raise EngineFailed(str(error), retryable=False) from error

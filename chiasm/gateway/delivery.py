@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable
-from contextlib import suppress
 
 from aiohttp import web
 
@@ -31,6 +30,7 @@ class Delivery:
         self.outcome = "invalid"  # unless it gets so far as to be submitted, or fails before by no fault of its own
         self._complete = False
         self._stalled = False
+        self._error: ApiError | None = None  # that the stream ends in
 
     def answer(self, status: int, body: bytes) -> None:
         """A complete answer in JSON."""
@@ -42,8 +42,8 @@ class Delivery:
         )
         self._complete = True
 
-    async def write(self, events: bytes, *, last: bool) -> None:
-        """Some events of a stream; the first begin it, and nothing is added behind the last.
+    async def write(self, events: bytes, *, last: bool, error: ApiError | None = None) -> None:
+        """Some events of a stream; the first begin it, and nothing is added behind the last. They may say an `error`.
 
         Raises:
             ClientLeft: nobody listens any more.
@@ -59,6 +59,7 @@ class Delivery:
                 }
             )
             await self._send(self.response.prepare(self._request))
+        self._error = error
         self._complete = last  # before the wait that may be cancelled: the bytes are on their way by then
         await self._send(self.response.write(events))
 
@@ -70,21 +71,32 @@ class Delivery:
         """The response, all of it sent if it is a stream.
 
         Raises:
-            ClientLeft: nobody listens any more.
+            ClientLeft: nobody listens any more, and not all had been sent.
         """
         assert self.response is not None
-        self.outcome = self._answered()
+        self.outcome = self._delivered()
         await self._send_rest(self.response)
         return self.response
 
-    def _answered(self) -> str:
+    def _delivered(self) -> str:
+        """The outcome of a response of which the client has everything."""
+        if self._error is not None:
+            return _outcome(self._error)
         return "answered" if self.response is None or self.response.status == 200 else "refused_by_engine"
 
     async def _send_rest(self, response: web.StreamResponse) -> None:
         """Says that a stream is over, to a client that may have left when it had the last event."""
-        if not isinstance(response, web.Response):
-            with suppress(ConnectionError):
-                await response.write_eof()
+        if isinstance(response, web.Response):
+            return
+        transport = self._request.transport
+        # Asked before, because a connection that breaks forgets what it had not sent.
+        sent = self._complete and transport is not None and transport.get_write_buffer_size() == 0
+        try:
+            await self._send(response.write_eof())
+        except ClientLeft:
+            if not sent:
+                raise
+            self._stalled = False
 
     async def _send(self, sending: Awaitable[object]) -> None:
         self._stalled = True
@@ -101,7 +113,7 @@ class Delivery:
             ApiError: nothing had been delivered.
             ClientLeft: nobody listens any more, or reads.
         """
-        self.outcome = error.code or "failed"
+        self.outcome = _outcome(error)
         if self.response is None:
             raise error
         if self._stalled:
@@ -109,7 +121,7 @@ class Delivery:
         try:
             async with asyncio.timeout(LAST_WORDS_S):
                 if not self._complete:
-                    await self.write(error.events(), last=True)
+                    await self.write(error.events(), last=True, error=error)
                 await self._send_rest(self.response)
         except TimeoutError as stalled:
             raise ClientLeft from stalled
@@ -117,7 +129,7 @@ class Delivery:
 
     def left(self) -> None:
         """The client has closed its connection, which is only its right once it has everything."""
-        self.outcome = self._answered() if self._complete and not self._stalled else "client_left"
+        self.outcome = self._delivered() if self._complete and not self._stalled else "client_left"
 
     def abandon(self) -> web.StreamResponse:
         """End without a word: the client has left, or stopped reading. Returns what the server needs to close up."""
@@ -125,3 +137,7 @@ class Delivery:
         if self._request.transport is not None:
             self._request.transport.abort()
         return self.response or web.Response()
+
+
+def _outcome(error: ApiError) -> str:
+    return error.code or "failed"

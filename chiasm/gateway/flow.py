@@ -227,12 +227,12 @@ class Flow:
         """An attempt has come to an early end: by `failure`, or because its worker was asked to give it back."""
         self._waiting_since = time.monotonic()
         try:
-            complete = await self._answering.complete()
+            tokens = await self._answering.complete()
         except ClientLeft as left:
             self._fail(left)
             return
-        if complete:
-            self._decode_done(decode, self._answering.generated)
+        if tokens is not None:
+            self._decode_done(decode, tokens)
         elif failure is not None:
             self._decode_failed(decode, failure)
         elif (obstacle := self._answering.obstacle) is not None:
@@ -253,7 +253,9 @@ class Flow:
             self._end.set_result(None)
 
     def _done(self, decode: Decode, tokens: int) -> DecodeDone:
-        return DecodeDone(self._request, decode.worker, tokens, time.monotonic() - self._decoding_since)
+        """The seconds are the engine's: how long its client took to read the rest says nothing of it."""
+        ended = self._answering.ended_at or time.monotonic()
+        return DecodeDone(self._request, decode.worker, tokens, ended - self._decoding_since)
 
     def _decode_failed(self, decode: Decode, failure: EngineFailed) -> None:
         retryable = failure.retryable and self._answering.obstacle is None
