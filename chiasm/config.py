@@ -135,9 +135,9 @@ class SchedulerConfig(_Section):
     itl_slo_ms: PositiveFloat = Field(
         200.0,
         description="milliseconds between two tokens of a stream that are good enough: no engine steals a request "
-        "that it would answer slower, what has been held for longer goes back to a decoder if that would be sooner, and a decoder computes "
-        "prompts in chunks that no stream waits longer for; an image goes to a whole worker only if no stream there "
-        "waits longer",
+        "that it would answer slower, what has been held for longer goes back to a decoder if that would be sooner, "
+        "and a decoder computes prompts in chunks that no stream waits longer for; an image goes to a whole worker "
+        "only if no stream there waits longer",
     )
     prefill_chunk: int | None = Field(
         None,

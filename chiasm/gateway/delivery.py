@@ -12,6 +12,10 @@ LAST_WORDS_S = 5.0
 """How long a client that reads slowly has for the error at the end of its stream."""
 
 
+POLL_S = 0.05
+"""Between two looks at whether a client reads again."""
+
+
 class ClientLeft(Exception):
     """The client's connection is gone."""
 
@@ -30,6 +34,7 @@ class Delivery:
         self.outcome = "invalid"  # unless it gets so far as to be submitted, or fails before by no fault of its own
         self._complete = False
         self._stalled = False
+        self._given_up = False  # a write, since the last one that came to its end
         self._error: ApiError | None = None  # that the stream ends in
 
     def answer(self, status: int, body: bytes) -> None:
@@ -66,6 +71,7 @@ class Delivery:
     def resume(self) -> None:
         """A write was given up because its engine was, not the client: the next one shows whether that still reads."""
         self._stalled = False
+        self._given_up = True
 
     async def finish(self) -> web.StreamResponse:
         """The response, all of it sent if it is a stream.
@@ -101,10 +107,22 @@ class Delivery:
     async def _send(self, sending: Awaitable[object]) -> None:
         self._stalled = True
         try:
+            if self._given_up:
+                await self._until_it_reads()
             await sending
         except ConnectionError as error:
             raise ClientLeft from error
         self._stalled = False  # but not if cancelled: then the client was not taking what it was being sent
+
+    async def _until_it_reads(self) -> None:
+        """Wait until the client has taken most of what it was sent, or is gone.
+
+        aiohttp (3.14) keeps what a cancelled write was waiting for, and whoever writes next would be cancelled with it.
+        """
+        protocol = self._request.protocol
+        while protocol.connected and protocol.writing_paused:  # noqa: ASYNC110  # nobody else is told when that changes
+            await asyncio.sleep(POLL_S)
+        self._given_up = False
 
     async def fail(self, error: ApiError) -> web.StreamResponse:
         """End with `error`: as events if a stream has begun and is not complete, raised if nothing was delivered.

@@ -24,6 +24,7 @@ from gateway_fakes import (
 )
 from text_engine import CHAT, PROMPT, TextEngine, tokens_of, told
 
+from chiasm.gateway.delivery import Delivery
 from chiasm.messages import (
     Cancel,
     Decode,
@@ -317,3 +318,45 @@ async def test_the_line_lets_it_through_and_nothing_else(cluster: Cluster, caplo
     answer = await asking
     assert (await answer.read()).endswith(events())
     assert "the scheduler sent Submit" in caplog.text
+
+
+async def test_what_was_given_back_in_mid_write_goes_on_when_its_client_reads_again(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stuck, usual = asyncio.Event(), BaseProtocol.pause_writing
+
+    def pause_writing(self: BaseProtocol) -> None:
+        stuck.set()
+        usual(self)
+
+    monkeypatch.setattr(BaseProtocol, "pause_writing", pause_writing)
+    goes_on, write = asyncio.Event(), Delivery.write
+
+    async def writing(self: Delivery, written: bytes, **how: Any) -> None:
+        if b"y" * 1000 in written:
+            goes_on.set()
+        await write(self, written, **how)
+
+    monkeypatch.setattr(Delivery, "write", writing)
+    moves = Moves(cluster, cluster.decoders[0], cluster.decoders[1])
+    long = chunk("x" * 200_000)
+    long["choices"][0]["token_ids"] = [1]
+    opening = events(chunk("", prompt_token_ids=PROMPT), done=False)
+    cluster.decoders[0].behaviours = [replies_stream(opening, *[events(long, done=False)] * 40, then=asyncio.Event())]
+    rest = {"id": "c", "object": "text_completion", "created": 1, "model": "demo"}
+    going_on = {"index": 0, "text": "y" * 200_000, "token_ids": [1], "finish_reason": None}
+    ending = {"index": 0, "text": "z", "token_ids": [2], "finish_reason": "stop"}
+    cluster.decoders[1].behaviours = [
+        replies_stream(events({**rest, "choices": [going_on]}, done=False), events({**rest, "choices": [ending]}))
+    ]
+    async with asyncio.timeout(20):
+        answer = await cluster.client.post("/v1/chat/completions", json=BODY)
+        await stuck.wait()
+        cluster.scheduler.push(moves.give_back(1))
+        await goes_on.wait()
+        for _ in range(10):
+            await asyncio.sleep(0)  # so that the write is where it has to wait for the client
+        received = await answer.read()
+        await cluster.scheduler.wait_for(DecodeDone)
+    assert received.rstrip().endswith(b"data: [DONE]")
+    assert received.count(b'"z"') == 1
