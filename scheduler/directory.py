@@ -1,6 +1,6 @@
 """Which encoder holds which embedding, and which withheld requests count on it.
 
-Owns the entries and their bound; decides nothing. Imports only `chiasm.nouns` and the standard library.
+Owns the entries and their bound; decides nothing. Imports only `chiasm.nouns`, msgspec and the standard library.
 """
 
 from collections import OrderedDict, defaultdict

@@ -36,7 +36,7 @@ class Encodes:
         self._jobs: dict[ItemUuid, EncodeJob] = {}
         self._unplaced: dict[ItemUuid, EncodeJob] = {}
         self.waiting: PriorityQueue[EncodeJob] = PriorityQueue()  # for any encoder's credit
-        self.due: dict[EncodeWorker, None] = {}  # whose credits or queue have changed; the core clears it
+        self.due: dict[EncodeWorker, None] = {}  # whose credits or queue have changed; `scheduler.dispatch` clears it
         self._arrivals = 0
 
     def __contains__(self, uuid: ItemUuid) -> bool:

@@ -39,7 +39,7 @@ class Roster:
         self.decoding = 0  # how many
         self.held = 0  # of these, by engines that are registered
         self.owed_output = 0  # tokens that live requests may still generate
-        self.rejects: list[Reject] = []  # not yet taken by the core
+        self.rejects: list[Reject] = []  # not yet handed out
         self._deadlines = Deadlines(self.live)
 
     @property

@@ -2,7 +2,7 @@
 
 Owns credits, reservations and measured rates; knows nothing of requests but their ids. A worker object stands for one
 *engine*: a worker that registers again gets a new object, so what was reserved on the old one is void with it.
-Imports only `chiasm.{nouns,messages}`, the standard library and `scheduler.{ordering,rate,crew}`.
+Imports only `chiasm.{nouns,messages}`, msgspec, the standard library and `scheduler.{ordering,rate,crew}`.
 """
 
 import math
