@@ -40,9 +40,9 @@ class Admission:
 
     | what | who says so |
     |---|---|
-    | the head itself, or which workers there are | `withhold`, `withdraw`, and `scheduler.dispatch` by `wake` |
+    | the head itself, or which workers there are | `withhold`, `withdraw`, and the dispatch by `wake` |
     | what a decode worker holds, its rate, a prompt that is through | the worker, in `DecodeCrews.changed` |
-    | which way is sooner, where both live: what encoders owe and do, and all that waits | `scheduler.dispatch` by `wake` |
+    | which way is sooner, where both live: what encoders owe and do, and all that waits | the dispatch by `wake` |
     """
 
     def __init__(self, workers: WorkerTable, forecasts: Forecasts, steals: bool) -> None:
