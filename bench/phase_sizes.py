@@ -110,16 +110,7 @@ ON_GPU = Plan(
     prompt=1424,
     batch=32,
 )
-ON_GPU_QUICK = Plan(
-    images=((336, 1), (1008, 1)),
-    prompts=(1424,),
-    batches=(1, 32),
-    context=1488,
-    image=(1008, 1),
-    prompt=1424,
-    batch=32,
-    seconds=0.6,
-)
+ON_GPU_QUICK = replace(ON_GPU, images=((336, 1), (1008, 1)), prompts=(1424,), batches=(1, 32), seconds=0.6)
 ON_CPU = Plan(
     images=((224, 1), (448, 1), (448, 2), (672, 1)),
     prompts=(64, 320, 1024),
@@ -130,9 +121,7 @@ ON_CPU = Plan(
     batch=4,
     seconds=10.0,
 )
-ON_CPU_QUICK = Plan(
-    images=((448, 1),), prompts=(320,), batches=(1, 4), context=384, image=(448, 1), prompt=320, batch=4, seconds=2.0
-)
+ON_CPU_QUICK = replace(ON_CPU, images=((448, 1),), prompts=(320,), batches=(1, 4), seconds=2.0)
 
 
 def encode_label(side: int, count: int) -> str:

@@ -86,8 +86,7 @@ class Core:
         forecasts = Forecasts(self._workers, self._directory, self._encodes, itl_slo_s)
         self._admission = Admission(self._workers, forecasts, steals=stealing != "off")
         split_or_stay = SplitOrStay(self._admission, forecasts, self._reasons)
-        books = self._counters, self._reasons
-        self._roster = Roster(self._directory, self._encodes, self._admission, *books)
+        self._roster = Roster(self._directory, self._encodes, self._admission, self._counters, self._reasons)
         self._routing = Routing(
             config.max_attempts,
             self._workers,
@@ -95,7 +94,8 @@ class Core:
             self._encodes,
             self._roster,
             split_or_stay,
-            *books,
+            self._counters,
+            self._reasons,
         )
         self._life = Lifecycle(
             config.max_attempts,
@@ -106,7 +106,8 @@ class Core:
             self._roster,
             self._routing,
             split_or_stay,
-            *books,
+            self._counters,
+            self._reasons,
         )
         self._thieving = Thieving(
             stealing, itl_slo_s, self._workers, self._admission, self._roster, self._life, self._counters, self._clock
