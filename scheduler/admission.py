@@ -174,12 +174,7 @@ class Admission:
         return bool(request.decode_failed_on) and self._whole.members.keys() <= request.decode_failed_on
 
     def credits_for(self, request: LiveRequest, most: int) -> int:
-        """How many requests of this one's size could be handed out now, ahead of all text that waits; so many at most.
-
-        While text waits there is no room for it, and so none for another.
-        """
-        if self._text.first is not None:
-            return 0
+        """How many requests of this one's size could be handed out now, ahead of all that waits; so many at most."""
         self._see_changes()
         workers = (worker for pool in self._manned for worker in pool.with_credit)
         found = 0

@@ -78,3 +78,16 @@ def test_workers_that_left_are_not_kept_behind_one_that_stays() -> None:
         index.remove(other)
     del other
     assert len(left) < 20
+
+
+def test_workers_that_left_together_are_not_kept_either() -> None:
+    index: FinishIndex[DecodeWorker] = FinishIndex()
+    workers = [worker(order) for order in range(1000)]
+    for order, one in enumerate(workers):
+        one.owed = order
+        index.update(one)
+    left = weakref.WeakSet(workers[1:])
+    for one in workers[1:]:
+        index.remove(one)
+    del one, workers
+    assert len(left) < 20

@@ -88,6 +88,20 @@ def test_a_credit_without_room_in_the_cache_is_none() -> None:
     assert driver.submit("image", "a", tokens=150) == [encode("image", "a", "e0"), PAUSE]
 
 
+def test_what_fits_beside_a_large_one_that_waits_goes_back_at_once() -> None:
+    driver = Driver()
+    driver.encoder("e0")
+    driver.decoder("d0", slots=4, kv=100, rate=600.0)
+    driver.submit("first", text=10, output=10)
+    driver.decoded("first", "d0", seconds=20.0)
+    driver.submit("running", text=10, output=50, deadline=1e6)
+    driver.submit("large", text=10, output=80, deadline=1e6)
+    driver.submit("small", text=5, output=5, deadline=1e6, stealable=True)
+    assert placed(driver.thief("t0", "e0", rate=600.0)) == ["t0"]
+    assert driver.submit("image", "a", tokens=150) == [encode("image", "a", "e0"), PAUSE, return_of("small")]
+    assert driver.returned("small", "t0", 1) == [decode("small", "d0")]
+
+
 def test_an_idle_decoder_takes_back_as_many_as_it_has_credits() -> None:
     driver = Driver()
     driver.encoder("e0")

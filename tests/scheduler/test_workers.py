@@ -4,7 +4,7 @@ import pytest
 from core_driver import register
 
 from chiasm.nouns import ItemUuid, RequestId, Role
-from scheduler.rate import SAMPLE_BOUND, Rate
+from scheduler.rate import SAMPLE_BOUND, MeanTime, Rate
 from scheduler.workers import EncodeJob, EncodeWorker
 
 
@@ -28,6 +28,16 @@ def test_one_wild_sample_does_not_carry_a_rate_away() -> None:
     rate = Rate(100.0)
     rate.learn(10**9, 1e-300)
     assert rate.tokens_per_s <= 100.0 * SAMPLE_BOUND
+
+
+def test_a_mean_time_begins_with_its_first_sample_and_no_wild_one_carries_it_away() -> None:
+    mean = MeanTime()
+    mean.learn(2.0)
+    assert mean.seconds == 2.0
+    mean.learn(1e9)
+    assert 2.0 < mean.seconds <= 2.0 * SAMPLE_BOUND
+    mean.learn(math.nan)
+    assert 2.0 < mean.seconds <= 2.0 * SAMPLE_BOUND
 
 
 def test_an_encode_is_measured_with_the_work_that_lay_ahead_of_it() -> None:
