@@ -4,8 +4,10 @@ import click
 
 from bench.card_copies import card_copies
 from bench.clients import clients
+from bench.kv_bytes import kv_bytes
 from bench.phases import phases
 from bench.placement import placement
+from bench.profile import profile
 from bench.pupil import pupil
 from bench.scheduler import scheduler
 from bench.stealing import stealing
@@ -19,8 +21,10 @@ def bench() -> None:
 
 bench.add_command(card_copies)
 bench.add_command(clients)
+bench.add_command(kv_bytes)
 bench.add_command(phases)
 bench.add_command(placement)
+bench.add_command(profile)
 bench.add_command(pupil)
 bench.add_command(scheduler)
 bench.add_command(stealing)

@@ -93,7 +93,7 @@ def phases(
             )
     if plot_file is not None:
         plot_file.parent.mkdir(parents=True, exist_ok=True)
-        plot_roofline(rows, peaks, f"{name} on {conditions.processor}, {conditions.dtype}", plot_file)
+        plot_roofline(rows, {"": peaks}, f"{name} on {conditions.processor}, {conditions.dtype}", plot_file)
     if json_file is not None:
         write_report(
             json_file,

@@ -239,7 +239,7 @@ def _of_images(images: Sequence[Stream]) -> dict[str, float]:
     """Percentiles over requests with an image: to the first token, to the post of its encode, and of the encode."""
     times = {
         "image_ttft": [1000 * stream.ttft_s for stream in images],
-        "encode_wait": [stream.phases_ms["encode_wait"] for stream in images],
+        "encode_queue": [stream.phases_ms["encode_queue"] for stream in images],
         "encode": [stream.phases_ms["encode"] for stream in images],
     }
     found: dict[str, float] = {"images": len(images)}

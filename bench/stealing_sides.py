@@ -15,7 +15,7 @@ import tempfile
 import threading
 import urllib.request
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -125,7 +125,9 @@ class Cluster:
 
 
 @contextmanager
-def starting_cluster(model: Path, stealing: Literal["off", "yield"]) -> Iterator[Cluster]:
+def starting_cluster(
+    model: Path, stealing: Literal["off", "yield"], telemetry: Mapping[str, Any] | None = None
+) -> Iterator[Cluster]:
     """One encoder and one decoder, for as long as the context lasts. It is still starting: see `wait_ready`."""
     first, second = cores()
     config = {
@@ -133,6 +135,7 @@ def starting_cluster(model: Path, stealing: Literal["off", "yield"]) -> Iterator
         "served_model_name": "model",
         "gateway": {"port": 0, "api_keys": [TEXT_KEY, IMAGE_KEY]},
         "scheduler": {"stealing": stealing, "itl_slo_ms": ITL_SLO_MS},
+        "telemetry": telemetry or {},
         "encoders": {"cpus": [str(first)], "engine_args": list(ENGINE_ARGS)},
         "decoders": {"cpus": [str(second)], "engine_args": list(ENGINE_ARGS)},
     }

@@ -33,6 +33,7 @@ class Stream:
     asked: float
     tokens: list[float] = field(default_factory=list)  # when each came
     phases_ms: Mapping[str, float] = field(default_factory=dict)  # until the first token, as a gateway tells them
+    request: str = ""  # its id, as a gateway tells it
 
     @property
     def ttft_s(self) -> float:
@@ -57,7 +58,7 @@ async def read(client: ClientSession, target: Target, body: Mapping[str, Any], s
         async with client.post(target.url + CHAT_PATH, json={**body, "stream": True}, headers=headers) as answer:
             if answer.status != 200:
                 raise Unanswered(f"{target.url} answered {answer.status}: {(await answer.text())[:200]}")
-            stream.phases_ms = phases(answer.headers)
+            stream.phases_ms, stream.request = phases(answer.headers), answer.headers.get("X-Request-Id", "")
             async for line in answer.content:
                 if line.startswith(b"data: {"):
                     stream.tokens += [time.monotonic()] * _tokens(line[len(b"data: ") :], target)

@@ -20,7 +20,9 @@ from chiasm.config_view import configuration
 from chiasm.display import StartDisplay
 from chiasm.listening import require_free_port
 from chiasm.preflight import ModelFacts, PreflightFailed, check_model
+from chiasm.profile_command import profile
 from chiasm.ray_token import use_own_token
+from chiasm.timeline_command import timeline
 
 console = Console(highlight=False)
 
@@ -241,7 +243,7 @@ def demo(exit_after: bool, port: int, verbose: bool) -> None:
     _until_interrupted(lambda: run_demo(console, exit_after, port, verbose))
 
 
-for _command in (ask, status, explain, configuration):
+for _command in (ask, status, explain, timeline, profile, configuration):
     main.add_command(_command)
 
 # Rooms that the spine must not import bring their commands along as entry points.

@@ -1,4 +1,4 @@
-"""`chiasm ask`, `chiasm status` and `chiasm explain`: the commands that speak to a running endpoint."""
+"""`chiasm ask`, `status`, `explain` and `timeline`: the commands that speak to a running endpoint."""
 
 import sys
 
@@ -8,16 +8,13 @@ from rich.console import Console
 from chiasm.api_paths import CHAT_PATH
 from chiasm.ask import AskError, chat_body, phases, served_model, split_arguments, stream_answer
 from chiasm.client import EndpointError, get_json, post_json
-from chiasm.config import GatewayConfig
+from chiasm.client_options import api_key as _api_key
+from chiasm.client_options import endpoint as _endpoint
 from chiasm.explain import reasons_table
-from chiasm.listening import base_url
 from chiasm.status_view import status_tables
 
 console = Console(highlight=False)
 
-_DEFAULT_ENDPOINT = base_url(GatewayConfig().host, GatewayConfig().port)
-_endpoint = click.option("--endpoint", default=_DEFAULT_ENDPOINT, show_default=True, help="A gateway's base URL.")
-_api_key = click.option("--api-key", envvar="CHIASM_API_KEY", help="Bearer token, if the gateway wants one.")
 _as_json = click.option("--json", "as_json", is_flag=True, help="The gateway's answer as it is.")
 
 

@@ -166,6 +166,28 @@ class WireConfig(_Section):
     lease_s: PositiveFloat = Field(60.0, description="how long a published embedding is safe from eviction")
 
 
+class TelemetryConfig(_Section):
+    """What is measured of requests, and where it goes."""
+
+    timelines: int = Field(
+        1024, ge=0, description="requests whose timeline a gateway remembers; 0 turns profiling off, in the engines too"
+    )
+    otlp_endpoint: str | None = Field(
+        None, description="where traces go (OTLP over gRPC, e.g. http://collector:4317); unset makes none"
+    )
+    trace_part: float = Field(
+        1.0, ge=0, le=1, description="part of the requests without a sampled traceparent that are traced"
+    )
+
+    @model_validator(mode="after")
+    def _endpoint(self) -> Self:
+        endpoint = self.otlp_endpoint
+        if endpoint is not None and not endpoint.startswith(("http://", "https://")):
+            message = f'"{endpoint}" is no address. Write it with http:// or https://, e.g. http://collector:4317.'
+            raise Contradiction([("otlp_endpoint", message)])
+        return self
+
+
 class PoolConfig(_Section):
     """One pool of equal workers."""
 
@@ -262,6 +284,7 @@ class ClusterConfig(_Section):
     gateway: GatewayConfig = GatewayConfig()
     scheduler: SchedulerConfig = SchedulerConfig()
     wire: WireConfig = WireConfig()
+    telemetry: TelemetryConfig = TelemetryConfig()
     encoders: EncodersConfig = EncodersConfig()
     decoders: PoolConfig = PoolConfig()
     wholes: WholesConfig = WholesConfig()

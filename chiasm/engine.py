@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from chiasm.nouns import Role
+from chiasm.telemetry.engine_memory import RECORDS_VARIABLE
 from chiasm.wire.keys import ClusterKeys
 from chiasm.wire.settings import RUNTIME_VARIABLE
 
@@ -75,6 +76,8 @@ class EngineSpec:
     env: Mapping[str, str] = field(default_factory=dict)
     connector: Mapping[str, Any] = field(default_factory=dict)  # settings of the embedding connector
     keys: ClusterKeys | None = None
+    records: bool = True  # whether it remembers what it does, and measures its phases
+    traces: str | None = None  # the collector that its own spans go to
 
     def command(self, port: int) -> list[str]:
         """The vLLM server's command line."""
@@ -84,6 +87,10 @@ class EngineSpec:
         command += ["--worker-extension-cls", "chiasm.plugins.EngineReport"]
         command += ["--middleware", "chiasm.plugins.RequireToken"]
         command += ["--trust-request-mm-kwargs"]  # only the gateway asks, and it has decided which it lets through
+        if self.records:
+            command += ["--enable-logging-iteration-details"]  # `RecordsLogger` drops the lines that come of it
+        if self.traces is not None:
+            command += ["--otlp-traces-endpoint", self.traces]
         if self.revision is not None:
             command += ["--revision", self.revision]
         if self.role is Role.ENCODER:
@@ -106,6 +113,8 @@ class EngineSpec:
     def environment(self, runtime: Path) -> dict[str, str]:
         """The child's environment: ours, plus what the engine needs."""
         environment = {**os.environ, RUNTIME_VARIABLE: str(runtime), "VLLM_API_KEY": self.token}
+        environment[RECORDS_VARIABLE] = str(int(self.records))
+        environment["OTEL_SERVICE_NAME"] = f"chiasm-{self.name}"
         environment["VLLM_RPC_BASE_PATH"] = str(runtime)  # vLLM's own sockets, which it leaves behind
         environment["VLLM_PLUGINS"] = ",".join(_plugins(os.environ.get("VLLM_PLUGINS")))
         # Ray sets OMP_NUM_THREADS to its own idea of an actor's cores; vLLM derives it from the binding.
@@ -117,7 +126,7 @@ class EngineSpec:
 
 def _plugins(chosen: str | None) -> list[str]:
     """vLLM loads endpoint plugins only if VLLM_PLUGINS names them, and then only what it names: so name all."""
-    ours = ["chiasm", "chiasm_models"]
+    ours = ["chiasm", "chiasm_models", "chiasm_records"]
     if chosen is not None:
         return [*chosen.split(","), *ours]
     groups = ("general", "platform", "io_processor", "stat_logger")

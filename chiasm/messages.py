@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from chiasm.nouns import Embedding, Item, ItemUuid, RequestId, Role, WorkerId
 
-PROTOCOL_VERSION = 3
+PROTOCOL_VERSION = 4
 """Raised whenever a message changes shape; a peer of another version is refused by name."""
 
 
@@ -227,11 +227,15 @@ class Reason(Struct, frozen=True, array_like=True):
 
 
 class Reasons(Message, frozen=True):
-    """What is known of the request `about`, oldest first; nothing of one that is unknown or long over."""
+    """What is known of the request `about`, oldest first; nothing of one that is unknown or long over.
+
+    `now_s` is when it was answered, on the same clock as the reasons: it tells how long ago each was.
+    """
 
     request: RequestId
     about: RequestId
     reasons: tuple[Reason, ...]
+    now_s: float
 
 
 # -- worker to scheduler -------------------------------------------------------------------------------------------

@@ -167,14 +167,26 @@ class EngineRoutes:
     required_tasks = None
 
     def attach_router(self, app: "FastAPI") -> None:
-        """Add `GET` for `report` (one a rank) and `transfers/{request}`, and `POST` for `pause` and `resume`.
+        """Add `GET` for `report` (one a rank), `transfers/{request}`, `records`, and `POST` for `pause` and `resume`.
+
+        `records` are those of a `call`, or everything `since` then (unix seconds; without, all that is remembered).
 
         A paused engine generates nothing and keeps everything: what ran goes on from its KV cache, what came meanwhile
         is queued. Either may be asked twice, but no resume may overtake its pause: vLLM answers a pause once the engine
         is idle, so it would go unanswered for as long as there is work. `since` (unix seconds, of this machine) is when
         a pause was wanted; how long it took is in vLLM's own `/metrics`, as `chiasm_pause_seconds`.
         """
+        import msgspec
+        from fastapi import Response
+
+        from chiasm.telemetry.engine_memory import engine_memory, recording
+        from chiasm.telemetry.http_calls import WatchCalls
+        from chiasm.telemetry.live.engine_machine import add_machine_routes
         from chiasm.wire.failures import read_failures
+
+        if recording():
+            app.add_middleware(WatchCalls)
+        add_machine_routes(app)
 
         @app.get("/v1/chiasm/report")
         async def report() -> list[dict[str, dict[str, int]]]:
@@ -185,15 +197,24 @@ class EngineRoutes:
         async def transfers(request: str) -> dict[str, Any]:
             return {"request": request, "failed": read_failures(request)}
 
+        @app.get("/v1/chiasm/records")
+        async def records(call: str | None = None, since: float = 0.0) -> Response:
+            now = time.time()
+            found = engine_memory().since(since, now) if call is None else engine_memory().of_call(call, now)
+            return Response(msgspec.json.encode(found), media_type="application/json")
+
         @app.post("/v1/chiasm/pause")
         async def pause(since: float) -> dict[str, bool]:
             # Both are needed to keep the cache: by default vLLM aborts what runs, and frees its KV blocks.
             await app.state.chiasm_engine.pause_generation(mode="keep", clear_cache=False)
-            _pauses().observe(time.time() - since)
+            now = time.time()
+            _pauses().observe(now - since)
+            engine_memory().stood_still(since, now)
             return {"paused": True}
 
         @app.post("/v1/chiasm/resume")
         async def resume() -> dict[str, bool]:
+            engine_memory().went_on(time.time())
             await app.state.chiasm_engine.resume_generation()
             return {"paused": False}
 

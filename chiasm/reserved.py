@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 _SPLIT = "the split depends on it. Leave it out"
 _ADDRESS = "the cluster picks the engines' addresses. Leave it out; clients speak to gateway.host and gateway.port"
 _GENERATES = "the gateway asks engines for chat completions, which a pooling engine does not give. Leave it out"
+_PROFILED = "profiling decides. Set telemetry.timelines, to 0 for no profiling"
 _TLS = "the gateway speaks plain HTTP to its engines. Leave it out, and end TLS before the gateway"
 
 FLAGS: Mapping[str, str] = {
@@ -38,12 +39,17 @@ FLAGS: Mapping[str, str] = {
     "--convert": _GENERATES,  # which implies a pooling runner
     "--trust-request-mm-kwargs": "the gateway decides. Set gateway.allow_processor_options",
     "--no-trust-request-mm-kwargs": "the gateway decides. Set gateway.allow_processor_options",
+    "--enable-logging-iteration-details": _PROFILED,
+    "--no-enable-logging-iteration-details": _PROFILED,
+    "--otlp-traces-endpoint": "one place takes the traces of the whole cluster. Set telemetry.otlp_endpoint",
     "--config": "flags in a file of vLLM's are not checked. Write them here",
 }
 """Flag -> why it is refused, and what to do."""
 
 ENVIRONMENT: Mapping[str, str] = {
     "CHIASM_RUNTIME": "it is the engine's own folder. Leave it out",
+    "CHIASM_RECORDS": _PROFILED,
+    "OTEL_SERVICE_NAME": "spans tell engines apart by it. Leave it out",
     "VLLM_RPC_BASE_PATH": "it is the engine's own folder. Leave it out",
     "VLLM_API_KEY": "engines answer to the cluster's own token. Set gateway.api_keys for clients",
     "VLLM_PLUGINS": "Chiasm's plugins must be in it. Set it where chiasm serve is started, and they are added",

@@ -88,6 +88,8 @@ def _supervisor(charge: Charge, membership: Membership, address: str, cpus: str 
         env=charge.env,
         connector=settings.model_dump(),
         keys=membership.keys,
+        records=config.telemetry.timelines > 0,
+        traces=config.telemetry.otlp_endpoint,
     )
     return Supervisor(
         spec, config, address, membership.connect, charge.measure, charge.beside, charge.card_of, charge.tuning

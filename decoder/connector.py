@@ -10,6 +10,7 @@ It must not import the encoder. It runs inside the engine's processes, so it nev
 import math
 import queue
 import threading
+import time
 from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ from chiasm.wire.protocol import DTYPE_BYTES, layout_hash
 from chiasm.wire.settings import ConnectorSettings, load_keys, runtime_folder
 from decoder.landing import ItemState, Landing
 from decoder.loading import Load, map_tensor
+from decoder.transfers import ReportsTransfers, Transfers, TransferStats
 
 if TYPE_CHECKING:
     from vllm.config import VllmConfig
@@ -67,7 +69,7 @@ class LoadsOfStep(ECConnectorMetadata):
     loads: dict[str, Load] = field(default_factory=dict)
 
 
-class FetchingConnector(ECConnectorBase):
+class FetchingConnector(ReportsTransfers, ECConnectorBase):
     """vLLM's two sides of the connector; each process has one of them."""
 
     def __init__(self, vllm_config: "VllmConfig", role: ECConnectorRole) -> None:
@@ -130,6 +132,10 @@ class FetchingConnector(ECConnectorBase):
         self._scheduler.finish(request)
         return False, None
 
+    def get_ec_connector_stats(self) -> TransferStats | None:
+        """Transfers that ended since this was last asked; the worker process has none."""
+        return self._fetches.transfers.take() if self._fetches is not None else None
+
     def shutdown(self) -> None:
         """End the fetching thread."""
         if self._fetches is not None:
@@ -166,6 +172,7 @@ class _Fetches:
         self._fetching: dict[str, str] = {}  # the endpoint that each key is being fetched from
         self._results: queue.SimpleQueue[FetchResult] = queue.SimpleQueue()
         self._arrived = threading.Event()
+        self.transfers = Transfers()
 
     def has_landed(self, key: str) -> bool:
         return key in self._landing
@@ -238,6 +245,7 @@ class _Fetches:
 
     def _on_result(self, result: FetchResult) -> None:
         # On the fetching thread: hand over, and wake an idle step.
+        self.transfers.note(result, time.time())
         self._results.put(result)
         self._arrived.set()
 

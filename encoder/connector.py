@@ -17,14 +17,16 @@ from vllm.distributed.ec_transfer.ec_connector.encoder_output_width import get_e
 from vllm.distributed.ec_transfer.ec_connector.utils import PlaceholderMetadataResolver, collect_ec_item_metadata
 from vllm.distributed.parallel_state import get_tensor_model_parallel_rank
 from vllm.logger import init_logger
+from vllm.v1.request import RequestStatus
 
 from chiasm import messages
 from chiasm.families import IMAGE_NUM_TOKENS
 from chiasm.wire.card_copies import ToHost
-from chiasm.wire.protocol import RefusalCode, layout_hash
+from chiasm.wire.protocol import RefusalCode, layout_hash, tensor_nbytes
 from chiasm.wire.server import EmbeddingServer
 from chiasm.wire.settings import ConnectorSettings, event_endpoint, load_keys, runtime_folder
 from chiasm.wire.store import EmbeddingStore, StoreFull
+from encoder.published import PublishedStats, ReportsPublished
 
 if TYPE_CHECKING:
     from vllm.config import VllmConfig
@@ -43,7 +45,7 @@ class WantedItems(ECConnectorMetadata):
     keys: set[str] = field(default_factory=set)
 
 
-class PublishingConnector(ECConnectorBase):
+class PublishingConnector(ReportsPublished, ECConnectorBase):
     """vLLM's two sides of the connector; each process has one of them."""
 
     def __init__(self, vllm_config: "VllmConfig", role: ECConnectorRole) -> None:
@@ -98,6 +100,10 @@ class PublishingConnector(ECConnectorBase):
         """What the response says of each item: its placeholder metadata and where to fetch it."""
         return False, self._announcer.announce(request)
 
+    def get_ec_connector_stats(self) -> PublishedStats | None:
+        """What was published since this was last asked; the worker process does not know."""
+        return self._announcer.published.take() if self.role is ECConnectorRole.SCHEDULER else None
+
     def shutdown(self) -> None:
         """Close the server's socket and thread."""
         if self._publisher is not None:
@@ -113,6 +119,7 @@ class _Announcer:
         self._dtype = str(vllm_config.model_config.dtype).removeprefix("torch.")
         self._wanted: set[str] = set()
         self._endpoint: str | None = None
+        self.published = PublishedStats()
 
     def want(self, request: "Request") -> None:
         self._wanted.update(feature.identifier for feature in request.mm_features)
@@ -130,6 +137,9 @@ class _Announcer:
             item |= {"endpoint": self._bound_endpoint(), "shape": [tokens, width], "dtype": self._dtype}
             if IMAGE_NUM_TOKENS in self._resolver.fields_for(feature.modality):
                 item["metadata"][IMAGE_NUM_TOKENS] = [tokens]  # vLLM reports what its processors made, not this
+        if request.status is RequestStatus.FINISHED_STOPPED:  # not aborted
+            for item in items.values():
+                self.published.count(tensor_nbytes(item["shape"], item["dtype"]))
         return items or None
 
     def _bound_endpoint(self) -> str:

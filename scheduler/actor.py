@@ -82,7 +82,7 @@ class Scheduler:
             if isinstance(message, messages.AskStatus):
                 self._channel.send(peer, self._core.status(message.request, time.monotonic()))
             elif isinstance(message, messages.AskReasons):
-                self._channel.send(peer, self._core.reasons(message.request, message.about))
+                self._channel.send(peer, self._core.reasons(message.request, message.about, time.monotonic()))
             elif isinstance(message, messages.FromGateway):
                 decisions = self._core.handle(message, time.monotonic())
                 if isinstance(message, messages.Submit) and not any(isinstance(each, Refused) for each in decisions):

@@ -157,9 +157,13 @@ class Core:
         self._clock.advance(now)
         return self._status(request)
 
-    def reasons(self, request: RequestId, about: RequestId) -> ReasonsAnswer:
-        """Why the request `about` was treated as it was, as the answer to `request`."""
-        return ReasonsAnswer(request, about, self._reasons.of(about))
+    def reasons(self, request: RequestId, about: RequestId, now: float) -> ReasonsAnswer:
+        """Why the request `about` was treated as it was, as the answer to `request`, as of `now`."""
+        self._clock.advance(now)
+        return self._reasons_answer(request, about)
+
+    def _reasons_answer(self, request: RequestId, about: RequestId) -> ReasonsAnswer:
+        return ReasonsAnswer(request, about, self._reasons.of(about), self._clock.now)
 
     def _status(self, request: RequestId) -> Status:
         return Status(
@@ -195,8 +199,9 @@ class Core:
             # No Reject: under this id it would end the request that lives.
             self._refuse(event.request, "a request of this id is under way")
             return
-        self._counters["submitted"] += 1
         has_items = len(event.items) > 0
+        self._counters["submitted"] += 1
+        self._counters["images_submitted"] += has_items
         withheld = self._roster.withheld
         if not 0 < event.deadline_s < math.inf:
             self._roster.reject(event.request, RejectReason.DEADLINE, f"deadline_s is {event.deadline_s}")
@@ -261,6 +266,7 @@ class Core:
             self._counters["stale"] += 1
             return
         lost = [entry for entry in request.entries if entry.embedding.uuid in event.lost]
+        self._counters["transfers_failed"] += len(lost)
         self._life.lose([entry for entry in lost if self._directory.is_current(entry)])
         if event.unreachable and request.decoder is not None and request.decoder.registered:
             self._lost(event.worker, event.reason)  # it is this engine, and none that was started since
@@ -288,7 +294,7 @@ class Core:
         self._answers.append(self._status(event.request))
 
     def _ask_reasons(self, event: AskReasons) -> None:
-        self._answers.append(self.reasons(event.request, event.about))
+        self._answers.append(self._reasons_answer(event.request, event.about))
 
     # -- workers -------------------------------------------------------------------------------------------------
 

@@ -23,6 +23,7 @@ class Part(Struct, eq=False):
     waiting: bool = False
     entry: Entry | None = None
     encodes: int = 0  # attempts that ended while it waited for them
+    known: bool = False  # it has had an entry before
 
 
 class LiveRequest(Struct, eq=False):
@@ -81,7 +82,7 @@ class LiveRequest(Struct, eq=False):
         """The embedding of that part lies here: now it is known how much it takes."""
         part = self.parts[uuid]
         self.waiting -= part.waiting
-        part.waiting, part.entry = False, entry
+        part.waiting, part.entry, part.known = False, entry, True
         tokens = entry.embedding.shape[0]
         if tokens < 0:
             tokens = 0

@@ -1,10 +1,11 @@
 """The live requests: where each stands, what it holds there, and how it ends.
 
 Owns them, their deadlines and their use of embeddings. What an event means to them is for `scheduler.{core,lifecycle}`
-to say, and which way they go for `scheduler.routing`. Imports only `chiasm.{nouns,messages}`, the standard library and
-its neighbours.
+to say, and which way they go for `scheduler.routing`. Imports only `chiasm.{counters,nouns,messages}`, the standard
+library and its neighbours.
 """
 
+from chiasm.counters import FAILED
 from chiasm.messages import NOBODY, Reject, RejectReason
 from chiasm.nouns import RequestId, RequestState, WorkerId
 from scheduler.admission import Admission
@@ -174,7 +175,7 @@ class Roster:
 
     def reject(self, request: RequestId, reason: RejectReason, detail: str, retry: float | None = None) -> None:
         """Answers with a named error; `request` is not live, or no longer."""
-        self._counters[f"failed_{reason.value}"] += 1
+        self._counters[f"{FAILED}{reason.value}"] += 1
         self.rejects.append(Reject(request, reason, detail, retry))
 
     def expire(self, now: float) -> None:

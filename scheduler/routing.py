@@ -112,6 +112,8 @@ class Routing:
                 request.found(uuid, entry)
                 self._reasons.note(request.id, "encode cached", entry.worker, uuid)
             elif part.encodes < self._max_attempts:
+                if part.known and uuid not in self._encodes:
+                    self._counters["reencodes"] += 1
                 self._encodes.want(request.id, part.item, request.tag)
                 part.waiting = True
                 request.waiting += 1

@@ -12,12 +12,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import psutil
 
 from chiasm.client import get_json, post_json
 from chiasm.engine import Engine, EngineSpec
 from chiasm.models.builtin import ENGINE_ARGS, model_folder
 from chiasm.nouns import Role
+from chiasm.telemetry.records import EngineRecords
 
 START_TIMEOUT_S = 400.0
 STOP_TIMEOUT_S = 60.0
@@ -106,6 +108,12 @@ class Serving:
         [rank] = get_json(worker["url"], "/v1/chiasm/report", token)
         found: dict[str, dict[str, int]] = rank
         return found
+
+    def records(self, role: str, query: str) -> EngineRecords:
+        """What the only engine of a role remembers: `call=ID`, or `since=UNIX`."""
+        [worker] = [worker for worker in self.status()["workers"] if worker["role"] == role]
+        token = self.front_end(role).environ()["VLLM_API_KEY"]
+        return msgspec.convert(get_json(worker["url"], f"/v1/chiasm/records?{query}", token), EngineRecords)
 
 
 def _role(command: list[str]) -> str:

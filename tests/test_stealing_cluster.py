@@ -101,6 +101,7 @@ def test_a_burst_of_text_is_shared_with_the_thief(serving: Serving) -> None:
 
 
 def test_an_image_pauses_a_stolen_stream_which_goes_on_from_its_cache(serving: Serving) -> None:
+    began = time.time()
     unstolen = tokens(serving.ask(story(100, LONG)))
     before = {name: count(serving, name) for name in ("stolen", "paused", "returned")}
     told = len(pauses(serving))
@@ -117,6 +118,8 @@ def test_an_image_pauses_a_stolen_stream_which_goes_on_from_its_cache(serving: S
     after = {name: count(serving, name) - value for name, value in before.items()}
     assert after == {"stolen": 1, "paused": 1, "returned": 0}
     until(lambda: pauses(serving)[told:] == ["PAUSED_ALL", "UNPAUSED"])
+    [pause] = serving.records("text", f"since={began}").pauses
+    assert began < pause.wanted < pause.began < pause.ended < time.time()
     # A running request is prefilled a second time only after vLLM has pre-empted it, as it does when a pause clears the
     # cache, and it counts that.
     assert serving.metric("text", "vllm:num_preemptions_total") == preemptions

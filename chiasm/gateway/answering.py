@@ -3,7 +3,7 @@ delivered. Knows nothing of the scheduler's decisions but the Decode that it is 
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import msgspec
 from aiohttp import ClientResponse
@@ -14,7 +14,6 @@ from chiasm.gateway.delivery import Delivery
 from chiasm.gateway.errors import decode_failed
 from chiasm.gateway.parsing import ParsedRequest
 from chiasm.gateway.sse import EventTooLong, Tally, named_errors, whole_events
-from chiasm.gateway.timing import Timing
 from chiasm.gateway.upstream import MAX_ANSWER_BYTES, MISCONFIGURED, EngineFailed, Upstream, read_limited
 from chiasm.messages import Decode
 from chiasm.nouns import RequestId, Role
@@ -27,7 +26,8 @@ _FORWARDED = frozenset(range(400, 500)) - {408, 429, *MISCONFIGURED}
 
 class Answering:
     """Answers one request. A text that a thief generates may have to move, so its stream is kept account of; all other
-    answers are the engine's own bytes. `begun` is called with each attempt's first token, of a stream.
+    answers are the engine's own bytes. `begun` is called with each attempt's first token, of a stream, and `over` when
+    its engine has said its last.
     """
 
     def __init__(
@@ -36,15 +36,15 @@ class Answering:
         parsed: ParsedRequest,
         upstream: Upstream,
         delivery: Delivery,
-        timing: Timing,
         begun: Callable[[Decode], None],
+        over: Callable[[], None],
     ) -> None:
         self._request = request
         self._parsed = parsed
         self._upstream = upstream
         self._delivery = delivery
-        self._timing = timing
         self._begun = begun
+        self._over = over
         self._transcript: Transcript | None = None  # of what is delivered, if it may move
         self._tally = Tally()  # of the latest attempt's stream
         self._before = 0  # tokens that stood when the latest attempt began
@@ -88,8 +88,10 @@ class Answering:
             await self._delivery.write(ending, last=True)
         return self.generated
 
-    async def attempt(self, decode: Decode) -> int:
+    async def attempt(self, decode: Decode, headers: Mapping[str, str]) -> int:
         """Have the engine of `decode` generate what is missing and deliver it; returns the tokens that it took.
+
+        `headers` are sent along.
 
         An engine's judgement that the request is wrong (4xx) is an answer too, of 0 tokens: the engine is well, and
         the client must read it.
@@ -100,16 +102,15 @@ class Answering:
         """
         if (tokens := await self.complete()) is not None:
             return tokens
-        began = time.monotonic()
         path, body = await self._what_to_post(decode)
-        async with self._upstream.post(decode.url, path, self._request, body) as answer:
+        async with self._upstream.post(decode.url, path, self._request, body, headers) as answer:
             if answer.status == 200 and self._parsed.stream:
-                return await self._stream(decode, answer, began)
+                return await self._stream(decode, answer)
             content = await read_limited(answer, MAX_ANSWER_BYTES)
         if answer.status != 200 and (answer.status not in _FORWARDED or self._delivery.response is not None):
             raise await self._upstream.decode_failure(decode.url, self._request, answer.status, error_message(content))
-        self._timing.end("decode", began)
-        self._delivery.answer(answer.status, content)
+        self._over()
+        await self._delivery.answer(answer.status, content)
         return completion_tokens(content) if answer.status == 200 else 0
 
     async def _what_to_post(self, decode: Decode) -> tuple[str, bytes]:
@@ -126,7 +127,7 @@ class Answering:
         path, body = self._transcript.request()
         return path, msgspec.json.encode(body)
 
-    async def _stream(self, decode: Decode, answer: ClientResponse, began: float) -> int:
+    async def _stream(self, decode: Decode, answer: ClientResponse) -> int:
         tally, transcript = self._tally, self._transcript
         withheld, begun = b"", False
         try:
@@ -134,6 +135,7 @@ class Answering:
                 tally.read(events)
                 if tally.complete and self.ended_at is None:
                     self.ended_at = time.monotonic()
+                    self._over()
                 if tally.begun and not begun:
                     begun = True
                     self._begun(decode)
@@ -143,10 +145,9 @@ class Answering:
                     withheld += transcript.take(events)
                 else:
                     withheld += events if tally.error is None else named_errors(events)
-                if self._delivery.response is None:
-                    if not (tally.begun or tally.complete or len(withheld) > MAX_WITHHELD_BYTES):
-                        continue
-                    self._timing.end("decode_first", began)
+                due = tally.begun or tally.complete or len(withheld) > MAX_WITHHELD_BYTES
+                if self._delivery.response is None and not due:
+                    continue
                 failed = None if tally.error is None else decode_failed(tally.error)
                 await self._delivery.write(withheld, last=tally.complete, error=failed)
                 withheld = b""
@@ -156,5 +157,4 @@ class Answering:
             raise EngineFailed("the engine's stream ended before its answer was complete", retryable=True)
         if tally.error is not None:
             raise EngineFailed(tally.error, retryable=False)
-        self._timing.end("decode", began)
         return tally.tokens if transcript is None else self.generated

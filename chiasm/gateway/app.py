@@ -6,34 +6,37 @@ import asyncio
 import hmac
 import logging
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
-import msgspec
 from aiohttp import web
 from blake3 import blake3
 
 from chiasm.api_paths import CHAT_PATH, COMPLETIONS_PATH
-from chiasm.config import GatewayConfig
+from chiasm.config import GatewayConfig, TelemetryConfig
 from chiasm.gateway.addresses import Reach
+from chiasm.gateway.appendix import asks_for_timeline
+from chiasm.gateway.asking import ask_status
 from chiasm.gateway.delivery import ClientLeft, Delivery
 from chiasm.gateway.errors import INTERNAL_ERROR, ApiError, internal_error
 from chiasm.gateway.fetching import Fetcher
 from chiasm.gateway.flow import Flow, Services, Tenant
-from chiasm.gateway.link import Answer, SchedulerLink
+from chiasm.gateway.link import SchedulerLink
 from chiasm.gateway.parsing import ServingFacts, parse_chat, parse_completion, unknown_model
+from chiasm.gateway.profiling import Profiling
 from chiasm.gateway.reading import Parse, Reader
 from chiasm.gateway.timing import Timing
 from chiasm.gateway.upstream import Upstream
+from chiasm.gateway.views import Views, json_response
 from chiasm.messages import Status
 from chiasm.nouns import RequestId, Role
+from chiasm.telemetry.marks import Marks
 from chiasm.telemetry.metrics import GatewayMetrics
 
 __all__ = ["ServingFacts", "make_app", "start_gateway"]
 
 logger = logging.getLogger(__name__)
 
-STATUS_TIMEOUT_S = 5.0
 SHUTDOWN_TIMEOUT_S = 5.0
 
 _REQUEST_ID = web.RequestKey("chiasm_request_id", str)
@@ -45,10 +48,15 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def make_app(
-    facts: ServingFacts, config: GatewayConfig, link: SchedulerLink, cluster_token: str, reach: Reach | None = None
+    facts: ServingFacts,
+    config: GatewayConfig,
+    link: SchedulerLink,
+    cluster_token: str,
+    reach: Reach | None = None,
+    telemetry: TelemetryConfig | None = None,
 ) -> web.Application:
     """The gateway as an aiohttp application. While it runs, it also runs `link`. `reach` is for tests."""
-    gateway = _Gateway(facts, config, link, cluster_token, reach or Reach())
+    gateway = _Gateway(facts, config, link, cluster_token, reach or Reach(), telemetry or TelemetryConfig())
     app = web.Application(middlewares=[_errors, _authentication(config)])
     app.add_routes(
         [
@@ -56,11 +64,9 @@ def make_app(
             web.post(COMPLETIONS_PATH, gateway.completions),
             web.get("/v1/models", gateway.models),
             web.get("/v1/models/{model:.+}", gateway.model),
-            web.get("/v1/chiasm/status", gateway.status),
-            web.get("/v1/chiasm/requests/{request}/reasons", gateway.reasons),
             web.get("/health", gateway.health),
             web.get("/ready", gateway.ready),
-            web.get("/metrics", gateway.exposition),
+            *gateway.views.routes(),
         ]
     )
     app.on_response_prepare.append(_name_request)
@@ -89,21 +95,32 @@ class _Gateway:
     """The handlers, and what they share."""
 
     def __init__(
-        self, facts: ServingFacts, config: GatewayConfig, link: SchedulerLink, cluster_token: str, reach: Reach
+        self,
+        facts: ServingFacts,
+        config: GatewayConfig,
+        link: SchedulerLink,
+        cluster_token: str,
+        reach: Reach,
+        telemetry: TelemetryConfig,
     ) -> None:
         self._facts = facts
         self._config = config
         self._link = link
         self._cluster_token = cluster_token
         self._reach = reach
+        self._telemetry = telemetry
         self._metrics = GatewayMetrics()
+        self.views = Views(facts, link, self._metrics)
 
     async def lifetime(self, app: web.Application) -> AsyncIterator[None]:
         async with Upstream(self._cluster_token) as upstream, Fetcher(self._config, self._reach) as fetcher:
-            self._services = Services(self._link, upstream, self._metrics)
+            self._profiling = Profiling(self._telemetry, self._facts.model, self._link, upstream)
+            self._services = Services(self._link, upstream, self._metrics, self._profiling.timelines)
+            self.views.open(upstream, self._profiling)
             self._reader = Reader(self._facts, self._config, fetcher)
             self._routing = asyncio.create_task(self._route())
             yield
+            await self._profiling.close()
             self._routing.cancel()
             await asyncio.wait([self._routing])
             self._reader.close()
@@ -121,16 +138,20 @@ class _Gateway:
         return await self._serve(request, parse_completion)
 
     async def _serve(self, request: web.Request, parse: Parse) -> web.StreamResponse:
-        timing = Timing(self._metrics)
+        request_id = RequestId(request[_REQUEST_ID])
+        marks, trace = Marks(request_id), None
+        timing = Timing(marks, self._metrics)
         delivery = Delivery(request, timing)
         deadline = asyncio.get_running_loop().time() + self._config.request_timeout_s
         tenant = request[_TENANT]
         name = tenant.name
         with self._metrics.in_flight.track_inprogress(), self._reader.room(name) as take:
             try:
-                parsed = await self._reader.read(request, parse, name, take, timing, deadline)
-                request_id = RequestId(request[_REQUEST_ID])
-                return await Flow(request_id, parsed, tenant, self._services, delivery, timing).run(deadline)
+                parsed = await self._reader.read(request, parse, name, take, deadline)
+                trace = self._profiling.begin(parsed, request.headers, marks)
+                if asks_for_timeline(request):
+                    delivery.appendix = self._profiling.appendix(parsed, marks)
+                return await Flow(request_id, parsed, tenant, self._services, delivery, marks, trace).run(deadline)
             except asyncio.CancelledError:
                 delivery.left()
                 raise
@@ -144,15 +165,16 @@ class _Gateway:
                 delivery.outcome = INTERNAL_ERROR
                 raise
             finally:
-                self._metrics.requests.labels(delivery.outcome).inc()
+                timing.ended(delivery.outcome)
+                self._profiling.ended(marks, trace)
 
     async def models(self, _request: web.Request) -> web.Response:
-        return _json({"object": "list", "data": [self._model_card()]})
+        return json_response({"object": "list", "data": [self._model_card()]})
 
     async def model(self, request: web.Request) -> web.Response:
         if (asked := request.match_info["model"]) != self._facts.model:
             raise unknown_model(asked, self._facts)
-        return _json(self._model_card())
+        return json_response(self._model_card())
 
     def _model_card(self) -> dict[str, Any]:
         return {
@@ -163,43 +185,16 @@ class _Gateway:
             "max_model_len": self._facts.max_model_len,
         }
 
-    async def status(self, _request: web.Request) -> web.Response:
-        status = msgspec.structs.asdict(await _answered(self._link.ask_status(STATUS_TIMEOUT_S)))
-        del status["request"]
-        status["workers"] = [msgspec.structs.asdict(worker) for worker in status["workers"]]
-        return _json(status)
-
-    async def reasons(self, request: web.Request) -> web.Response:
-        about = RequestId(request.match_info["request"])
-        answer = await _answered(self._link.ask_reasons(about, STATUS_TIMEOUT_S))
-        if not answer.reasons:
-            message = f"Nothing is known of a request {about}. The latest scheduler.explained_requests are remembered."
-            raise ApiError(404, message, code="unknown_request")
-        reasons = [msgspec.structs.asdict(reason) for reason in answer.reasons]
-        return _json({"request": about, "reasons": reasons})
-
     async def health(self, _request: web.Request) -> web.Response:
         if self._routing.done():
             raise ApiError(503, "The line to the scheduler has failed. Restart this gateway.", kind="server_error")
-        return _json({"status": "alive"})
+        return json_response({"status": "alive"})
 
     async def ready(self, _request: web.Request) -> web.Response:
-        status = await _answered(self._link.ask_status(STATUS_TIMEOUT_S))
+        status = await ask_status(self._link)
         if not status.ready:
             raise ApiError(503, _what_is_missing(status), kind="server_error", code="not_ready")
-        return _json({"status": "ready"})
-
-    async def exposition(self, _request: web.Request) -> web.Response:
-        return web.Response(body=self._metrics.exposition(), headers={"Content-Type": self._metrics.content_type})
-
-
-async def _answered(asking: Coroutine[Any, Any, Answer]) -> Answer:
-    try:
-        return await asking
-    except TimeoutError as error:
-        raise ApiError(
-            503, "The scheduler does not answer. Try again shortly.", kind="server_error", code="not_ready"
-        ) from error
+        return json_response({"status": "ready"})
 
 
 def _what_is_missing(status: Status) -> str:
@@ -208,10 +203,6 @@ def _what_is_missing(status: Status) -> str:
     what = " and ".join(missing) if missing else "worker with room"
     others = f"; {len(status.workers)} other workers are" if status.workers else ""
     return f"Not ready: no {what} is registered{others}. Engines take a minute or more to start, or to start again."
-
-
-def _json(content: Any) -> web.Response:
-    return web.Response(body=msgspec.json.encode(content), content_type="application/json")
 
 
 def _error_response(error: ApiError) -> web.Response:

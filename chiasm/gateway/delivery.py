@@ -5,6 +5,7 @@ from collections.abc import Awaitable
 
 from aiohttp import web
 
+from chiasm.gateway.appendix import Appendix
 from chiasm.gateway.errors import ApiError
 from chiasm.gateway.timing import Timing
 
@@ -24,21 +25,24 @@ class Delivery:
     """The response to one client request.
 
     `response` is None until something is delivered; from then on an error can only be said within it. `outcome` is the
-    label under which the request is counted.
+    label under which the request is counted. `appendix` is added to whatever an engine has answered.
     """
 
     def __init__(self, request: web.Request, timing: Timing) -> None:
         self._request = request
         self._timing = timing
         self.response: web.StreamResponse | None = None
+        self.appendix: Appendix | None = None
         self.outcome = "invalid"  # unless it gets so far as to be submitted, or fails before by no fault of its own
         self._complete = False
         self._stalled = False
         self._given_up = False  # a write, since the last one that came to its end
         self._error: ApiError | None = None  # that the stream ends in
 
-    def answer(self, status: int, body: bytes) -> None:
+    async def answer(self, status: int, body: bytes) -> None:
         """A complete answer in JSON."""
+        if self.appendix is not None and status == 200:
+            body = await self.appendix.to_object(body)
         self.response = web.Response(
             status=status,
             body=body,
@@ -53,6 +57,8 @@ class Delivery:
         Raises:
             ClientLeft: nobody listens any more.
         """
+        if self.appendix is not None and last:
+            events = await self.appendix.to_stream(events)
         if self.response is None:
             self._timing.first_token()
             self.response = web.StreamResponse(

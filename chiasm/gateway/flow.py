@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Coroutine
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
@@ -23,7 +23,7 @@ from chiasm.gateway.errors import (
 )
 from chiasm.gateway.link import SchedulerLink
 from chiasm.gateway.parsing import ParsedRequest
-from chiasm.gateway.timing import Timing
+from chiasm.gateway.timelines import Timelines
 from chiasm.gateway.upstream import EngineFailed, Upstream
 from chiasm.messages import (
     Cancel,
@@ -41,8 +41,12 @@ from chiasm.messages import (
     ToGateway,
 )
 from chiasm.nouns import RequestId
+from chiasm.telemetry.marks import Marks, encoder_call
 from chiasm.telemetry.metrics import GatewayMetrics
 from chiasm.wire.protocol import tensor_nbytes
+
+if TYPE_CHECKING:
+    from chiasm.telemetry.tracing import RequestTrace
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +66,7 @@ class Services:
     link: SchedulerLink
     upstream: Upstream
     metrics: GatewayMetrics
+    timelines: Timelines
 
 
 class Flow:
@@ -78,7 +83,8 @@ class Flow:
         tenant: Tenant,
         services: Services,
         delivery: Delivery,
-        timing: Timing,
+        marks: Marks,
+        trace: "RequestTrace | None",
     ) -> None:
         self._request = request
         self._parsed = parsed
@@ -86,17 +92,17 @@ class Flow:
         self._link = services.link
         self._upstream = services.upstream
         self._metrics = services.metrics
+        self._timelines = services.timelines
         self._delivery = delivery
-        self._timing = timing
-        self._answering = Answering(request, parsed, services.upstream, delivery, timing, self._decode_begun)
+        self._marks = marks
+        self._trace = trace
+        self._answering = Answering(request, parsed, services.upstream, delivery, self._decode_begun, marks.last_token)
         self._end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._scheduler_knows = False  # that the request has ended
         self._tasks: set[asyncio.Task[None]] = set()
         self._decode: Decode | None = None  # the latest
         self._decoding: asyncio.Task[None] | None = None
-        self._waiting_since = time.monotonic()  # for an encoder, then for a decoder
-        self._decoding_since = self._waiting_since
-        self._encode_begun = False
+        self._decoding_since = time.monotonic()
 
     async def run(self, deadline: float) -> web.StreamResponse:
         """The client's response, by `deadline` (of the event loop's clock).
@@ -108,6 +114,8 @@ class Flow:
         try:
             async with asyncio.timeout_at(deadline):
                 with self._link.open(self._request) as decisions:
+                    self._marks.submitted(self._parsed.items, self._parsed.stream)
+                    self._timelines.add(self._marks)
                     self._link.send(self._submission(deadline))
                     self._start(self._follow(decisions))
                     await self._end
@@ -152,25 +160,25 @@ class Flow:
                     self._fail(rejected(reject))
 
     async def _encode(self, encode: Encode) -> None:
-        if not self._encode_begun:
-            self._encode_begun = True
-            self._timing.end("encode_wait", self._waiting_since)
         part = next((part for part in self._parsed.media if part.uuid == encode.uuid), None)
         if part is None:
             reason = "the request has no such item"
             self._link.send(EncodeFailed(self._request, encode.worker, encode.uuid, reason, retryable=False))
             return
-        began = time.monotonic()
+        attempt, began = self._marks.encode_posted(part.uuid, encode.worker), time.monotonic()
+        call = encoder_call(self._request, attempt.item)
+        headers = self._trace.encode_headers(attempt) if self._trace is not None else {}
         try:
-            embedding = await self._upstream.encode(encode.url, self._request, self._parsed, part)
+            embedding = await self._upstream.encode(encode.url, call, self._parsed, part, headers)
         except EngineFailed as failure:
+            self._marks.encode_failed(attempt, failure.reason)
             self._count_retry("encode", failure.retryable)
             failed = (failure.reason, failure.retryable, failure.unreachable)
             self._link.send(EncodeFailed(self._request, encode.worker, encode.uuid, *failed))
         else:
-            seconds = self._timing.end("encode", began)
-            self._waiting_since = time.monotonic()
+            seconds = time.monotonic() - began
             nbytes = tensor_nbytes(embedding.shape, embedding.dtype)
+            self._marks.encode_answered(attempt, embedding.shape[0], nbytes)
             self._link.send(EncodeDone(self._request, encode.worker, embedding, seconds, nbytes))
 
     async def _begin(self, decode: Decode) -> None:
@@ -178,10 +186,10 @@ class Flow:
         await self._stop_decoding()
         self._decode = decode
         self._answering.begin()
+        self._marks.decode_posted(decode.worker, decode.role, decode.embeddings)
         if self._answering.obstacle is not None:
             self._decode_failed(decode, EngineFailed("the engine before was lost in mid-answer", retryable=False))
             return
-        self._timing.end("decode_wait", self._waiting_since)
         self._decoding_since = time.monotonic()
         self._decoding = self._start(self._attempt(decode))
 
@@ -215,7 +223,8 @@ class Flow:
             self._fail(prompt_too_long(f"The request's images have {image_tokens} tokens", self._parsed.max_model_len))
             return
         try:
-            tokens = await self._answering.attempt(decode)
+            headers = self._trace.decode_headers(self._marks.decodes[-1]) if self._trace is not None else {}
+            tokens = await self._answering.attempt(decode, headers)
         except EngineFailed as failure:
             await self._broken_off(decode, failure)
         except ClientLeft as left:
@@ -225,7 +234,6 @@ class Flow:
 
     async def _broken_off(self, decode: Decode, failure: EngineFailed | None) -> None:
         """An attempt has come to an early end: by `failure`, or because its worker was asked to give it back."""
-        self._waiting_since = time.monotonic()
         try:
             tokens = await self._answering.complete()
         except ClientLeft as left:
@@ -239,9 +247,11 @@ class Flow:
             reason = f"its worker had to give it back, and no other can go on: {obstacle}"
             self._decode_failed(decode, EngineFailed(reason, retryable=False))
         else:
+            self._marks.decode_returned(self._answering.generated)
             self._link.send(Returned(self._request, decode.worker, self._answering.generated))
 
     def _decode_begun(self, decode: Decode) -> None:
+        self._marks.first_token()
         if self._parsed.items:
             seconds = time.monotonic() - self._decoding_since
             self._link.send(DecodeBegun(self._request, decode.worker, seconds))
@@ -254,11 +264,13 @@ class Flow:
 
     def _done(self, decode: Decode, tokens: int) -> DecodeDone:
         """The seconds are the engine's: how long its client took to read the rest says nothing of it."""
+        self._marks.decode_answered(tokens)
         ended = self._answering.ended_at or time.monotonic()
         return DecodeDone(self._request, decode.worker, tokens, ended - self._decoding_since)
 
     def _decode_failed(self, decode: Decode, failure: EngineFailed) -> None:
         retryable = failure.retryable and self._answering.obstacle is None
+        self._marks.decode_failed(failure.reason, self._answering.generated)
         self._count_retry("decode", retryable)
         lost = tuple(embedding.uuid for embedding in decode.embeddings if embedding.key in failure.lost)
         self._link.send(

@@ -12,10 +12,10 @@ from chiasm.config import GatewayConfig
 from chiasm.gateway.errors import invalid, prompt_too_long
 from chiasm.gateway.fetching import is_web_address
 from chiasm.gateway.identity import item_uuid
-from chiasm.gateway.image_tokens import MAX_ASPECT
 from chiasm.gateway.media import ImageFile, open_image, read_data_url
 from chiasm.gateway.messages import ImagePlace
 from chiasm.gateway.parsing import Draft, MediaPart, ParsedRequest, ServingFacts
+from chiasm.image_tokens import MAX_ASPECT
 from chiasm.nouns import ItemUuid
 
 

@@ -14,8 +14,8 @@ from chiasm.continuable import obstacle
 from chiasm.continuation import COMPLETIONS_TOKENS
 from chiasm.gateway.errors import ApiError, invalid, prompt_too_long
 from chiasm.gateway.fields import check_fields
-from chiasm.gateway.image_tokens import qwen_tokens
 from chiasm.gateway.messages import ImagePlace, read_messages
+from chiasm.image_tokens import ImageSizes
 from chiasm.nouns import Item, ItemUuid
 
 OPTIONS = ("mm_processor_kwargs", "media_io_kwargs")
@@ -41,12 +41,14 @@ class ServingFacts:
     longest_answer: int | None = None  # tokens, whatever a request asks for; None: as long as the context
     parsed_chats: bool = False  # engines tell reasoning, or calls of tools, from the text of a chat's answer
 
+    @property
+    def image_sizes(self) -> ImageSizes:
+        """All that is known of how many tokens an image will have."""
+        return ImageSizes(self.pixels_per_token, self.image_tokens, self.image_pixels)
+
     def estimate_image(self, width: int, height: int) -> int:
         """About how many tokens an image of this size (pixels) will have; exact where it can be, see `fewest_of`."""
-        if self.image_pixels is not None:
-            return qwen_tokens(width, height, self.pixels_per_token, self.image_pixels)
-        fewest, most = self.image_tokens
-        return min(max(-(-width * height // self.pixels_per_token), fewest), most)
+        return self.image_sizes.estimate(width, height)
 
     def fewest_of(self, width: int, height: int) -> int:
         """The tokens that an image of this size (pixels) is certain to have, unless a client sets processor options."""

@@ -4,7 +4,6 @@ happens before the scheduler's queue has a bound of its own here, beyond which a
 
 import asyncio
 import os
-import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
@@ -17,7 +16,6 @@ from chiasm.gateway.items import identify, open_images, web_addresses
 from chiasm.gateway.media import decode
 from chiasm.gateway.parsing import Draft, ParsedRequest, ServingFacts
 from chiasm.gateway.shares import Shares, Take, Threads
-from chiasm.gateway.timing import Timing
 
 THREADS = min(8, os.cpu_count() or 1)
 """That decode images: each may hold `max_item_pixels` pixels of 4 bytes, and more would not be faster. As many others
@@ -71,30 +69,23 @@ class Reader:
         """Room for the bytes of one request, which it holds until it has ended."""
         return self._bytes.share(tenant)
 
-    async def read(
-        self, request: web.Request, parse: Parse, tenant: str, take: Take, timing: Timing, deadline: float
-    ) -> ParsedRequest:
+    async def read(self, request: web.Request, parse: Parse, tenant: str, take: Take, deadline: float) -> ParsedRequest:
         """The request, by `deadline` (of the event loop's clock); its bytes are taken from its room as they arrive.
 
         Raises:
             ApiError: it is not to be served, or not now (429).
         """
         body = await self._receive(request, take, deadline)
-        began = time.monotonic()
         try:
             async with asyncio.timeout_at(deadline):
                 draft = await self._parsing.run(tenant, parse, body, self._facts, self._config)
                 del body  # all of it is in the draft now, and its images may have to wait
                 fetched: dict[str, bytes] = {}
                 if addresses := web_addresses(draft.images):
-                    fetching = time.monotonic()
                     fetched = await self._fetcher.fetch(addresses, tenant, take)
-                    began += timing.end("fetch", fetching)  # which leaves the time of the rest
-                parsed = await self._with_images(draft, fetched, tenant) if draft.images else draft.request
+                return await self._with_images(draft, fetched, tenant) if draft.images else draft.request
         except TimeoutError as error:
             raise deadline_exceeded("The request could not be read in time") from error
-        timing.end("parse", began)
-        return parsed
 
     async def _receive(self, request: web.Request, take: Take, deadline: float) -> bytes:
         limit = self._config.max_body_bytes

@@ -1,35 +1,67 @@
-"""Where one request's time went, phase by phase."""
+"""Where one request's time went as far as a gateway can tell by itself: for its response, and for the metrics."""
 
 import time
+from collections.abc import Iterator
 
+from chiasm.telemetry.marks import Marks
 from chiasm.telemetry.metrics import GatewayMetrics
+from chiasm.telemetry.records import Phase
+
+_MEASURED_HERE = (Phase.FETCH, Phase.ENCODE_QUEUE, Phase.DECODE_QUEUE)
+"""What no engine can measure; the other phases are in the metrics of the engines that did them."""
 
 
 class Timing:
-    """The phases of one request since its arrival, in seconds of the monotonic clock.
+    """One request's marks, and what is made of them while it runs."""
 
-    ``fetch`` (only where images lie at web addresses), ``parse`` (the body and its images), ``encode_wait`` (submitted,
-    no encoder yet), ``encode`` (once an item), ``decode_wait`` (every embedding known, or text only; no decoder yet),
-    ``decode_first`` (posted, until the first token; streams only), ``decode`` (posted, until the answer is complete).
-    Repeated attempts repeat their phases.
-    """
-
-    def __init__(self, metrics: GatewayMetrics) -> None:
-        self.arrived = time.monotonic()
+    def __init__(self, marks: Marks, metrics: GatewayMetrics) -> None:
+        self.marks = marks
+        self._arrived = time.monotonic()
         self._metrics = metrics
-        self._phases: list[tuple[str, float]] = []
-
-    def end(self, phase: str, began: float) -> float:
-        """`phase` lasted from `began` until now; returns for how long."""
-        seconds = time.monotonic() - began
-        self._phases.append((phase, seconds))
-        self._metrics.phases.labels(phase).observe(seconds)
-        return seconds
 
     def first_token(self) -> None:
         """The client gets its first token now."""
-        self._metrics.first_token.observe(time.monotonic() - self.arrived)
+        self._metrics.first_token.observe(time.monotonic() - self._arrived)
 
     def server_timing(self) -> str:
         """The phases so far as the value of a `Server-Timing` header, in milliseconds."""
-        return ", ".join(f"{phase};dur={seconds * 1000:.1f}" for phase, seconds in self._phases)
+        return ", ".join(f"{phase};dur={seconds * 1000:.1f}" for phase, seconds in lengths(self.marks))
+
+    def ended(self, outcome: str) -> None:
+        """Nothing follows."""
+        self.marks.ended(outcome)
+        self._metrics.requests.labels(outcome).inc()
+        for phase, seconds in lengths(self.marks):
+            if phase in _MEASURED_HERE:
+                self._metrics.phases.labels(phase).observe(max(0.0, seconds))
+
+
+def lengths(marks: Marks) -> Iterator[tuple[Phase, float]]:
+    """The phases of a request, in seconds, as its gateway saw them from outside.
+
+    An `encode` is from the post to the encoder's answer, a `prefill` from the post to the first token, and `decode`
+    from there (or from the post, without a stream) to the end. Repeated attempts repeat their phases.
+    """
+    submitted = marks.submitted_at
+    if submitted is None:
+        return
+    yield Phase.FETCH, submitted - marks.arrived_at
+    encoded, decoded = [(encode.item, encode.ended_at) for encode in marks.encodes], [d.ended_at for d in marks.decodes]
+    for encode in marks.encodes:
+        before = [ended for item, ended in encoded if item == encode.item]
+        yield Phase.ENCODE_QUEUE, encode.posted_at - _latest(submitted, encode.posted_at, before + decoded)
+        if encode.ended_at is not None:
+            yield Phase.ENCODE, encode.ended_at - encode.posted_at
+    for decode in marks.decodes:
+        before = [ended for _, ended in encoded]
+        yield Phase.DECODE_QUEUE, decode.posted_at - _latest(submitted, decode.posted_at, before + decoded)
+        if decode.first_token_at is not None:
+            yield Phase.PREFILL, decode.first_token_at - decode.posted_at
+        over = decode.ended_at if decode.last_token_at is None else decode.last_token_at
+        if over is not None:
+            yield Phase.DECODE, over - (decode.first_token_at or decode.posted_at)
+
+
+def _latest(submitted: float, until: float, ended: list[float | None]) -> float:
+    """When a wait began that was over at `until`: with the latest of what had ended before."""
+    return max([submitted, *(at for at in ended if at is not None and at <= until)])

@@ -2,8 +2,9 @@
 scheduler. Deadlines are the caller's, except those for connecting and for asking about transfers.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
@@ -59,6 +60,14 @@ class EngineFailed(Exception):
         self.lost = lost
 
 
+@dataclass(frozen=True)
+class Page:
+    """What an engine has to read, and its media type."""
+
+    content: bytes
+    content_type: str
+
+
 class Upstream:
     """The engines, reached with the cluster's token. A context manager."""
 
@@ -79,14 +88,16 @@ class Upstream:
     ) -> None:
         await self._session.close()
 
-    async def encode(self, url: str, request: RequestId, parsed: ParsedRequest, part: MediaPart) -> Embedding:
-        """Have the encoder at `url` encode one image.
+    async def encode(
+        self, url: str, call: str, parsed: ParsedRequest, part: MediaPart, headers: Mapping[str, str]
+    ) -> Embedding:
+        """Have the encoder at `url` encode one image, under the id `call`; `headers` are sent along.
 
         Raises:
             EngineFailed: it did not; not retryable if the image is at fault.
         """
         body = encode_body(parsed.body["model"], part.uuid, part.url, parsed.options)
-        async with self.post(url, CHAT_PATH, request, body) as answer:
+        async with self.post(url, CHAT_PATH, call, body, headers) as answer:
             content = await read_limited(answer, MAX_REPORT_BYTES)
         if answer.status == 200:
             return _embedding(part.uuid, content)
@@ -110,20 +121,62 @@ class Upstream:
             raise EngineFailed(str(error), retryable=True) from error
 
     @asynccontextmanager
-    async def post(self, url: str, path: str, request: RequestId, body: bytes) -> AsyncIterator[ClientResponse]:
+    async def post(
+        self, url: str, path: str, call: str, body: bytes, headers: Mapping[str, str] | None = None
+    ) -> AsyncIterator[ClientResponse]:
         """The engine's answer to `body`, whatever its status; leaving the context early aborts it in the engine.
+
+        It knows the request by the id `call`.
 
         Raises:
             EngineFailed: no answer, or the connection broke inside the context; retryable.
         """
         try:
             async with self._session.post(
-                url + path, data=body, headers={"X-Request-Id": request}, allow_redirects=False
+                url + path, data=body, headers={"X-Request-Id": call, **(headers or {})}, allow_redirects=False
             ) as answer:
                 yield answer
         except (ClientError, OSError) as error:
-            reason = f"no connection to {url}: {error or type(error).__name__}"
-            raise EngineFailed(reason, retryable=True, unreachable=True) from error
+            raise _not_connected(url, error) from error
+
+    @asynccontextmanager
+    async def ask(self, url: str, path: str, timeout_s: float, method: str = "GET") -> AsyncIterator[ClientResponse]:
+        """What an engine says of itself, whatever the status; `timeout_s` seconds are for all that the context does.
+
+        Raises:
+            EngineFailed: no answer, or the connection broke inside the context; retryable.
+            TimeoutError: it took longer.
+        """
+        timeout = ClientTimeout(total=timeout_s)
+        plain = {"Accept-Encoding": "identity"}  # an engine has better to do than to compress
+        asking = self._session.request(method, url + path, timeout=timeout, headers=plain, allow_redirects=False)
+        try:
+            async with asking as answer:
+                yield answer
+        except TimeoutError:
+            raise
+        except (ClientError, OSError) as error:
+            raise _not_connected(url, error) from error
+
+    async def page(self, url: str, path: str, limit: int, timeout_s: float) -> Page:
+        """What the engine at `url` has to read under `path`, of `limit` bytes at most.
+
+        Raises:
+            EngineFailed: it has no such page, or none so small, or could not be reached. The reason is for anybody: it
+                does not tell the engine's address.
+            TimeoutError: it was not there after `timeout_s` seconds.
+        """
+        try:
+            async with self.ask(url, path, timeout_s) as answer:
+                if answer.status != 200:
+                    raise EngineFailed(f"HTTP {answer.status} from {path}", retryable=False)
+                kind = answer.headers.get("Content-Type", "text/plain")
+                return Page(await read_limited(answer, limit), kind)
+        except EngineFailed as error:
+            if not error.unreachable:
+                raise
+            cause = type(error.__cause__).__name__
+            raise EngineFailed(f"no connection ({cause})", retryable=True, unreachable=True) from error
 
     async def decode_failure(self, url: str, request: RequestId, status: int, said: str) -> EngineFailed:
         """What lies behind a decoder's error `status` (500 for an error in a stream), before anything was delivered.
@@ -137,9 +190,11 @@ class Upstream:
             return EngineFailed(f"HTTP {status} from the engine: {said}", retryable=True)
         try:
             failed = await self._failed_transfers(url, request)
-        except ClientError as error:
-            return EngineFailed(f"{said} (and then the engine was gone: {error})", retryable=True, unreachable=True)
-        except (TimeoutError, BadAnswer, EngineFailed) as error:
+        except EngineFailed as error:
+            if error.unreachable:
+                return EngineFailed(f"{said} (and then the engine was gone: {error})", retryable=True, unreachable=True)
+            return EngineFailed(f"{said} (its transfers are unknown: {error})", retryable=False)
+        except (TimeoutError, BadAnswer) as error:
             return EngineFailed(f"{said} (its transfers are unknown: {error or 'no answer'})", retryable=False)
         if not failed:
             return EngineFailed(said, retryable=False)
@@ -152,10 +207,7 @@ class Upstream:
         )
 
     async def _failed_transfers(self, url: str, request: RequestId) -> list[TransferFailure]:
-        timeout = ClientTimeout(total=TRANSFERS_TIMEOUT_S)
-        async with self._session.get(
-            f"{url}/v1/chiasm/transfers/{request}", timeout=timeout, allow_redirects=False
-        ) as answer:
+        async with self.ask(url, f"/v1/chiasm/transfers/{request}", TRANSFERS_TIMEOUT_S) as answer:
             if answer.status != 200:
                 raise BadAnswer(f"HTTP {answer.status}")
             return read_transfers(await read_limited(answer, MAX_REPORT_BYTES))
@@ -173,6 +225,11 @@ async def read_limited(answer: ClientResponse, limit: int) -> bytes:
         if len(content) > limit:
             raise EngineFailed(f"an answer of more than {limit} bytes", retryable=False)
     return bytes(content)
+
+
+def _not_connected(url: str, error: Exception) -> EngineFailed:
+    reason = f"no connection to {url}: {error or type(error).__name__}"
+    return EngineFailed(reason, retryable=True, unreachable=True)
 
 
 def _embedding(uuid: ItemUuid, content: bytes) -> Embedding:

@@ -5,7 +5,7 @@ heavier than msgspec.
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import StrEnum
 from typing import Generic, TypeVar
 
@@ -89,6 +89,7 @@ class EngineRecords(Struct, frozen=True):
     transfers: tuple[Transfer, ...] = ()
     steps: tuple[Step, ...] = ()
     pauses: tuple[Pause, ...] = ()
+    whole_since: float = 0.0  # of what ended before then, some is forgotten
 
 
 R = TypeVar("R")
@@ -105,6 +106,10 @@ class Ring(Generic[R]):
         """One more, the latest."""
         self.forgotten += len(self._records) == self._records.maxlen
         self._records.append(record)
+
+    def whole_since(self, ended: Callable[[R], float]) -> float:
+        """Of what ended before then (by `ended`, unix seconds), some is forgotten; 0 if nothing is."""
+        return ended(self._records[0]) if self.forgotten else 0.0
 
     def __iter__(self) -> Iterator[R]:
         return iter(self._records)

@@ -5,7 +5,18 @@ import sys
 
 import pytest
 
-MODULES = ["card_copies", "cli", "clients", "phases", "placement", "pupil", "serving", "stealing"]
+MODULES = [
+    "card_copies",
+    "cli",
+    "clients",
+    "kv_bytes",
+    "phases",
+    "placement",
+    "profile",
+    "pupil",
+    "serving",
+    "stealing",
+]
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -6,11 +6,13 @@ import asyncio
 import contextlib
 import itertools
 import json
+import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 from aiohttp import ClientSession, web
 from chat_inputs import chat_body as chat_body
 from chat_inputs import data_url as data_url
@@ -38,6 +40,7 @@ from chiasm.messages import (
     WorkerStatus,
 )
 from chiasm.nouns import RequestId, Role
+from chiasm.telemetry.records import EngineCall, EngineRecords
 from scheduler.core import Core
 
 TOKEN = "cluster-token"
@@ -90,7 +93,13 @@ class FakeEngine:
     report: bytes | None = None  # instead of the failures, and of the text of tokens
     transfers_asked: list[str] = field(default_factory=list)
     detokenized: list[list[int]] = field(default_factory=list)
+    page: bytes | None = None  # its metrics; none by itself
+    page_asked: list[Mapping[str, str]] = field(default_factory=list)  # the headers of each
+    page_held: asyncio.Event | None = None  # until then it does not give its page
     aborted: asyncio.Event = field(default_factory=asyncio.Event)
+    remembered: list[EngineCall] = field(default_factory=list)
+    tells: Callable[[web.Request], Awaitable[web.Response]] | None = None  # instead of what it remembers
+    records_asked: list[str] = field(default_factory=list)
     url: str = ""
 
     async def start(self) -> None:
@@ -101,6 +110,8 @@ class FakeEngine:
                 web.post("/v1/completions", self._handle),
                 web.post("/detokenize", self._detokenize),
                 web.get("/v1/chiasm/transfers/{request}", self._transfers),
+                web.get("/v1/chiasm/records", self._records),
+                web.get("/metrics", self._metrics),
             ]
         )
         self.runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
@@ -115,11 +126,24 @@ class FakeEngine:
         body = await request.json()
         self.calls.append(Call(request.path, request.headers, body))
         behaviour = self.behaviours.pop(0) if self.behaviours else self.usual
+        arrived = time.time()
         try:
             return await behaviour(request, body)
         except asyncio.CancelledError:
             self.aborted.set()
             raise
+        finally:
+            call, ended = request.headers["X-Request-Id"], time.time()
+            self.remembered.append(EngineCall(call, arrived, arrived, arrived, ended, ended, 9, 2, 7, 0, "stop"))
+
+    async def _records(self, request: web.Request) -> web.Response:
+        assert request.headers["Authorization"] == f"Bearer {TOKEN}"
+        if self.tells is not None:
+            return await self.tells(request)
+        about = request.query.get("call")  # else everything since then
+        self.records_asked.append(about or request.query["since"])
+        calls = tuple(call for call in self.remembered if about in (None, call.call.partition(".")[0]))
+        return web.Response(body=msgspec.json.encode(EngineRecords(time.time(), calls)))
 
     async def _detokenize(self, request: web.Request) -> web.Response:
         assert request.headers["Authorization"] == f"Bearer {TOKEN}"
@@ -134,6 +158,14 @@ class FakeEngine:
         if self.report is not None:
             return web.Response(body=self.report)
         return web.json_response({"request": request.match_info["request"], "failed": self.failures})
+
+    async def _metrics(self, request: web.Request) -> web.Response:
+        self.page_asked.append(request.headers)
+        if self.page is None:
+            raise web.HTTPNotFound
+        if self.page_held is not None:
+            await self.page_held.wait()
+        return web.Response(body=self.page, headers={"Content-Type": "text/plain; version=0.0.4"})
 
 
 async def encodes(request: web.Request, body: dict[str, Any]) -> web.Response:

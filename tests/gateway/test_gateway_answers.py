@@ -95,7 +95,7 @@ async def test_an_image_is_encoded_and_then_only_referred_to(make_cluster: Calla
         },
     }
     phases = [entry.split(";")[0] for entry in headers["Server-Timing"].split(", ")]
-    assert phases == ["parse", "encode_wait", "encode", "decode_wait", "decode"]
+    assert phases == ["fetch", "encode_queue", "encode", "decode_queue", "decode"]
 
 
 async def test_several_images_keep_their_order_and_a_repeated_one_is_encoded_once(cluster: Cluster) -> None:

@@ -22,7 +22,7 @@ async def test_an_image_is_fetched_once_and_engines_see_its_bytes_alone(make: Ma
     [encode] = cluster.encoders[0].calls
     assert encode.body["messages"][0]["content"][0]["image_url"] == {"url": data_url(PICTURE)}
     assert "http" not in str(cluster.decoders[0].calls[0].body["messages"])
-    assert [entry.split(";")[0] for entry in headers["Server-Timing"].split(", ")][:2] == ["fetch", "parse"]
+    assert headers["Server-Timing"].startswith("fetch;")
     assert 'chiasm_phase_seconds_count{phase="fetch"} 1.0' in await cluster.metrics()
 
 

@@ -8,7 +8,7 @@ import pytest
 from gateway_fakes import ENTRY, FACTS, Cluster, chat_body, data_url, image_part, png, replies
 from PIL import Image
 
-from chiasm.gateway.image_tokens import qwen_tokens
+from chiasm.image_tokens import qwen_tokens
 from chiasm.messages import Cancel, Submit
 
 SIZE = (120, 90)

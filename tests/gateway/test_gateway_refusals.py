@@ -230,7 +230,7 @@ async def test_the_status_is_the_schedulers(cluster: Cluster) -> None:
 
 
 async def test_a_silent_scheduler_is_not_ready(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chiasm.gateway.app.STATUS_TIMEOUT_S", 0.01)
+    monkeypatch.setattr("chiasm.gateway.asking.TIMEOUT_S", 0.01)
     cluster.scheduler.decide = lambda message: []
     for path in ("/ready", "/v1/chiasm/status"):
         async with cluster.client.get(path) as answer:

@@ -198,6 +198,15 @@ def test_an_embedding_the_decoder_could_not_fetch_is_encoded_again() -> None:
     driver.encoded("r", "e0", "b")
     assert driver.decode_failed("r", "d0", "a", "a", "unheard of") == [encode("r", "a", "e0")]
     assert driver.encoded("r", "e0", "a") == [decode("r", "d0", ("a", "e0"), ("b", "e0"))]
+    assert (driver.count("transfers_failed"), driver.count("reencodes")) == (1, 1)
+
+
+def test_a_transfer_that_fails_for_good_is_counted() -> None:
+    driver = two_decoders()
+    driver.submit("r", "a")
+    driver.encoded("r", "e0", "a")
+    assert rejected(driver.decode_failed("r", "d0", "a", retryable=False)) == [("r", RejectReason.DECODE)]
+    assert (driver.count("transfers_failed"), driver.count("reencodes")) == (1, 0)
 
 
 def test_others_that_count_on_a_lost_embedding_are_told() -> None:
@@ -208,6 +217,7 @@ def test_others_that_count_on_a_lost_embedding_are_told() -> None:
     driver.submit("s", "a")
     driver.encoded("r", "e0", "a")
     assert driver.decode_failed("r", "d0", "a") == [encode("s", "a", "e0")]
+    assert driver.count("reencodes") == 1  # for both
     assert driver.encoded("s", "e0", "a") == [decode("r", "d0", ("a", "e0"))]
 
 

@@ -174,6 +174,17 @@ def test_an_embedding_evicted_before_its_decode_is_encoded_again() -> None:
     assert driver.evicted("e0", "key-a") == [encode("r", "a", "e0")]
     driver.encoded("r", "e0", "a")
     assert driver.encoded("r", "e1", "b") == [decode("r", "d0", ("a", "e0"), ("b", "e1"))]
+    assert (driver.count("encodes"), driver.count("reencodes")) == (3, 1)
+
+
+def test_a_first_encode_and_one_that_is_retried_are_no_reencodes() -> None:
+    driver = with_encoders("e0", "e1")
+    driver.submit("text")
+    driver.submit("r", "a")
+    driver.encode_failed("r", "e0", "a")
+    driver.encoded("r", "e1", "a")
+    assert [driver.count(name) for name in ("encodes", "encode_retries", "reencodes")] == [2, 1, 0]
+    assert [driver.count(name) for name in ("submitted", "images_submitted")] == [2, 1]
 
 
 def test_a_ready_request_goes_back_when_its_embedding_is_evicted() -> None:

@@ -67,3 +67,13 @@ def test_every_note_has_a_sentence_and_an_unknown_one_its_numbers() -> None:
         reason = {"at_s": 1.0, "what": what, "worker": "w", "detail": "d", "numbers": numbers, "others": ()}
         assert sentence(reason)
         assert reasons_table("r", [reason]).row_count == 1
+
+
+def test_an_answer_tells_the_time_on_the_clock_of_its_reasons() -> None:
+    driver = Driver()
+    driver.decoder("d0")
+    driver.submit("r")
+    driver.tick(3.0)
+    [answer] = driver.do(AskReasons(RequestId("asker"), RequestId("r")))
+    assert isinstance(answer, Reasons)
+    assert answer.now_s - answer.reasons[0].at_s == 3.0

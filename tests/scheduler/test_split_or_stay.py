@@ -37,7 +37,7 @@ def whole(request: str, worker: str = "w0") -> object:
 
 def why(driver: Driver, request: str) -> Reason:
     """The latest choice between the two."""
-    reasons = driver.core.reasons(RequestId("asker"), RequestId(request)).reasons
+    reasons = driver.core.reasons(RequestId("asker"), RequestId(request), driver.now).reasons
     ways = ("goes whole", "goes split", "wholes failed", "spares streams", "only whole")
     return [one for one in reasons if one.what in ways][-1]
 
@@ -360,7 +360,7 @@ def test_an_encoded_image_goes_whole_as_soon_as_whole_workers_are_known_to_be_fa
 
 
 def notes(driver: Driver, request: str) -> list[str]:
-    return [one.what for one in driver.core.reasons(RequestId("asker"), RequestId(request)).reasons]
+    return [one.what for one in driver.core.reasons(RequestId("asker"), RequestId(request), driver.now).reasons]
 
 
 def test_what_waits_is_asked_once_when_workers_matter_to_it() -> None:

@@ -18,7 +18,7 @@ from chiasm.ask import AskError, chat_body, image_part, phases, split_arguments,
 from chiasm.cli import main
 from chiasm.gateway.media import FORMATS
 
-TIMING = {"Server-Timing": "parse;dur=1.0, encode;dur=2.5, encode;dur=3.0"}
+TIMING = {"Server-Timing": "fetch;dur=1.0, encode;dur=2.5, encode;dur=3.0"}
 
 
 def event(content: str | None = None, finish_reason: str | None = None) -> bytes:
@@ -158,7 +158,7 @@ async def test_a_taker_that_fails_is_not_blamed_on_the_endpoint(endpoint: Endpoi
 async def test_json_prints_the_whole_answer(endpoint: Endpoint, ask: Ask) -> None:
     result = await ask("--json", "--timing", "Hello?")
     assert json.loads(result.stdout)["choices"][0]["message"]["content"] == "Hello"
-    assert result.stderr == "parse 1 ms, encode 6 ms\n"
+    assert result.stderr == "fetch 1 ms, encode 6 ms\n"
     assert "stream" not in endpoint.asked[0]
 
 
@@ -166,7 +166,7 @@ async def test_timing_goes_to_stderr(endpoint: Endpoint, ask: Ask) -> None:
     endpoint.events.insert(-1, b'data: {"choices": [], "usage": {"completion_tokens": 2}}\n\n')
     result = await ask("--timing", "Hello?")
     assert result.stdout == "Hello\n"
-    assert result.stderr.startswith("parse 1 ms, encode 6 ms, first token after ")
+    assert result.stderr.startswith("fetch 1 ms, encode 6 ms, first token after ")
     assert result.stderr.endswith("(2 tokens)\n")
 
 
@@ -245,5 +245,5 @@ def test_a_missing_question_is_noticed(tmp_path: Path) -> None:
 
 
 def test_phases_that_repeat_are_added_up() -> None:
-    assert phases({"server-timing": TIMING["Server-Timing"]}) == {"parse": 1.0, "encode": 5.5}
+    assert phases({"server-timing": TIMING["Server-Timing"]}) == {"fetch": 1.0, "encode": 5.5}
     assert phases({}) == {}

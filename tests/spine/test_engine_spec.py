@@ -7,6 +7,7 @@ import pytest
 
 from chiasm.engine import Engine, EngineFailed, EngineSpec
 from chiasm.nouns import Role
+from chiasm.telemetry.engine_memory import RECORDS_VARIABLE
 
 
 def spec(role: Role, **settings: object) -> EngineSpec:
@@ -45,9 +46,31 @@ def test_the_token_is_in_the_environment_and_not_on_the_command_line(tmp_path: P
 def test_our_plugin_is_named_beside_those_that_are_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("VLLM_PLUGINS", raising=False)
     named = spec(Role.WHOLE).environment(tmp_path)["VLLM_PLUGINS"].split(",")
-    assert {"chiasm", "chiasm_models"} <= set(named)
+    assert {"chiasm", "chiasm_models", "chiasm_records"} <= set(named)
     monkeypatch.setenv("VLLM_PLUGINS", "theirs")
-    assert spec(Role.WHOLE).environment(tmp_path)["VLLM_PLUGINS"].split(",") == ["theirs", "chiasm", "chiasm_models"]
+    named = spec(Role.WHOLE).environment(tmp_path)["VLLM_PLUGINS"].split(",")
+    assert named == ["theirs", "chiasm", "chiasm_models", "chiasm_records"]
+
+
+@pytest.mark.parametrize("role", Role)
+@pytest.mark.parametrize(("records", "said"), [(True, "1"), (False, "0")])
+def test_an_engine_remembers_what_it_does_unless_told_not_to(
+    tmp_path: Path, role: Role, records: bool, said: str
+) -> None:
+    engine = spec(role, records=records)
+    assert engine.environment(tmp_path)[RECORDS_VARIABLE] == said
+    assert ("--enable-logging-iteration-details" in engine.command(7000)) == records
+
+
+def test_an_engine_sends_its_own_spans_where_it_is_told_to(tmp_path: Path) -> None:
+    engine = spec(Role.WHOLE, traces="http://collector:4317")
+    assert engine.command(7000)[-2:] == ["--otlp-traces-endpoint", "http://collector:4317"]
+    assert engine.environment(tmp_path)["OTEL_SERVICE_NAME"] == f"chiasm-{engine.name}"
+    assert "--otlp-traces-endpoint" not in spec(Role.WHOLE).command(7000)
+
+
+def test_records_are_kept_where_nothing_is_said() -> None:
+    assert spec(Role.WHOLE).records
 
 
 @pytest.mark.parametrize(("cpus", "binding"), [("0-3", "0-3"), (None, "nobind")])

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from chiasm.gateway.image_tokens import qwen_tokens
+from chiasm.image_tokens import qwen_tokens
 from chiasm.models.tiny import Family, build_tiny_model
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(300), pytest.mark.filterwarnings("default")]

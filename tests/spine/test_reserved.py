@@ -26,7 +26,7 @@ HARMLESS = {"--disable-uvicorn-access-log"}
 
 
 def spec(role: Role) -> EngineSpec:
-    return EngineSpec("e", role, "m", "s", "token", revision="r", cpus="0")
+    return EngineSpec("e", role, "m", "s", "token", revision="r", cpus="0", traces="http://c:4317")
 
 
 @pytest.mark.parametrize("role", Role)

@@ -39,7 +39,7 @@ def test_elsewhere_they_are_others(tmp_path: Path, other: dict[str, str]) -> Non
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"{", b"[]", b'{"version": 0}', b'{"version": 2, "conditions": {}}', b"\xff\xfe"]
+    "content", [b"", b"{", b"[]", b'{"version": 0}', b'{"version": 3, "conditions": {}}', b"\xff\xfe"]
 )
 def test_a_damaged_file_counts_for_nothing_and_is_replaced(tmp_path: Path, content: bytes) -> None:
     best(tmp_path, PEAKS, "monday")

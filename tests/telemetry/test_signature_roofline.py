@@ -12,6 +12,7 @@ from chiasm.telemetry.signature.roofline import (
     BANDWIDTH,
     COMPUTE,
     NEITHER,
+    RUNNING,
     UNFUSED,
     Division,
     Point,
@@ -68,6 +69,7 @@ def test_what_neither_explains_is_bound_by_neither_and_says_so() -> None:
     assert "20 %" in verdict.why
     assert "launches" not in verdict.why  # a graph has none between its kernels
     assert "launches" in judge(replace(PREFILL, eager_seconds=None), PEAKS).why
+    assert "what the engine does between two steps" in judge(replace(PREFILL, how=RUNNING), PEAKS).why
 
 
 def test_most_of_the_time_in_kernels_that_only_move_is_named_so() -> None:
@@ -152,7 +154,7 @@ def test_the_roofline_is_drawn(tmp_path: Path, ending: str) -> None:
     pytest.importorskip("matplotlib")
     file = tmp_path / f"roofline.{ending}"
     points = (ENCODE, replace(ENCODE, variant="compiled"), PREFILL, DECODE)
-    plot_roofline([row(one, PEAKS) for one in points], PEAKS, "a machine", file)
+    plot_roofline([row(one, PEAKS) for one in points], {"": PEAKS}, "a machine", file)
     assert file.stat().st_size > 1000
     if ending == "svg":  # letters are drawn as lines, with what they spell as a comment
         text = file.read_text()

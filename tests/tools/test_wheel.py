@@ -1,4 +1,4 @@
-"""What `pip install` of Chiasm brings: the built-in model and its pictures, and none of the tests."""
+"""What `pip install` of Chiasm brings: every file of its packages, and none of the tests."""
 
 import subprocess
 import sys
@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.engine  # no engine, but setuptools takes its seconds
-def test_the_wheel_carries_the_builtin_model(tmp_path: Path) -> None:
+def test_the_wheel_carries_the_builtin_model_dashboard_and_alerts(tmp_path: Path) -> None:
     tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
     source = tmp_path / "source"  # not the checkout itself, which would keep what the build leaves behind
     for name in tracked:
@@ -21,8 +21,8 @@ def test_the_wheel_carries_the_builtin_model(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", build, str(tmp_path)], cwd=source, capture_output=True, check=True)
     [wheel] = tmp_path.glob("*.whl")
     packed = set(zipfile.ZipFile(wheel).namelist())
-    data = {name for name in tracked if name.startswith("chiasm/models/") and not name.endswith(".py")}
-    assert any(name.endswith(".safetensors") for name in data)
+    data = {name for name in tracked if name.startswith("chiasm/") and not name.endswith(".py")}
+    assert {Path(name).suffix for name in data} >= {".safetensors", ".json", ".yaml"}
     assert data <= packed
     assert not {name.split("/")[0] for name in packed} - {
         *("chiasm", "encoder", "decoder", "scheduler", "bench"),

@@ -13,6 +13,9 @@ from chiasm.telemetry.signature.work import Work
 
 COMPUTE, BANDWIDTH, UNFUSED, NEITHER = "compute-bound", "bandwidth-bound", "unfused kernels", "neither"
 
+RUNNING = "running engine"
+"""How a point was run that nobody ran for its own sake: engines did it while they served."""
+
 EXPLAINED = 0.5
 """Part of the time that a resource must account for alone, for a phase to be bound by it."""
 
@@ -37,7 +40,7 @@ class Point:
 
     phase: str  # "encode", "prefill" or "decode"
     label: str  # what was run, e.g. "1 image of 1024 x 1024"
-    how: str  # e.g. "CUDA graph"
+    how: str  # e.g. "CUDA graph", or `RUNNING`
     units: int  # image tokens, prompt tokens or streams in one run
     work: Work
     seconds: float  # of one run, the median
@@ -97,6 +100,11 @@ def _waits_for_unfused(point: Point, peaks: Peaks) -> bool:
 
 def _where_the_time_goes(point: Point, peaks: Peaks) -> str:
     division, work = point.division, point.work
+    if division is None and point.how == RUNNING:
+        return (
+            "the rest is what the engine does between two steps, launches, small kernels, and traffic between layers, "
+            "which is not counted"
+        )
     if division is None:
         launches = "launches, " if point.eager_seconds is None else ""
         return f"the rest is {launches}small kernels, and traffic between layers, which is not counted"

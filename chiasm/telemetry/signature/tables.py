@@ -8,9 +8,10 @@ from rich.table import Table
 
 from chiasm.telemetry.signature.peaks import Peaks
 
-Row = Mapping[str, Any]  # of `roofline.row`
+Row = Mapping[str, Any]  # of `roofline.row`; for `running_table`, of `live.rooflines.running_rows`
 
 COLOURS = {"encode": "tab:red", "prefill": "tab:orange", "decode": "tab:blue"}
+MIXED_COLOUR = "tab:purple"  # of steps with several phases in them
 
 
 def signature_table(rows: Sequence[Row]) -> Table:
@@ -43,22 +44,45 @@ def points_table(rows: Sequence[Row]) -> Table:
     return table
 
 
-def _add_rates(table: Table) -> None:
-    for column in ("TFLOP/s", "GB/s", "% compute", "% bandwidth", "FLOP/byte", "counters", "time goes to"):
+def running_table(rows: Sequence[Row]) -> Table:
+    """What running engines did (`telemetry.live.rooflines`)."""
+    table = Table(title="What the engines did", title_justify="left")
+    for column in ("phase", "engines", "a step, on average"):
+        table.add_column(column)
+    for column in ("steps", "time", "share"):
+        table.add_column(column, justify="right")
+    _add_rates(table, more=())
+    for one in rows:
+        table.add_row(
+            one["phase"],
+            one["workers"],
+            one["run"],
+            f"{one['rounds']:,}",
+            _time(one["seconds"]),
+            f"{100 * one['share']:.0f} %",
+            *_basic_rates(one),
+            one["bound"],
+        )
+    return table
+
+
+def _add_rates(table: Table, more: Sequence[str] = ("counters", "time goes to")) -> None:
+    for column in ("TFLOP/s", "GB/s", "% compute", "% bandwidth", "FLOP/byte", *more):
         table.add_column(column, justify="right")
     table.add_column("verdict")
 
 
 def _rates(one: Row) -> tuple[str, ...]:
+    return (*_basic_rates(one), _counters(one), _division(one), one["bound"])
+
+
+def _basic_rates(one: Row) -> tuple[str, ...]:
     return (
         f"{one['flops_per_s'] / 1e12:.3g}",
         f"{one['bytes_per_s'] / 1e9:.3g}",
         f"{100 * one['part_of_compute_peak']:.1f}",
         f"{100 * one['part_of_bandwidth_peak']:.1f}",
         f"{one['intensity_flop_per_byte']:.3g}",
-        _counters(one),
-        _division(one),
-        one["bound"],
     )
 
 
@@ -82,8 +106,8 @@ def _time(seconds: float) -> str:
     return f"{seconds:.2f} s" if seconds >= 1 else f"{1000 * seconds:.3g} ms"
 
 
-def plot_roofline(rows: Sequence[Row], peaks: Peaks, title: str, file: Path) -> None:
-    """Draw every point below the machine's roof; the format goes by the file's ending (svg, png).
+def plot_roofline(rows: Sequence[Row], roofs: Mapping[str, Peaks], title: str, file: Path) -> None:
+    """Draw every point, and the roof of each machine by its name; the format goes by the file's ending (svg, png).
 
     Points are numbered, and the legend beside the picture says what each is.
 
@@ -97,22 +121,13 @@ def plot_roofline(rows: Sequence[Row], peaks: Peaks, title: str, file: Path) -> 
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(11, 5), layout="constrained")
-    intensities = [one["intensity_flop_per_byte"] for one in rows]
-    left, right = min(*intensities, peaks.balance) / 3, max(*intensities, peaks.balance) * 3
-    roof = [left, peaks.balance, right]
-    axes.plot(roof, [min(peaks.flops_per_s, x * peaks.bytes_per_s) / 1e12 for x in roof], color="black", lw=1.5)
-    axes.annotate(
-        f"{peaks.flops_per_s / 1e12:.3g} TFLOP/s", (right, peaks.flops_per_s / 1e12), xytext=(-4, 4),
-        textcoords="offset points", ha="right", fontsize=8,
-    )  # fmt: skip
-    axes.axvline(peaks.balance, color="grey", lw=0.8, ls=":")
-    axes.annotate(
-        f"{peaks.balance:.3g} FLOP/byte", (peaks.balance, 0.02), xycoords=("data", "axes fraction"),
-        rotation=90, ha="right", color="grey", fontsize=8,
-    )  # fmt: skip
+    across = [one["intensity_flop_per_byte"] for one in rows] + [peaks.balance for peaks in roofs.values()]
+    left, right = min(across) / 3, max(across) * 3
+    for name, peaks in roofs.items():
+        _draw_roof(axes, name, peaks, left, right)
     for number, one in enumerate(rows, 1):
         x, y = one["intensity_flop_per_byte"], one["flops_per_s"] / 1e12
-        colour = COLOURS[one["phase"]]
+        colour = COLOURS.get(one["phase"], MIXED_COLOUR)
         said = ", ".join(filter(None, (one["run"], one["variant"])))
         axes.plot(
             x, y, "o", color=colour, markerfacecolor="none" if one["variant"] else colour,
@@ -127,3 +142,17 @@ def plot_roofline(rows: Sequence[Row], peaks: Peaks, title: str, file: Path) -> 
     figure.legend(loc="outside right upper", fontsize=8, frameon=False)
     figure.savefig(file)
     pyplot.close(figure)
+
+
+def _draw_roof(axes: Any, name: str, peaks: Peaks, left: float, right: float) -> None:
+    roof = [left, peaks.balance, right]
+    axes.plot(roof, [min(peaks.flops_per_s, x * peaks.bytes_per_s) / 1e12 for x in roof], color="black", lw=1.5)
+    axes.annotate(
+        f"{name} {peaks.flops_per_s / 1e12:.3g} TFLOP/s".strip(), (right, peaks.flops_per_s / 1e12), xytext=(-4, 4),
+        textcoords="offset points", ha="right", fontsize=8,
+    )  # fmt: skip
+    axes.axvline(peaks.balance, color="grey", lw=0.8, ls=":")
+    axes.annotate(
+        f"{peaks.balance:.3g} FLOP/byte", (peaks.balance, 0.02), xycoords=("data", "axes fraction"),
+        rotation=90, ha="right", color="grey", fontsize=8,
+    )  # fmt: skip

@@ -1,4 +1,4 @@
-"""FLOPs and bytes of one run of a phase, from the shapes of the model alone. Pure.
+"""FLOPs and bytes of one run of a phase, or of one step of an engine, from the shapes of the model alone. Pure.
 
 What is counted is what any implementation has to do: multiplications and additions of the matrix products and of
 attention (2 FLOPs each pair), and bytes that must come from memory or go there: weights once, KV cache, the phase's
@@ -12,8 +12,10 @@ Inference", 2022, section 2). Grouped-query attention shrinks the cache, not the
 "GQA", 2023). Windows, merging and causality are our own counting.
 """
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
+from operator import add
 
 from chiasm.telemetry.signature.shapes import Language, Tower, parameters
 
@@ -46,10 +48,26 @@ class Work:
         """FLOPs for each byte."""
         return self.flops / self.nbytes
 
+    def __add__(self, other: "Work") -> "Work":
+        """Of both, one after the other."""
+        return Work(*map(add, astuple(self), astuple(other)))
+
+
+NOTHING = Work(0, 0, 0, 0, 0)
+
 
 def image_tokens(tower: Tower, grids: Sequence[Grid]) -> int:
     """Embeddings that come of these images."""
     return sum(t * h * w for t, h, w in grids) // tower.merge**2
+
+
+def likely_grid(tower: Tower, tokens: int) -> Grid:
+    """The patches of one picture of which so many embeddings come, if it is as near to a square as that number allows.
+
+    Only windows tell it from another picture of as many tokens, by the ones at its edges that are cut.
+    """
+    rows = next(side for side in range(math.isqrt(tokens), 0, -1) if tokens % side == 0)
+    return (1, rows * tower.merge, tokens // rows * tower.merge)
 
 
 def encode_work(tower: Tower, grids: Sequence[Grid], value_bytes: int) -> Work:
@@ -98,13 +116,14 @@ def prefill_work(language: Language, lengths: Sequence[int], value_bytes: int) -
     """
     tokens = sum(lengths)
     pairs = sum(length * (length + 1) // 2 for length in lengths)
-    return _language_work(
+    return language_work(
         language,
         tokens=tokens,
         answers=len(lengths),
         pairs=pairs,
         kv_tokens=tokens,
         value_bytes=value_bytes,
+        kv_value_bytes=value_bytes,
     )
 
 
@@ -113,24 +132,38 @@ def decode_work(language: Language, contexts: Sequence[int], value_bytes: int) -
 
     Keys and values of the context are read, but for the new token's own, which are written.
     """
-    return _language_work(
+    return language_work(
         language,
         tokens=len(contexts),
         answers=len(contexts),
         pairs=sum(contexts),
         kv_tokens=sum(contexts),
         value_bytes=value_bytes,
+        kv_value_bytes=value_bytes,
     )
 
 
-def _language_work(
-    language: Language, *, tokens: int, answers: int, pairs: int, kv_tokens: int, value_bytes: int
+def language_work(
+    language: Language,
+    *,
+    tokens: int,
+    answers: int,
+    pairs: int,
+    kv_tokens: int,
+    value_bytes: int,
+    kv_value_bytes: int,
 ) -> Work:
+    """Of one pass through the language model, whatever is in it.
+
+    `tokens` are computed, `answers` of which meet the vocabulary; in attention they make `pairs` with what they meet,
+    themselves included; keys and values of `kv_tokens` are read or written. A value of weights and activations has
+    `value_bytes`, one of the KV cache `kv_value_bytes`.
+    """
     linear = tokens * language.layers * parameters(language.layer) + answers * language.head.parameters
     return Work(
         linear_flops=2 * linear,
         attention_flops=4 * pairs * language.layers * language.heads * language.head_size,
         weight_bytes=language.parameters * value_bytes,
-        kv_bytes=kv_tokens * language.kv_values * value_bytes,
+        kv_bytes=kv_tokens * language.kv_values * kv_value_bytes,
         other_bytes=(tokens * language.width + answers * language.head.outputs) * value_bytes,
     )

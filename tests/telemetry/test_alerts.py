@@ -1,0 +1,53 @@
+"""The alert rules: what they say and ask for; with promtool also that they parse, fire, and are quiet."""
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from metric_names import PAGE, RULES, asked_for, known
+
+TESTS = Path(__file__).parent / "alerts_test.yaml"
+GROUPS = yaml.safe_load(RULES.read_text())["groups"]
+ALL_RULES = [rule for group in GROUPS for rule in group["rules"]]
+ALERTS = [rule for rule in ALL_RULES if "alert" in rule]
+RECORDED = {rule["record"] for rule in ALL_RULES if "record" in rule}
+
+
+def run(*command: str) -> None:
+    done = subprocess.run(["promtool", *command], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: rule["alert"])
+def test_an_alert_waits_has_a_severity_and_says_what_to_do(rule: dict[str, Any]) -> None:
+    assert rule["for"]
+    assert rule["labels"]["severity"] in ("critical", "warning")
+    assert rule["annotations"]["summary"]
+    assert len(rule["annotations"]["description"]) > 100
+
+
+@pytest.mark.parametrize("rule", ALL_RULES, ids=lambda rule: rule.get("alert") or rule["record"])
+def test_a_rule_asks_for_metrics_that_there_are(rule: dict[str, Any]) -> None:
+    asked = asked_for(rule["expr"])
+    assert asked
+    assert asked <= known() | RECORDED | {"up"}
+
+
+def test_what_is_recorded_is_used() -> None:
+    assert {name for rule in ALERTS for name in asked_for(rule["expr"])} >= RECORDED
+
+
+def test_every_alert_is_in_the_docs_and_tested() -> None:
+    for rule in ALERTS:
+        assert f"`{rule['alert']}`" in PAGE.read_text()
+        assert f'alertname="{rule["alert"]}", alertstate="firing"' in TESTS.read_text()
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed (Debian: prometheus)")
+@pytest.mark.timeout(300)
+def test_the_rules_parse_and_each_fires_where_it_should_and_nowhere_else() -> None:
+    run("check", "rules", str(RULES))
+    run("test", "rules", str(TESTS))

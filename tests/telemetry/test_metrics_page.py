@@ -1,0 +1,66 @@
+"""docs/metrics.md lists what the processes expose: by name, type and labels, and nothing else."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from metric_names import PAGE, RULES, Listed, listed, of_vllm
+from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client.parser import text_string_to_metric_families
+
+from chiasm.messages import Status, WorkerStatus
+from chiasm.nouns import RequestId, Role, WorkerId
+from chiasm.telemetry.metrics import GatewayMetrics
+from chiasm.telemetry.scheduler_metrics import scheduler_page
+from scheduler.counters import new_counters
+
+promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed (Debian: prometheus)")
+
+
+def exposed(page: bytes) -> dict[str, Listed]:
+    """What a page has, as the docs would list it."""
+    found = {}
+    for family in text_string_to_metric_families(page.decode()):
+        if family.name.endswith("_created"):
+            continue
+        labels = frozenset(label for sample in family.samples for label in sample.labels) - {"le"}
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        found[name] = Listed(family.type, labels)
+    return found
+
+
+def test_the_gateways_metrics_are_listed() -> None:
+    metrics = GatewayMetrics()
+    for metric in vars(metrics).values():
+        if isinstance(metric, MetricWrapperBase) and metric._labelnames:
+            metric.labels(*metric._labelnames)  # one without labels is not there before
+    assert exposed(metrics.exposition()) == listed("Gateway")
+
+
+def test_the_schedulers_metrics_are_listed() -> None:
+    workers = tuple(WorkerStatus(WorkerId(role), role, "n", "u", 0, 0, 1, 1, 1.0, 0) for role in Role)
+    status = Status(RequestId("r"), True, workers, 0, 0, 0, new_counters())
+    assert exposed(scheduler_page(status)) == listed("Scheduler")
+
+
+def test_what_is_said_of_vllms_metrics_is_in_its_source() -> None:
+    beside = listed("vLLM's own that belong beside")
+    assert beside
+    assert {name: one.kind for name, one in beside.items()}.items() <= of_vllm().items()
+
+
+def scrape_configuration() -> str:
+    [text] = re.findall(r"^```yml\n(.*?)^```", PAGE.read_text(), re.DOTALL | re.MULTILINE)
+    return str(text)
+
+
+@promtool
+def test_prometheus_takes_the_scrape_configuration(tmp_path: Path) -> None:
+    (tmp_path / "prometheus.yml").write_text(scrape_configuration())
+    shutil.copy(RULES, tmp_path / "alerts.yaml")
+    checked = subprocess.run(
+        ["promtool", "check", "config", "prometheus.yml"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert checked.returncode == 0, checked.stderr
