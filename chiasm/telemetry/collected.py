@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from chiasm.nouns import Role, WorkerId
 from chiasm.telemetry.clock_offsets import ClockOffset
 from chiasm.telemetry.marks import Marks
+from chiasm.telemetry.recollections import call_by_our_clock
 from chiasm.telemetry.records import EngineCall, EngineRecords, Transfer
 from chiasm.telemetry.timeline import Timeline, assemble
 
@@ -76,17 +77,7 @@ def by_our_clock(records: EngineRecords, clock: ClockOffset) -> EngineRecords:
     ours = clock.ours
     return EngineRecords(
         now=ours(records.now),
-        calls=tuple(
-            replace(
-                call,
-                arrived=ours(call.arrived),
-                queued=ours(call.queued),
-                scheduled=ours(call.scheduled),
-                first_token=ours(call.first_token),
-                last_token=ours(call.last_token),
-            )
-            for call in records.calls
-        ),
+        calls=tuple(call_by_our_clock(call, clock) for call in records.calls),
         transfers=tuple(replace(each, began=ours(each.began), ended=ours(each.ended)) for each in records.transfers),
         steps=tuple(replace(step, ended=ours(step.ended)) for step in records.steps),
         pauses=tuple(

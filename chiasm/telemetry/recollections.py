@@ -20,7 +20,7 @@ class Recollection:
 
         Repeated attempts repeat the name, so the one that it shares the most time with is meant.
         """
-        found = [self._ours(call) for call in self._records.calls if call.call == name]
+        found = [call_by_our_clock(call, self._clock) for call in self._records.calls if call.call == name]
         shared = [min(ended, call.last_token) - max(began, call.arrived) for call in found]
         if not found or max(shared) < -self._clock.uncertainty:
             return None
@@ -41,13 +41,15 @@ class Recollection:
         ours = self._clock.ours
         return [(ours(pause.began), ours(pause.ended) if pause.ended else until) for pause in self._records.pauses]
 
-    def _ours(self, call: EngineCall) -> EngineCall:
-        ours = self._clock.ours
-        return replace(
-            call,
-            arrived=ours(call.arrived),
-            queued=ours(call.queued),
-            scheduled=ours(call.scheduled),
-            first_token=ours(call.first_token),
-            last_token=ours(call.last_token),
-        )
+
+def call_by_our_clock(call: EngineCall, clock: ClockOffset) -> EngineCall:
+    """The same call, with the times that our clock showed."""
+    ours = clock.ours
+    return replace(
+        call,
+        arrived=ours(call.arrived),
+        queued=ours(call.queued),
+        scheduled=ours(call.scheduled),
+        first_token=ours(call.first_token),
+        last_token=ours(call.last_token),
+    )
