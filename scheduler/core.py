@@ -108,6 +108,7 @@ class Core:
             split_or_stay,
             self._counters,
             self._reasons,
+            self._clock,
         )
         self._thieving = Thieving(
             stealing, itl_slo_s, self._workers, self._admission, self._roster, self._life, self._counters, self._clock

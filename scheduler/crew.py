@@ -5,9 +5,11 @@ Owns sums, not workers. Imports only `chiasm.nouns`, the standard library and `s
 
 import math
 from collections.abc import Sequence
+from heapq import merge
+from itertools import islice
 from typing import TYPE_CHECKING
 
-from chiasm.nouns import Role
+from chiasm.nouns import RequestId, Role
 from scheduler.rate import MeanTime, Rate
 
 if TYPE_CHECKING:
@@ -17,19 +19,25 @@ if TYPE_CHECKING:
 class Crew:
     """Registered decode workers: how many, and what they hold and do together.
 
-    `changed` are those that are new, or whose books have changed, until whoever keeps them in order takes note. `held`
-    is for how long a request that was answered held its credit. Crews may share both.
+    `since` has when each request that they hold was handed out, the earliest first. `changed` are workers that are new,
+    or whose books have changed, until whoever keeps them in order takes note. `held` is for how long a request that was
+    answered held its credit. Crews may share both.
     """
 
     def __init__(self, changed: "dict[DecodeWorker, None] | None" = None, held: MeanTime | None = None) -> None:
         self.workers = 0
-        self.running = 0  # requests
+        self.since: dict[RequestId, float] = {}
         self.owed = 0  # tokens that these may still generate
         self.prompts = 0  # tokens, as `DecodeWorker.prompts`
         self.tokens_per_s = 0.0
         self.prompt_rate: Rate | None = None  # of one worker, from the post of a prompt with images to the first token
         self.changed: dict[DecodeWorker, None] = {} if changed is None else changed
         self.held = MeanTime() if held is None else held
+
+    @property
+    def running(self) -> int:
+        """Requests that they hold."""
+        return len(self.since)
 
     def add(self, worker: "DecodeWorker") -> None:
         """A worker has registered."""
@@ -42,7 +50,8 @@ class Crew:
         """A worker is lost, and its books are void."""
         worker.crew, worker.registered = Crew(), False
         self.workers -= 1
-        self.running -= len(worker.running)
+        for request in worker.running:
+            del self.since[request]
         self.owed -= worker.owed
         self.prompts -= worker.prompts
         self.tokens_per_s -= worker.rate.tokens_per_s
@@ -58,7 +67,9 @@ class Crew:
     def check_integrity(self, workers: "Sequence[DecodeWorker]") -> None:
         """Raises AssertionError where the sums are not those of these workers."""
         assert self.workers == len(workers), "decode workers are miscounted"
-        assert self.running == sum(len(worker.running) for worker in workers), "requests are miscounted"
+        held = [request for worker in workers for request in worker.running]
+        assert len(held) == len(self.since) == len(self.since.keys() & set(held)), "requests are miscounted"
+        assert list(self.since.values()) == sorted(self.since.values()), "requests are out of order"
         assert self.owed == sum(worker.owed for worker in workers), "output tokens are miscounted"
         assert self.prompts == sum(worker.prompts for worker in workers), "tokens of prompts are miscounted"
         tokens_per_s = sum(worker.rate.tokens_per_s for worker in workers)
@@ -83,6 +94,11 @@ class DecodeCrews:
     def running(self) -> int:
         """Requests that they hold."""
         return self.decoders.running + self.text_only.running + self.wholes.running
+
+    def oldest(self, count: int) -> list[float]:
+        """When so many of these were handed out, or all of them if they are fewer: the earliest first."""
+        crews = (self.decoders, self.text_only, self.wholes)
+        return list(islice(merge(*(crew.since.values() for crew in crews)), count))
 
     @property
     def owed(self) -> int:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from chiasm.messages import NOBODY, Decode, RejectReason, Submit
 from chiasm.nouns import Embedding, ItemUuid, RequestId, Role
 from scheduler.admission import Admission
+from scheduler.clock import Clock
 from scheduler.directory import Directory, Entry
 from scheduler.encodes import Encodes
 from scheduler.fairness import FairClock
@@ -41,6 +42,7 @@ class Lifecycle:
         split_or_stay: SplitOrStay,
         counters: dict[str, int],
         reasons: Reasons,
+        clock: Clock,
     ) -> None:
         self._max_attempts = max_attempts
         self._workers = workers
@@ -52,6 +54,7 @@ class Lifecycle:
         self._split_or_stay = split_or_stay
         self._counters = counters
         self._reasons = reasons
+        self._clock = clock
         self._text_clock, self._image_clock = FairClock(), FairClock()
         self._arrivals = 0
 
@@ -140,10 +143,11 @@ class Lifecycle:
         self._reasons.note(request_id, "decode posted", worker.id, "", numbers, considered)
         self._roster.to_decoding(request, worker)
         if request.parts:
-            worker.reserve(request_id, kv_tokens, output_tokens, request.prompt_tokens, request.prefill_tokens)
+            prompt, prefill = request.prompt_tokens, request.prefill_tokens
+            worker.reserve(request_id, kv_tokens, output_tokens, self._clock.now, prompt, prefill)
             self._image_clock.served(request.tag, self._first_image_tag())
         else:
-            worker.reserve(request_id, kv_tokens, output_tokens)
+            worker.reserve(request_id, kv_tokens, output_tokens, self._clock.now)
             # A thief takes from the end of the queue, all others from its head.
             self._text_clock.served(request.tag, self._admission.first_text_tag() if worker.host else math.inf)
         self._counters["decodes"] += 1

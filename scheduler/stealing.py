@@ -182,8 +182,11 @@ class Victims:
         """Of one more stream."""
         return (self.crew.running + self.crew.workers) / self.crew.tokens_per_s
 
-    def turn_s(self, ahead: int, free: int) -> float:
+    def turn_s(self, ahead: int, free: int, now: float) -> float:
         """Until a request has a credit there that is the next in the queue but for so many others.
+
+        Each credit is held for the mean time. So it becomes free when that has passed since it was handed out; and as
+        some are held for longer, they become free no faster than one after the other in that time.
 
         Args:
             free: credits that such requests could have at once.
@@ -193,7 +196,13 @@ class Victims:
         held_s, running = self.crew.held.seconds, self.crew.running + free
         if not self.live or not running:
             return math.inf
-        return (ahead - free + 1) * held_s / running
+        place = ahead - free + 1
+        evenly_s = place * held_s / running
+        since = self.crew.oldest(place)
+        if not since:
+            return evenly_s
+        rounds, last = divmod(place - 1, len(since))
+        return max(evenly_s, since[last] + (1 + rounds) * held_s - now)
 
     def cap(self, thief: DecodeWorker) -> int:
         """Most requests that a thief may hold: what a victim holds in mean, by how much slower it is; at least one."""

@@ -129,7 +129,8 @@ class Thieving:
         victims = self._victims()
         asked: list[RequestId] = []
         for request in self._held_by(thief):
-            turn_s = victims.turn_s(ahead + len(asked), self._admission.credits_for(request, ahead + len(asked) + 1))
+            place = ahead + len(asked)
+            turn_s = victims.turn_s(place, self._admission.credits_for(request, place + 1), self._clock.now)
             if turn_s >= stall_s:
                 break
             asked.append(request.id)

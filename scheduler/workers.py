@@ -195,10 +195,11 @@ class DecodeWorker(Worker):
         request: RequestId,
         kv_tokens: int,
         output_tokens: int,
+        now: float,
         prompt_tokens: int = 0,
         prefill_tokens: int = 0,
     ) -> None:
-        """Books `request`; `admits` must have said yes."""
+        """Books `request`, which is handed out now; `admits` must have said yes."""
         running, crew = self.running, self.crew
         if kv_tokens > self.kv_tokens:
             kv_tokens = self.kv_tokens
@@ -207,7 +208,7 @@ class DecodeWorker(Worker):
         )
         self.room -= kv_tokens
         self.owed += output_tokens
-        crew.running += 1
+        crew.since[request] = now
         crew.owed += output_tokens
         if prompt_tokens:
             self._prefill(prompt_tokens, prefill_tokens)
@@ -218,7 +219,7 @@ class DecodeWorker(Worker):
         reservation, crew = self.running.pop(request), self.crew
         self.room += reservation.kv_tokens
         self.owed -= reservation.output_tokens
-        crew.running -= 1
+        crew.since.pop(request, None)  # the crew of a lost worker has forgotten it
         crew.owed -= reservation.output_tokens
         if reservation.prompt_tokens:
             self._prefill(-reservation.prompt_tokens, -reservation.prefill_tokens)

@@ -56,7 +56,7 @@ def test_a_worker_that_could_take_a_request_is_found_however_many_have_a_credit(
     for count, (at, kv_tokens, output_tokens, prefills) in enumerate(steps):
         one = workers[at % number]
         if one.admits(kv_tokens) and kv_tokens:
-            one.reserve(RequestId(f"{count}"), kv_tokens, output_tokens, *[kv_tokens * prefills] * 2)
+            one.reserve(RequestId(f"{count}"), kv_tokens, output_tokens, 0.0, *[kv_tokens * prefills] * 2)
         elif one.running:
             one.release(next(iter(one.running)))
         pool.update(one)

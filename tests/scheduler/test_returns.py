@@ -38,7 +38,7 @@ def test_who_would_wait_longer_for_a_decoder_than_the_pause_lasts_stays() -> Non
 
 
 def full_decoder(held_s: float, queued: int) -> Driver:
-    """A decoder of six credits, each of them held for so long, a thief with six streams, and a queue of text."""
+    """A decoder of six credits, each of them held for so long, in turn; a thief with six streams, and a queue of text."""
     driver = Driver()
     driver.encoder("e0")
     driver.decoder("d0", slots=6, kv=10_000, rate=600.0)
@@ -46,6 +46,7 @@ def full_decoder(held_s: float, queued: int) -> Driver:
     driver.decoded("first", "d0", seconds=held_s)
     for index in range(6):
         driver.submit(f"running-{index}", output=500, deadline=1e6)
+        driver.tick(held_s / 6)
     for index in range(queued):
         driver.submit(f"queued-{index}", output=10, deadline=1e6)
     for index in range(6):
@@ -62,6 +63,21 @@ def test_as_many_return_as_decoders_have_room_for_sooner_than_the_pause_ends() -
     for index in range(4):
         driver.returned(f"text-{index}", "t0", 1)
     assert driver.tick(1.4) == []  # four wait for a credit; a fifth would have to wait behind them
+
+
+def test_where_all_have_begun_at_once_nobody_returns_before_they_end() -> None:
+    driver = Driver()
+    driver.encoder("e0")
+    driver.decoder("d0", slots=6, kv=10_000, rate=600.0)
+    driver.submit("first", output=500)
+    driver.decoded("first", "d0", seconds=2.0)
+    for index in range(6):
+        driver.submit(f"running-{index}", output=500, deadline=1e6)
+    for index in range(2):
+        driver.submit(f"text-{index}", output=10, stealable=True, deadline=1e6)
+    assert placed(driver.thief("t0", "e0", slots=9, rate=600.0)) == ["t0"] * 2
+    assert driver.submit("image", "a", tokens=150) == [encode("image", "a", "e0"), PAUSE]  # which takes 1.5 s
+    assert driver.tick(1.05) == [return_of("text-0"), return_of("text-1")]  # as long as they still have to run
 
 
 def test_what_returns_goes_on_before_all_that_waits() -> None:
