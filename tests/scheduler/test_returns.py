@@ -38,7 +38,7 @@ def test_who_would_wait_longer_for_a_decoder_than_the_pause_lasts_stays() -> Non
 
 
 def full_decoder(held_s: float, queued: int) -> Driver:
-    """A decoder of six credits, each of them held for so long, in turn; a thief with six streams, and a queue of text."""
+    """A decoder of six credits, each held for so long, in turn; a thief with six streams, and a queue of text."""
     driver = Driver()
     driver.encoder("e0")
     driver.decoder("d0", slots=6, kv=10_000, rate=600.0)
