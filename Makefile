@@ -23,7 +23,8 @@ serve: $(STAMP)  ## serve the built-in model; ARGS="MODEL --encoders 2" for more
 	$(BIN)/chiasm serve $(ARGS)
 
 test: $(STAMP)  ## everything but the soak tests, with real engines (minutes)
-	$(BIN)/pytest -m "not soak"
+	$(BIN)/pytest -n $$(nproc) -m "not soak and not engine"
+	$(BIN)/pytest -m "engine and not soak"
 
 test-unit: $(STAMP)  ## only what needs no engine (seconds)
 	$(BIN)/pytest -n $$(nproc) -m "not soak and not engine"
