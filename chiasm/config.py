@@ -118,7 +118,9 @@ class SchedulerConfig(_Section):
     port: int = Field(7555, ge=1, le=65535, description="port for workers and gateways on other machines")
     queue_limit: PositiveInt = Field(1024, description="requests withheld at most; beyond it 429 with Retry-After")
     max_attempts: PositiveInt = Field(3, description="encodes of one item, and decodes of one request, at most")
-    look_ahead: int = Field(2, ge=0, description="requests an engine may hold beyond its running slots")
+    look_ahead: int = Field(
+        2, ge=0, description="requests an engine may hold beyond its slots; generators by an eighth of them at most"
+    )
     cached_items: PositiveInt = Field(65_536, description="embeddings whose whereabouts are remembered")
     explained_requests: PositiveInt = Field(
         4096, description="requests of which the scheduler remembers why it treated them so (chiasm explain)"

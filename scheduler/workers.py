@@ -22,6 +22,11 @@ PREFILLS_AT_ONCE = 2
 """Prompts with images, in steps of a decoder: one that is being computed, and the next, so that no step goes short."""
 
 
+LOOK_AHEAD_PER_SLOTS = 8
+"""A generating engine may hold one request beyond its slots for so many of them. Looking ahead saves a slot the step in
+which its next request is on the way, and costs whoever comes next a completion, which is seldom where slots are few."""
+
+
 class Worker:
     """What every registered worker has.
 
@@ -157,7 +162,7 @@ class DecodeWorker(Worker):
     """A worker that generates (DECODER, TEXT or WHOLE): the requests handed to its engine and what they reserve."""
 
     def __init__(self, register: Register, arrival: int, look_ahead: int) -> None:
-        super().__init__(register, arrival, look_ahead)
+        super().__init__(register, arrival, min(look_ahead, register.slots // LOOK_AHEAD_PER_SLOTS))
         self.crew = Crew()
         self.registered = False
         self.running: dict[RequestId, Reservation] = {}

@@ -20,10 +20,17 @@ def test_requests_are_handed_out_in_order_of_arrival_though_encoded_out_of_order
 
 
 def test_a_decoder_gets_no_more_than_its_credits() -> None:
-    driver = Driver(look_ahead=1)
-    driver.decoder("d0", slots=1)
-    issued = [driver.submit(name) for name in "abc"]
-    assert issued == [[decode("a", "d0")], [decode("b", "d0")], []]
+    driver = Driver(look_ahead=2)
+    driver.decoder("d0", slots=8)
+    issued = [driver.submit(name) for name in "abcdefghij"]
+    assert issued == [[decode(name, "d0")] for name in "abcdefghi"] + [[]]
+
+
+def test_a_decoder_of_few_slots_gets_nothing_beyond_them() -> None:
+    driver = Driver(look_ahead=2)
+    driver.decoder("d0", slots=7)
+    issued = [driver.submit(name) for name in "abcdefgh"]
+    assert issued == [[decode(name, "d0")] for name in "abcdefg"] + [[]]
 
 
 def test_the_head_of_the_queue_is_not_overtaken_by_a_request_that_would_fit() -> None:
