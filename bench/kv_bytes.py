@@ -26,7 +26,7 @@ from bench.serving import serving_builtin_model
 from chiasm.api_paths import CHAT_PATH
 from chiasm.ask import chat_body, served_model
 from chiasm.client import EndpointError, post_stream
-from chiasm.profile_machines import ask_machines
+from chiasm.profile.machines import ask_machines
 from chiasm.telemetry.live.kv_room import kv_room, kv_token_bytes
 from chiasm.telemetry.live.machine import Machine, Machines
 

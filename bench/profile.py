@@ -20,9 +20,9 @@ from bench.report import write_report
 from bench.stealing_sides import TEXT_KEY, Cluster, NotServing, starting_cluster
 from bench.stolen_timeline import NoneReturned, stolen_and_returned
 from chiasm.client import EndpointError, get_json
-from chiasm.profile_roofline import judged_machines, roofline
-from chiasm.telemetry.collected import ClusterRecords
-from chiasm.telemetry.timeline_view import plot_timeline
+from chiasm.profile.roofline import judged_machines, roofline
+from chiasm.telemetry.timelines.collected import ClusterRecords
+from chiasm.telemetry.timelines.view import plot_timeline
 
 PAIRS, QUICK_PAIRS = 16, 1
 REQUESTS, QUICK_REQUESTS = 200, 20

@@ -9,7 +9,7 @@ from aiohttp import ClientSession
 from bench.stealing_sides import IMAGE_KEY, TEXT_KEY, Cluster
 from bench.stealing_traffic import image_question, question
 from bench.streams import Stream, Target, read, session
-from chiasm.telemetry.timeline import Timeline
+from chiasm.telemetry.timelines.timeline import Timeline
 
 SEED = 1
 TEXTS = 24  # more than a decoder takes at once, so that encoders find something to steal

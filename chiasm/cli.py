@@ -20,7 +20,7 @@ from chiasm.config_view import configuration
 from chiasm.display import StartDisplay
 from chiasm.listening import require_free_port
 from chiasm.preflight import ModelFacts, PreflightFailed, check_model
-from chiasm.profile_command import profile
+from chiasm.profile.command import profile
 from chiasm.ray_token import use_own_token
 from chiasm.timeline_command import timeline
 

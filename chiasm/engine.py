@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from chiasm.nouns import Role
-from chiasm.telemetry.engine_memory import RECORDS_VARIABLE
+from chiasm.telemetry.engine.memory import RECORDS_VARIABLE
 from chiasm.wire.keys import ClusterKeys
 from chiasm.wire.settings import RUNTIME_VARIABLE
 

@@ -179,8 +179,8 @@ class EngineRoutes:
         import msgspec
         from fastapi import Response
 
-        from chiasm.telemetry.engine_memory import engine_memory, recording
-        from chiasm.telemetry.http_calls import WatchCalls
+        from chiasm.telemetry.engine.http_calls import WatchCalls
+        from chiasm.telemetry.engine.memory import engine_memory, recording
         from chiasm.telemetry.live.engine_machine import add_machine_routes
         from chiasm.wire.failures import read_failures
 

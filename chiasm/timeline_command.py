@@ -9,8 +9,8 @@ from rich.console import Console
 
 from chiasm.client import EndpointError, get_json
 from chiasm.client_options import api_key, endpoint
-from chiasm.telemetry.timeline import Timeline
-from chiasm.telemetry.timeline_view import TimelineView, plot_timeline
+from chiasm.telemetry.timelines.timeline import Timeline
+from chiasm.telemetry.timelines.view import TimelineView, plot_timeline
 
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 150)
 

@@ -12,8 +12,8 @@ import msgspec
 from prometheus_client import Counter, Histogram
 from vllm.distributed.ec_transfer.ec_connector.metrics import ECConnectorPromMetrics, ECConnectorStats
 
+from chiasm.telemetry.engine.vllm_stats import TRANSFERS
 from chiasm.telemetry.records import Transfer
-from chiasm.telemetry.vllm_stats import TRANSFERS
 from chiasm.wire.landing import FetchResult
 from chiasm.wire.protocol import FailureCode, RefusalCode
 

@@ -14,7 +14,7 @@ from serving import Serving, running_cluster
 
 from chiasm.client import get_json, post_json, post_stream
 from chiasm.telemetry.records import EngineCall, EngineRecords, Phase, Transfer
-from chiasm.telemetry.timeline import Timeline
+from chiasm.telemetry.timelines.timeline import Timeline
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
 

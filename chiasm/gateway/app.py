@@ -23,11 +23,11 @@ from chiasm.gateway.fetching import Fetcher
 from chiasm.gateway.flow import Flow, Services, Tenant
 from chiasm.gateway.link import SchedulerLink
 from chiasm.gateway.parsing import ServingFacts, parse_chat, parse_completion, unknown_model
-from chiasm.gateway.profiling import Profiling
 from chiasm.gateway.reading import Parse, Reader
 from chiasm.gateway.timing import Timing
 from chiasm.gateway.upstream import Upstream
-from chiasm.gateway.views import Views, json_response
+from chiasm.gateway.views.profiling import Profiling
+from chiasm.gateway.views.routes import Views, json_response
 from chiasm.messages import Status
 from chiasm.nouns import RequestId, Role
 from chiasm.telemetry.marks import Marks

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from chiasm.api_paths import CHAT_PATH
 from chiasm.nouns import RequestId
-from chiasm.telemetry.timeline import Timeline
+from chiasm.telemetry.timelines.timeline import Timeline
 
 ASKED = "X-Chiasm-Timeline"
 _DONE = b"data: [DONE]"

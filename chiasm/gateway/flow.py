@@ -23,8 +23,8 @@ from chiasm.gateway.errors import (
 )
 from chiasm.gateway.link import SchedulerLink
 from chiasm.gateway.parsing import ParsedRequest
-from chiasm.gateway.timelines import Timelines
 from chiasm.gateway.upstream import EngineFailed, Upstream
+from chiasm.gateway.views.timelines import Timelines
 from chiasm.messages import (
     Cancel,
     Decode,

@@ -1,6 +1,6 @@
 """What a gateway notes of one request while it runs: one stamp an event, and no more work than that.
 
-`chiasm.telemetry.timeline` makes a timeline of it, with what engines remember. Times are unix seconds of the gateway.
+`chiasm.telemetry.timelines` makes a timeline of it, with what engines remember. Times are unix seconds of the gateway.
 """
 
 import time

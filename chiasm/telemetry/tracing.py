@@ -37,8 +37,8 @@ from chiasm.explain import sentence
 from chiasm.messages import Reason
 from chiasm.telemetry.marks import DecodeAttempt, EncodeAttempt, Marks
 from chiasm.telemetry.records import Phase
-from chiasm.telemetry.spans import WAITS, Span
-from chiasm.telemetry.timeline import Timeline
+from chiasm.telemetry.timelines.spans import WAITS, Span
+from chiasm.telemetry.timelines.timeline import Timeline
 
 logger = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from chiasm.nouns import WorkerId
+from chiasm.telemetry.engine.vllm_stats import transfers_of
 from chiasm.telemetry.records import Transfer
-from chiasm.telemetry.vllm_stats import transfers_of
 from chiasm.wire.landing import FetchResult
 from chiasm.wire.protocol import FailureCode, RefusalCode
 from chiasm.wire.settings import RUNTIME_VARIABLE, ConnectorSettings

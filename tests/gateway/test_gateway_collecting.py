@@ -11,12 +11,12 @@ from aiohttp import web
 from gateway_fakes import PATIENCE_S, TOKEN, Cluster, FakeEngine, answers, running
 
 from chiasm.gateway import collecting
-from chiasm.gateway.collecting import collect
 from chiasm.gateway.upstream import Upstream
+from chiasm.gateway.views.collecting import collect
 from chiasm.messages import WorkerStatus
 from chiasm.nouns import Role, WorkerId
-from chiasm.telemetry.collected import ClusterRecords, WorkerRecords
 from chiasm.telemetry.records import EngineCall, EngineRecords
+from chiasm.telemetry.timelines.collected import ClusterRecords, WorkerRecords
 
 CALL = EngineCall("r & s", 1.0, 1.1, 1.2, 1.3, 1.4, 9, 2, 7, 0, "stop")
 

@@ -30,7 +30,7 @@ from chiasm.gateway.link import SchedulerLink
 from chiasm.messages import Register
 from chiasm.nouns import Role, WorkerId
 from chiasm.telemetry.records import Phase
-from chiasm.telemetry.timeline import Timeline
+from chiasm.telemetry.timelines.timeline import Timeline
 from scheduler.core import Core
 
 ASKING = {"X-Chiasm-Timeline": "true"}

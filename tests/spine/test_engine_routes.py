@@ -13,7 +13,7 @@ from prometheus_client import REGISTRY
 
 from chiasm.api_paths import CHAT_PATH
 from chiasm.plugins import EngineRoutes, RequireToken
-from chiasm.telemetry.engine_memory import RECORDS_VARIABLE, EngineMemory, engine_memory
+from chiasm.telemetry.engine.memory import RECORDS_VARIABLE, EngineMemory, engine_memory
 from chiasm.telemetry.records import EngineCall, EngineRecords, Step
 from chiasm.wire.settings import RUNTIME_VARIABLE
 

@@ -7,7 +7,7 @@ import pytest
 
 from chiasm.engine import Engine, EngineFailed, EngineSpec
 from chiasm.nouns import Role
-from chiasm.telemetry.engine_memory import RECORDS_VARIABLE
+from chiasm.telemetry.engine.memory import RECORDS_VARIABLE
 
 
 def spec(role: Role, **settings: object) -> EngineSpec:

@@ -14,7 +14,7 @@ from rich.console import Console
 from chiasm.client import EndpointError
 from chiasm.image_tokens import ImageSizes
 from chiasm.nouns import WorkerId
-from chiasm.profile_roofline import judged_machines, roofline
+from chiasm.profile.roofline import judged_machines, roofline
 from chiasm.telemetry.live.machine import Machine, Machines
 from chiasm.telemetry.records import EngineRecords, Step
 from chiasm.telemetry.signature.peaks import Best, Conditions, Peaks

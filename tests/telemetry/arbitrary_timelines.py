@@ -4,9 +4,9 @@ from hypothesis import strategies as st
 from told_requests import T, Told, embeddings, items
 
 from chiasm.nouns import ItemUuid, Role, WorkerId
-from chiasm.telemetry.clock_offsets import ClockOffset
 from chiasm.telemetry.marks import Marks
 from chiasm.telemetry.records import EngineCall, EngineRecords, Pause, Transfer
+from chiasm.telemetry.timelines.clock_offsets import ClockOffset
 
 WORKERS = st.sampled_from([WorkerId(f"w{n}") for n in range(2)])
 UUIDS = [ItemUuid(f"u{n}") for n in range(2)]

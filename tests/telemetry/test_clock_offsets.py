@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chiasm.telemetry.clock_offsets import ClockOffset, Exchange, estimate
+from chiasm.telemetry.timelines.clock_offsets import ClockOffset, Exchange, estimate
 
 HOUR = 3600.0
 

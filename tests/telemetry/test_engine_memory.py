@@ -2,7 +2,7 @@
 
 import pytest
 
-from chiasm.telemetry.engine_memory import CALLS_KEPT, RECORDS_VARIABLE, EngineMemory, recording
+from chiasm.telemetry.engine.memory import CALLS_KEPT, RECORDS_VARIABLE, EngineMemory, recording
 from chiasm.telemetry.records import EngineCall, Pause, Step, Transfer
 from chiasm.wire.settings import RUNTIME_VARIABLE
 

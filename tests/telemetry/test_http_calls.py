@@ -9,8 +9,8 @@ import pytest
 from starlette.requests import Request
 
 from chiasm.api_paths import CHAT_PATH, COMPLETIONS_PATH
-from chiasm.telemetry.engine_memory import Answering, EngineMemory, engine_memory
-from chiasm.telemetry.http_calls import WatchCalls
+from chiasm.telemetry.engine.http_calls import WatchCalls
+from chiasm.telemetry.engine.memory import Answering, EngineMemory, engine_memory
 
 
 @pytest.fixture

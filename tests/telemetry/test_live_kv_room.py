@@ -7,7 +7,7 @@ from rich.console import Console
 from bench.kv_bytes import Reading, compared, headline, read_page
 from chiasm.image_tokens import ImageSizes
 from chiasm.nouns import WorkerId
-from chiasm.profile_kv import show
+from chiasm.profile.kv import show
 from chiasm.telemetry.live.kv_room import kv_room, kv_token_bytes
 from chiasm.telemetry.live.machine import Machines
 from chiasm.telemetry.signature.shapes import language_of

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from bench.profile import roofline_figures
 from chiasm.nouns import WorkerId
-from chiasm.profile_roofline import show
+from chiasm.profile.roofline import show
 from chiasm.telemetry.live.machine import Machine
 from chiasm.telemetry.live.rooflines import roofs, running_rows
 from chiasm.telemetry.records import EngineRecords

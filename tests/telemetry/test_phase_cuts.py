@@ -2,7 +2,7 @@
 
 import pytest
 
-from chiasm.telemetry.phase_cuts import without
+from chiasm.telemetry.timelines.phase_cuts import without
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import pytest
 
 from chiasm.telemetry.records import Phase
-from chiasm.telemetry.spans import Span, with_self_seconds
+from chiasm.telemetry.timelines.spans import Span, with_self_seconds
 
 
 def own(*spans: Span, began: float = 0.0, ended: float = 20.0) -> list[float]:

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from told_requests import Told, shifted
 
 from chiasm.nouns import WorkerId
-from chiasm.telemetry.clock_offsets import ClockOffset
 from chiasm.telemetry.records import EngineRecords, Phase
-from chiasm.telemetry.timeline import Timeline
+from chiasm.telemetry.timelines.clock_offsets import ClockOffset
+from chiasm.telemetry.timelines.timeline import Timeline
 
 anything = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 

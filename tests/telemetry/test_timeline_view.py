@@ -11,9 +11,9 @@ from rich.console import Console
 from test_timeline import stolen_and_given_back, two_images
 from told_requests import DECODER, ENCODER, U0, Told, image_records, image_request, items
 
-from chiasm.telemetry.clock_offsets import ClockOffset
-from chiasm.telemetry.timeline import Timeline
-from chiasm.telemetry.timeline_view import TimelineView, plot_timeline
+from chiasm.telemetry.timelines.clock_offsets import ClockOffset
+from chiasm.telemetry.timelines.timeline import Timeline
+from chiasm.telemetry.timelines.view import TimelineView, plot_timeline
 
 
 def drawn(timeline: Timeline, width: int, encoding: str = "utf-8") -> list[str]:

@@ -9,7 +9,7 @@ from chiasm.messages import Reason
 from chiasm.nouns import Embedding, Item, ItemUuid, RequestId, Role, WorkerId
 from chiasm.telemetry.marks import Marks
 from chiasm.telemetry.records import EngineCall, EngineRecords, Transfer
-from chiasm.telemetry.timeline import assemble
+from chiasm.telemetry.timelines.timeline import assemble
 from chiasm.telemetry.tracing import Tracing, otlp_exporter
 
 ENCODER, DECODER, THIEF = WorkerId("encoder-0"), WorkerId("decoder-0"), WorkerId("encoder-0-text")

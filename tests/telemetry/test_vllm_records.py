@@ -10,8 +10,8 @@ import pytest
 from prometheus_client import REGISTRY
 
 from chiasm.api_paths import CHAT_PATH, COMPLETIONS_PATH
-from chiasm.telemetry.engine_memory import RECORDS_VARIABLE, Answering, EngineMemory, engine_memory
-from chiasm.telemetry.http_calls import WatchCalls
+from chiasm.telemetry.engine.http_calls import WatchCalls
+from chiasm.telemetry.engine.memory import RECORDS_VARIABLE, Answering, EngineMemory, engine_memory
 from chiasm.telemetry.records import EngineCall, Step, Transfer
 from chiasm.wire.settings import RUNTIME_VARIABLE
 
@@ -35,7 +35,7 @@ class FrontEnd:
     def __init__(self, encodes: bool = False) -> None:
         from vllm.v1.engine.output_processor import OutputProcessor
 
-        from chiasm.telemetry.engine_logger import RecordsLogger
+        from chiasm.telemetry.engine.logger import RecordsLogger
 
         self.output_processor = OutputProcessor(None, log_stats=True)
         self.logger = RecordsLogger(vllm_config=SimpleNamespace(is_mm_encoder_only=encodes), engine_indexes=[0])
@@ -357,7 +357,7 @@ def test_an_engine_that_is_to_remember_nothing_does_not(memory: EngineMemory, mo
 def test_vllm_loads_the_logger_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
     from vllm.v1.metrics.loggers import load_stat_logger_plugin_factories
 
-    from chiasm.telemetry.engine_logger import RecordsLogger
+    from chiasm.telemetry.engine.logger import RecordsLogger
 
     monkeypatch.setenv("VLLM_PLUGINS", "chiasm_records")
     assert load_stat_logger_plugin_factories() == [RecordsLogger]

@@ -17,11 +17,11 @@ from told_requests import (
 )
 
 from chiasm.nouns import RequestId, Role, WorkerId
-from chiasm.telemetry.clock_offsets import ClockOffset
-from chiasm.telemetry.collected import ClusterRecords, WorkerRecords
 from chiasm.telemetry.perfetto.trace import Profile, Sample, write_trace
 from chiasm.telemetry.records import EngineRecords, Step
-from chiasm.telemetry.timeline import Timeline
+from chiasm.telemetry.timelines.clock_offsets import ClockOffset
+from chiasm.telemetry.timelines.collected import ClusterRecords, WorkerRecords
+from chiasm.telemetry.timelines.timeline import Timeline
 
 STOLEN = RequestId("stolen")
 BEGAN, ENDED = T - 5.0, T + 15.0

@@ -6,11 +6,11 @@ from typing import TypeVar
 from msgspec.structs import asdict, replace
 
 from chiasm.nouns import Embedding, Item, ItemUuid, RequestId, Role, WorkerId
-from chiasm.telemetry.clock_offsets import ClockOffset
 from chiasm.telemetry.marks import Marks
 from chiasm.telemetry.records import EngineCall, EngineRecords, Pause, Transfer
-from chiasm.telemetry.spans import Span
-from chiasm.telemetry.timeline import Timeline, assemble
+from chiasm.telemetry.timelines.clock_offsets import ClockOffset
+from chiasm.telemetry.timelines.spans import Span
+from chiasm.telemetry.timelines.timeline import Timeline, assemble
 
 T = 1_800_000_000.0
 """When they arrive."""
@@ -128,3 +128,23 @@ def image_records(encoder_ahead: float = 0.0, decoder_ahead: float = 0.0) -> dic
             call("r", 1.21, 1.3, 1.8, 2.5, 4.4, cached_tokens=16), transfer(U0, 1.4, 1.7), ahead=decoder_ahead
         ),
     }
+
+
+def stolen_and_given_back() -> Timeline:
+    told = Told()
+    told.at(0.1).submitted((), streams=True)
+    told.at(0.2).decode_posted(THIEF, Role.TEXT, ())
+    told.at(0.5).first_token()
+    told.at(2.0).decode_returned(8)
+    told.at(2.3).decode_posted(DECODER, Role.DECODER, ())
+    told.at(2.6).first_token()
+    told.at(3.0).last_token()
+    told.at(3.0).decode_answered(4)
+    told.at(3.0).ended("answered")
+    records = {
+        THIEF: remembered(
+            call("r", 0.2, 0.3, 0.4, 0.5, 1.9), pause(-3, -2), pause(0.6, 0.8), pause(0.7, 0.9), pause(1.5, 0)
+        ),
+        DECODER: remembered(call("r", 2.3, 2.4, 2.5, 2.6, 3.0)),
+    }
+    return told.timeline(records)

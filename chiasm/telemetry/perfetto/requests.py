@@ -6,8 +6,8 @@ from chiasm.nouns import WorkerId
 from chiasm.telemetry.marks import AttemptEnd
 from chiasm.telemetry.perfetto.events import Slice, values
 from chiasm.telemetry.records import Phase
-from chiasm.telemetry.spans import Span
-from chiasm.telemetry.timeline import Timeline
+from chiasm.telemetry.timelines.spans import Span
+from chiasm.telemetry.timelines.timeline import Timeline
 
 
 def request_slice(timeline: Timeline) -> Slice:

@@ -16,12 +16,12 @@ from typing import Any
 from msgspec import Struct
 
 from chiasm.nouns import Role
-from chiasm.telemetry.collected import ClusterRecords, WorkerRecords, by_our_clock
 from chiasm.telemetry.perfetto.engines import call_slices, pause_slices, percent, step_slices, transfer_slice
 from chiasm.telemetry.perfetto.events import Place, Process, Sink, Slice, TraceEvents
 from chiasm.telemetry.perfetto.requests import follows, moves, request_slice, span_slice
 from chiasm.telemetry.records import EngineRecords, Phase, Step
-from chiasm.telemetry.timeline import Timeline
+from chiasm.telemetry.timelines.collected import ClusterRecords, WorkerRecords, by_our_clock
+from chiasm.telemetry.timelines.timeline import Timeline
 
 GATEWAY, SCHEDULER = "gateway", "scheduler"
 

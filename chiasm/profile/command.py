@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from chiasm.client import EndpointError
 from chiasm.client_options import api_key as api_key_option
 from chiasm.client_options import endpoint as endpoint_option
-from chiasm.profiling import contents, gaps, watch
+from chiasm.profile.recording import contents, gaps, watch
 from chiasm.telemetry.perfetto.trace import Profile, write_trace
 
 console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 150)
@@ -63,8 +63,8 @@ def profile(
         if not roofline and plot is None:
             _record(endpoint, api_key, seconds, output)
             return
-        from chiasm.profile_roofline import judged_machines
-        from chiasm.profile_roofline import roofline as show_roofline
+        from chiasm.profile.roofline import judged_machines
+        from chiasm.profile.roofline import roofline as show_roofline
 
         machines = judged_machines(endpoint, api_key, console)
         found = _record(endpoint, api_key, seconds, output)
@@ -102,6 +102,6 @@ def _new_file(path: Path) -> Iterator[TextIO]:
 
 
 def _show_kv(endpoint: str, api_key: str | None) -> None:
-    from chiasm.profile_kv import kv
+    from chiasm.profile.kv import kv
 
     kv(endpoint, api_key, console)

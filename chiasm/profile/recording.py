@@ -10,9 +10,9 @@ from typing import Any
 import msgspec
 
 from chiasm.client import EndpointError, get_json
-from chiasm.telemetry.clock_offsets import Exchange, estimate
-from chiasm.telemetry.collected import ClusterRecords
 from chiasm.telemetry.perfetto.trace import Profile, Sample
+from chiasm.telemetry.timelines.clock_offsets import Exchange, estimate
+from chiasm.telemetry.timelines.collected import ClusterRecords
 
 SAMPLE_EVERY_S = 0.2
 

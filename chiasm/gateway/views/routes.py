@@ -12,11 +12,11 @@ from aiohttp import web
 from chiasm.gateway.asking import ask_reasons, ask_status
 from chiasm.gateway.errors import ApiError, invalid
 from chiasm.gateway.link import SchedulerLink
-from chiasm.gateway.machines import gather_machines, measured_peaks
 from chiasm.gateway.parsing import ServingFacts
-from chiasm.gateway.profiling import Profiling
-from chiasm.gateway.scraping import targets, worker_page
 from chiasm.gateway.upstream import Upstream
+from chiasm.gateway.views.machines import gather_machines, measured_peaks
+from chiasm.gateway.views.profiling import Profiling
+from chiasm.gateway.views.scraping import targets, worker_page
 from chiasm.nouns import RequestId, WorkerId
 from chiasm.telemetry.metrics import GatewayMetrics
 from chiasm.telemetry.scheduler_metrics import scheduler_page

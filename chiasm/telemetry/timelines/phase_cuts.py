@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from chiasm.nouns import WorkerId
 from chiasm.telemetry.records import EngineCall, Phase, Transfer
-from chiasm.telemetry.spans import Span
+from chiasm.telemetry.timelines.spans import Span
 
 
 class Attempt(Struct, frozen=True):

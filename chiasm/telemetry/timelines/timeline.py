@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from msgspec import Struct
 
 from chiasm.nouns import RequestId, Role, WorkerId
-from chiasm.telemetry.clock_offsets import SAME_CLOCK, ClockOffset
 from chiasm.telemetry.marks import AttemptEnd, DecodeAttempt, EncodeAttempt, Marks, encoder_call
-from chiasm.telemetry.phase_cuts import Attempt, Generation, decode_spans, encode_spans
-from chiasm.telemetry.recollections import Recollection
 from chiasm.telemetry.records import EngineCall, EngineRecords, Phase
-from chiasm.telemetry.spans import Span, with_self_seconds
+from chiasm.telemetry.timelines.clock_offsets import SAME_CLOCK, ClockOffset
+from chiasm.telemetry.timelines.phase_cuts import Attempt, Generation, decode_spans, encode_spans
+from chiasm.telemetry.timelines.recollections import Recollection
+from chiasm.telemetry.timelines.spans import Span, with_self_seconds
 
 
 class Timeline(Struct, frozen=True):

@@ -9,10 +9,10 @@ import msgspec
 
 from chiasm.gateway.upstream import EngineFailed, Upstream, read_limited
 from chiasm.messages import WorkerStatus
-from chiasm.telemetry.clock_offsets import Exchange, estimate
-from chiasm.telemetry.collected import ClusterRecords, WorkerRecords, assemble_all
 from chiasm.telemetry.marks import Marks
 from chiasm.telemetry.records import EngineRecords
+from chiasm.telemetry.timelines.clock_offsets import Exchange, estimate
+from chiasm.telemetry.timelines.collected import ClusterRecords, WorkerRecords, assemble_all
 
 RECORDS_PATH = "/v1/chiasm/records"
 TRACE_TIMEOUT_S = 15.0

@@ -1,4 +1,4 @@
-"""What the cluster's engines run on: gathered from all of them, and measured on one. The routes are in `views`."""
+"""What the cluster's engines run on: gathered from all of them, and measured on one. The routes are in `routes`."""
 
 import asyncio
 from collections.abc import Sequence

@@ -7,11 +7,11 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from chiasm.nouns import Role, WorkerId
-from chiasm.telemetry.clock_offsets import ClockOffset
 from chiasm.telemetry.marks import Marks
-from chiasm.telemetry.recollections import call_by_our_clock
 from chiasm.telemetry.records import EngineCall, EngineRecords, Transfer
-from chiasm.telemetry.timeline import Timeline, assemble
+from chiasm.telemetry.timelines.clock_offsets import ClockOffset
+from chiasm.telemetry.timelines.recollections import call_by_our_clock
+from chiasm.telemetry.timelines.timeline import Timeline, assemble
 
 
 class WorkerRecords(Struct, frozen=True):

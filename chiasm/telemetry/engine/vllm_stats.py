@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from chiasm.telemetry.engine_memory import Answering
+from chiasm.telemetry.engine.memory import Answering
 from chiasm.telemetry.records import EngineCall, Phase, Step, Transfer
 
 TRANSFERS = "transfers"

@@ -4,8 +4,8 @@ from collections.abc import Container
 
 from msgspec.structs import replace
 
-from chiasm.telemetry.clock_offsets import ClockOffset
 from chiasm.telemetry.records import EngineCall, EngineRecords, Transfer
+from chiasm.telemetry.timelines.clock_offsets import ClockOffset
 
 
 class Recollection:

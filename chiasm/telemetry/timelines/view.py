@@ -12,8 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from chiasm.telemetry.records import Phase
-from chiasm.telemetry.spans import Span
-from chiasm.telemetry.timeline import Timeline
+from chiasm.telemetry.timelines.spans import Span
+from chiasm.telemetry.timelines.timeline import Timeline
 
 LEAST_BAR = 12  # columns, and so is the next
 GAP = 2

@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING
 from chiasm.api_paths import CHAT_PATH
 from chiasm.config import TelemetryConfig
 from chiasm.gateway.appendix import Appendix
-from chiasm.gateway.collecting import cluster_records, collect
 from chiasm.gateway.errors import ApiError
 from chiasm.gateway.link import SchedulerLink
 from chiasm.gateway.parsing import ParsedRequest
-from chiasm.gateway.timelines import Timelines
 from chiasm.gateway.upstream import Upstream
+from chiasm.gateway.views.collecting import cluster_records, collect
+from chiasm.gateway.views.timelines import Timelines
 from chiasm.messages import Reason, WorkerStatus
 from chiasm.nouns import RequestId
-from chiasm.telemetry.collected import ClusterRecords, WorkerRecords
 from chiasm.telemetry.marks import Marks
-from chiasm.telemetry.timeline import Timeline, assemble
+from chiasm.telemetry.timelines.collected import ClusterRecords, WorkerRecords
+from chiasm.telemetry.timelines.timeline import Timeline, assemble
 
 if TYPE_CHECKING:
     from chiasm.telemetry.tracing import RequestTrace, Tracing

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 from prometheus_client import Histogram
 from vllm.v1.metrics import loggers
 
-from chiasm.telemetry.engine_memory import engine_memory, recording
+from chiasm.telemetry.engine.memory import engine_memory, recording
+from chiasm.telemetry.engine.vllm_stats import call_of, finished_call, phases_of, step_of, transfers_of
 from chiasm.telemetry.records import Phase
-from chiasm.telemetry.vllm_stats import call_of, finished_call, phases_of, step_of, transfers_of
 
 if TYPE_CHECKING:
     from vllm.config import VllmConfig

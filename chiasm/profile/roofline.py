@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 
 from chiasm.nouns import WorkerId
-from chiasm.profile_machines import ask_machines, with_peaks
+from chiasm.profile.machines import ask_machines, with_peaks
 from chiasm.telemetry.live.machine import Machine
 from chiasm.telemetry.live.rooflines import roofs, running_rows
 from chiasm.telemetry.records import EngineRecords

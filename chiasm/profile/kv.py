@@ -4,7 +4,7 @@ from rich.console import Console
 from rich.table import Table
 
 from chiasm.nouns import WorkerId
-from chiasm.profile_machines import ask_machines
+from chiasm.profile.machines import ask_machines
 from chiasm.telemetry.live.kv_room import kv_room, kv_token_bytes
 from chiasm.telemetry.live.machine import Machine, Machines
 

@@ -9,8 +9,8 @@ import time
 from typing import Any
 
 from chiasm.api_paths import CHAT_PATH, COMPLETIONS_PATH
-from chiasm.telemetry.engine_memory import Answering, engine_memory
-from chiasm.telemetry.vllm_stats import aborted_call, call_of
+from chiasm.telemetry.engine.memory import Answering, engine_memory
+from chiasm.telemetry.engine.vllm_stats import aborted_call, call_of
 
 
 class WatchCalls:
