@@ -22,8 +22,7 @@ demo: $(STAMP)  ## send pictures through a split cluster and through an unsplit 
 serve: $(STAMP)  ## serve the built-in model; ARGS="MODEL --encoders 2" for more
 	$(BIN)/chiasm serve $(ARGS)
 
-test: $(STAMP)  ## everything but the soak tests, with real engines (minutes)
-	$(BIN)/pytest -n $$(nproc) -m "not soak and not engine"
+test: test-unit  ## everything but the soak tests, with real engines (minutes)
 	$(BIN)/pytest -m "engine and not soak"
 
 test-unit: $(STAMP)  ## only what needs no engine (seconds)
