@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from chiasm.telemetry.signature.peaks import Peaks
@@ -45,29 +46,27 @@ def points_table(rows: Sequence[Row]) -> Table:
 
 
 def running_table(rows: Sequence[Row]) -> Table:
-    """What running engines did (`telemetry.live.rooflines`)."""
-    table = Table(title="What the engines did", title_justify="left")
-    for column in ("phase", "engines", "a step, on average"):
-        table.add_column(column)
-    for column in ("steps", "time", "share"):
+    """What running engines did (`telemetry.live.rooflines`), narrow enough for a terminal of 80 columns."""
+    table = Table(title="What the engines did", title_justify="left", box=SIMPLE_HEAD, show_lines=True)
+    table.add_column("phase, engines, steps,\na step on average")
+    for column in ("time,\nshare", "TFLOP/s,\n% of peak", "GB/s,\n% of peak", "FLOP/\nbyte"):
         table.add_column(column, justify="right")
-    _add_rates(table, more=())
+    table.add_column("verdict")
     for one in rows:
+        flops, nbytes, compute, bandwidth, intensity = _basic_rates(one)
         table.add_row(
-            one["phase"],
-            one["workers"],
-            one["run"],
-            f"{one['rounds']:,}",
-            _time(one["seconds"]),
-            f"{100 * one['share']:.0f} %",
-            *_basic_rates(one),
+            f"[bold]{one['phase']}[/]\n{one['workers']}: {one['rounds']:,}\n{one['run']}",
+            f"{_time(one['seconds'])}\n{100 * one['share']:.0f} %",
+            f"{flops}\n{compute} %",
+            f"{nbytes}\n{bandwidth} %",
+            intensity,
             one["bound"],
         )
     return table
 
 
-def _add_rates(table: Table, more: Sequence[str] = ("counters", "time goes to")) -> None:
-    for column in ("TFLOP/s", "GB/s", "% compute", "% bandwidth", "FLOP/byte", *more):
+def _add_rates(table: Table) -> None:
+    for column in ("TFLOP/s", "GB/s", "% compute", "% bandwidth", "FLOP/byte", "counters", "time goes to"):
         table.add_column(column, justify="right")
     table.add_column("verdict")
 
