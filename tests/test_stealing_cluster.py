@@ -22,8 +22,8 @@ scheduler: {stealing: yield, itl_slo_ms: 600000, look_ahead: 0}
 encoders: {text_engine_args: [--max-num-seqs=2]}
 decoders: {engine_args: [--max-num-seqs=1]}
 """
-LONG = 1500
-LONGER = 3500
+LONG = 600
+LONGER = 1500
 SETTLED_S = 60.0
 
 
