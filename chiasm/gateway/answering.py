@@ -110,7 +110,7 @@ class Answering:
         if answer.status != 200 and (answer.status not in _FORWARDED or self._delivery.response is not None):
             raise await self._upstream.decode_failure(decode.url, self._request, answer.status, error_message(content))
         self._over()
-        await self._delivery.answer(answer.status, content)
+        self._delivery.answer(answer.status, content)
         return completion_tokens(content) if answer.status == 200 else 0
 
     async def _what_to_post(self, decode: Decode) -> tuple[str, bytes]:

@@ -5,9 +5,12 @@ from collections.abc import Awaitable
 
 from aiohttp import web
 
-from chiasm.gateway.appendix import Appendix
+from chiasm.gateway.appendix import Appendix, before_done
 from chiasm.gateway.errors import ApiError
 from chiasm.gateway.timing import Timing
+
+ANSWERED = "answered"
+"""The outcome of a request whose client has what it asked for."""
 
 LAST_WORDS_S = 5.0
 """How long a client that reads slowly has for the error at the end of its stream."""
@@ -25,7 +28,7 @@ class Delivery:
     """The response to one client request.
 
     `response` is None until something is delivered; from then on an error can only be said within it. `outcome` is the
-    label under which the request is counted. `appendix` is added to whatever an engine has answered.
+    label under which the request is counted. `appendix` is added by `finish` to whatever an engine has answered.
     """
 
     def __init__(self, request: web.Request, timing: Timing) -> None:
@@ -38,11 +41,10 @@ class Delivery:
         self._stalled = False
         self._given_up = False  # a write, since the last one that came to its end
         self._error: ApiError | None = None  # that the stream ends in
+        self._done = b""  # the end of a complete stream, if the appendix has yet to go before it
 
-    async def answer(self, status: int, body: bytes) -> None:
+    def answer(self, status: int, body: bytes) -> None:
         """A complete answer in JSON."""
-        if self.appendix is not None and status == 200:
-            body = await self.appendix.to_object(body)
         self.response = web.Response(
             status=status,
             body=body,
@@ -57,8 +59,9 @@ class Delivery:
         Raises:
             ClientLeft: nobody listens any more.
         """
-        if self.appendix is not None and last:
-            events = await self.appendix.to_stream(events)
+        events, self._done = self._done + events, b""
+        if self.appendix is not None and last and error is None:
+            events, self._done = before_done(events)
         if self.response is None:
             self._timing.first_token()
             self.response = web.StreamResponse(
@@ -82,11 +85,19 @@ class Delivery:
     async def finish(self) -> web.StreamResponse:
         """The response, all of it sent if it is a stream.
 
+        The appendix comes last, and whatever befalls it the answer stands.
+
         Raises:
             ClientLeft: nobody listens any more, and not all had been sent.
         """
         assert self.response is not None
         self.outcome = self._delivered()
+        if self.appendix is not None and self.outcome == ANSWERED:
+            if isinstance(self.response, web.Response):
+                assert isinstance(self.response.body, bytes)
+                self.response.body = await self.appendix.to_object(self.response.body)
+            else:
+                self._done = await self.appendix.to_stream(self._done)
         await self._send_rest(self.response)
         return self.response
 
@@ -94,7 +105,7 @@ class Delivery:
         """The outcome of a response of which the client has everything."""
         if self._error is not None:
             return _outcome(self._error)
-        return "answered" if self.response is None or self.response.status == 200 else "refused_by_engine"
+        return ANSWERED if self.response is None or self.response.status == 200 else "refused_by_engine"
 
     async def _send_rest(self, response: web.StreamResponse) -> None:
         """Says that a stream is over, to a client that may have left when it had the last event."""
@@ -104,7 +115,7 @@ class Delivery:
         # Asked before, because a connection that breaks forgets what it had not sent.
         sent = self._complete and transport is not None and transport.get_write_buffer_size() == 0
         try:
-            await self._send(response.write_eof())
+            await self._send(response.write_eof(self._done))
         except ClientLeft:
             if not sent:
                 raise
@@ -131,13 +142,15 @@ class Delivery:
         self._given_up = False
 
     async def fail(self, error: ApiError) -> web.StreamResponse:
-        """End with `error`: as events if a stream has begun and is not complete, raised if nothing was delivered.
+        """End with `error`: as events if a stream has begun, raised if nothing was delivered.
+
+        What is complete stays what it is: the error came too late for it.
 
         Raises:
             ApiError: nothing had been delivered.
             ClientLeft: nobody listens any more, or reads.
         """
-        self.outcome = _outcome(error)
+        self.outcome = self._delivered() if self._complete else _outcome(error)
         if self.response is None:
             raise error
         if self._stalled:

@@ -148,6 +148,7 @@ async def test_an_answer_can_carry_its_own_timeline(served: Served) -> None:
     [missing] = timeline.missing  # the first request had it encoded
     assert missing.startswith("item 0 was not encoded for this request")
     assert Phase.PREFILL in {span.phase for span in timeline.spans}
+    assert timeline.output_tokens == told["usage"]["completion_tokens"]
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions"])
@@ -164,6 +165,7 @@ async def test_a_stream_tells_its_timeline_before_it_is_done(served: Served, pat
     timeline = msgspec.convert(event["chiasm"]["timeline"], Timeline)
     assert timeline.request == event["id"]
     assert Phase.PREFILL in {span.phase for span in timeline.spans}
+    assert timeline.output_tokens == 7
 
 
 async def test_an_error_is_told_without_a_timeline(served: Served) -> None:
