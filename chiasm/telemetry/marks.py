@@ -5,7 +5,9 @@
 
 import time
 from collections.abc import Callable, Iterable
+from copy import copy
 from enum import StrEnum
+from typing import Self
 
 from msgspec import Struct
 
@@ -82,13 +84,11 @@ class Marks:
         """Tokens of the answer so far."""
         return sum(attempt.tokens for attempt in self.decodes)
 
-    def index_of(self, uuid: ItemUuid) -> int:
-        """Which of the distinct items of the request, as it was submitted, this is.
-
-        Raises:
-            KeyError: none.
-        """
-        return self._index[uuid]
+    def copy(self) -> Self:
+        """As they are now, for another thread to read while the request goes on."""
+        marks = copy(self)
+        marks.encodes, marks.decodes = [*map(copy, self.encodes)], [*map(copy, self.decodes)]
+        return marks
 
     def submitted(self, items: Iterable[Item], streams: bool) -> None:
         """It has been read, and is the scheduler's now."""

@@ -10,11 +10,12 @@ import pytest
 from aiohttp import web
 from gateway_fakes import PATIENCE_S, TOKEN, Cluster, FakeEngine, answers, running
 
-from chiasm.gateway import collecting
 from chiasm.gateway.upstream import Upstream
-from chiasm.gateway.views.collecting import collect
+from chiasm.gateway.views import collecting
+from chiasm.gateway.views.collecting import cluster_records, collect
 from chiasm.messages import WorkerStatus
-from chiasm.nouns import Role, WorkerId
+from chiasm.nouns import RequestId, Role, WorkerId
+from chiasm.telemetry.marks import Marks
 from chiasm.telemetry.records import EngineCall, EngineRecords
 from chiasm.telemetry.timelines.collected import ClusterRecords, WorkerRecords
 
@@ -127,6 +128,27 @@ async def test_answers_are_bounded_together(
     assert alone.records is not None
     for heard in await ask(upstream, status_of(engine), status_of(engine)):
         assert "more than" in heard.failure
+
+
+async def test_requests_that_go_on_meanwhile_are_told_as_they_were(
+    upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request, assemble_all = Marks(RequestId("r")), collecting.assemble_all
+    request.submitted((), streams=True)
+    request.decode_posted(WorkerId("decoder-0"), Role.DECODER, ())
+
+    def while_it_goes_on(requests: list[Marks], *more: Any) -> Any:
+        [told] = requests
+        request.first_token()
+        request.decode_failed("lost", 3)
+        request.decode_posted(WorkerId("decoder-1"), Role.DECODER, ())
+        assert [(decode.worker, decode.first_token_at) for decode in told.decodes] == [("decoder-0", None)]
+        return assemble_all(requests, *more)
+
+    monkeypatch.setattr(collecting, "assemble_all", while_it_goes_on)
+    [timeline] = (await cluster_records(upstream, (), [request], 0.0, 0.0)).timelines
+    assert {span.worker for span in timeline.spans} <= {"decoder-0", None}
+    assert len(request.decodes) == 2
 
 
 async def test_the_route_asks_every_registered_worker(cluster: Cluster) -> None:
