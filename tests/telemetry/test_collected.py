@@ -1,5 +1,6 @@
 """What a whole cluster remembers: the timelines of many requests at once are those of each by itself."""
 
+import msgspec
 from arbitrary_timelines import CLOCKS, RECORDS, WORKERS, tellings
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -9,7 +10,7 @@ from chiasm.nouns import RequestId, Role, WorkerId
 from chiasm.telemetry.marks import Marks
 from chiasm.telemetry.records import EngineRecords
 from chiasm.telemetry.timelines.clock_offsets import ClockOffset
-from chiasm.telemetry.timelines.collected import WorkerRecords, assemble_all
+from chiasm.telemetry.timelines.collected import ClusterRecords, WorkerRecords, assemble_all, to_json
 from chiasm.telemetry.timelines.timeline import assemble
 
 NOW = T + 1000.0
@@ -31,6 +32,14 @@ def test_each_request_gets_the_records_that_are_its_own() -> None:
     assert rows(own.spans) == rows(told.timeline(image_records()).spans)
     assert own.missing == ()
     assert none.missing == (f"{DECODER} no longer remembers the call, so that it is not divided",)
+
+
+def test_a_whole_cluster_is_told_as_one_object() -> None:
+    told = image_request().at(5.0)
+    workers = heard(image_records())
+    found = ClusterRecords(NOW, tuple(workers), tuple(assemble_all([told], workers, NOW)), 3.0)
+    assert msgspec.json.decode(to_json(found), type=ClusterRecords) == found
+    assert to_json(found) == msgspec.json.encode(found)
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
