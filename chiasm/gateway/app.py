@@ -21,6 +21,7 @@ from chiasm.gateway.errors import INTERNAL_ERROR, ApiError, internal_error
 from chiasm.gateway.fetching import Fetcher
 from chiasm.gateway.flow import Flow, Services
 from chiasm.gateway.link import SchedulerLink
+from chiasm.gateway.outcomes import OUTCOMES
 from chiasm.gateway.parsing import ServingFacts, parse_chat, parse_completion, unknown_model
 from chiasm.gateway.reading import Parse, Reader
 from chiasm.gateway.timing import Timing
@@ -107,7 +108,7 @@ class _Gateway:
         self._cluster_token = cluster_token
         self._reach = reach
         self._telemetry = telemetry
-        self._metrics = GatewayMetrics()
+        self._metrics = GatewayMetrics(OUTCOMES)
         self.views = Views(facts, link, self._metrics)
 
     async def lifetime(self, app: web.Application) -> AsyncIterator[None]:

@@ -7,10 +7,8 @@ from aiohttp import web
 
 from chiasm.gateway.appendix import Appendix, before_done
 from chiasm.gateway.errors import ApiError
+from chiasm.gateway.outcomes import ANSWERED, CLIENT_LEFT, INVALID, REFUSED_BY_ENGINE
 from chiasm.gateway.timing import Timing
-
-ANSWERED = "answered"
-"""The outcome of a request whose client has what it asked for."""
 
 LAST_WORDS_S = 5.0
 """How long a client that reads slowly has for the error at the end of its stream."""
@@ -36,7 +34,7 @@ class Delivery:
         self._timing = timing
         self.response: web.StreamResponse | None = None
         self.appendix: Appendix | None = None
-        self.outcome = "invalid"  # unless it gets so far as to be submitted, or fails before by no fault of its own
+        self.outcome = INVALID  # unless it gets so far as to be submitted, or fails before by no fault of its own
         self._complete = False
         self._stalled = False
         self._given_up = False  # a write, since the last one that came to its end
@@ -105,7 +103,7 @@ class Delivery:
         """The outcome of a response of which the client has everything."""
         if self._error is not None:
             return _outcome(self._error)
-        return ANSWERED if self.response is None or self.response.status == 200 else "refused_by_engine"
+        return ANSWERED if self.response is None or self.response.status == 200 else REFUSED_BY_ENGINE
 
     async def _send_rest(self, response: web.StreamResponse) -> None:
         """Says that a stream is over, to a client that may have left when it had the last event."""
@@ -166,7 +164,7 @@ class Delivery:
 
     def left(self) -> None:
         """The client has closed its connection, which is only its right once it has everything."""
-        self.outcome = self._delivered() if self._complete and not self._stalled else "client_left"
+        self.outcome = self._delivered() if self._complete and not self._stalled else CLIENT_LEFT
 
     def abandon(self) -> web.StreamResponse:
         """End without a word: the client has left, or stopped reading. Returns what the server needs to close up."""

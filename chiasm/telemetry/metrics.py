@@ -2,6 +2,8 @@
 take few values and never a request's id. Imports nothing of Chiasm.
 """
 
+from collections.abc import Iterable
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
@@ -9,17 +11,22 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 
 
 
 class GatewayMetrics:
-    """The metrics of one gateway."""
+    """The metrics of one gateway. `outcomes`: under which requests will be counted."""
 
     content_type = CONTENT_TYPE_LATEST
 
-    def __init__(self) -> None:
+    def __init__(self, outcomes: Iterable[str]) -> None:
         self._registry = CollectorRegistry()
         self.requests = Counter("chiasm_requests", "Requests by how they ended", ["outcome"], registry=self._registry)
         self.in_flight = Gauge("chiasm_requests_in_flight", "Requests being served", registry=self._registry)
         self.retries = Counter(
             "chiasm_retries", "Attempts that failed and may be repeated", ["phase"], registry=self._registry
         )
+        # A counter that is born at 1 has not increased, as far as Prometheus can tell.
+        for outcome in outcomes:
+            self.requests.labels(outcome)
+        for phase in ("encode", "decode"):
+            self.retries.labels(phase)
         self.first_token = Histogram(
             "chiasm_time_to_first_token_seconds",
             "From a streaming request's arrival to its first token",

@@ -10,6 +10,7 @@ from metric_names import PAGE, RULES, Listed, listed, of_vllm
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.parser import text_string_to_metric_families
 
+from chiasm.gateway.outcomes import OUTCOMES
 from chiasm.messages import Status, WorkerStatus
 from chiasm.nouns import RequestId, Role, WorkerId
 from chiasm.telemetry.metrics import GatewayMetrics
@@ -32,7 +33,7 @@ def exposed(page: bytes) -> dict[str, Listed]:
 
 
 def test_the_gateways_metrics_are_listed() -> None:
-    metrics = GatewayMetrics()
+    metrics = GatewayMetrics(OUTCOMES)
     for metric in vars(metrics).values():
         if isinstance(metric, MetricWrapperBase) and metric._labelnames:
             metric.labels(*metric._labelnames)  # one without labels is not there before
