@@ -70,6 +70,7 @@ class Profiling:
 
     def ended(self, marks: Marks, trace: "RequestTrace | None") -> None:
         """A request has ended; what is still to be done about that does not keep its client waiting."""
+        self.timelines.ended(marks.request)
         if trace is None or not trace.sampled:
             return
         if len(self._finishing) >= TRACES_FINISHING:
