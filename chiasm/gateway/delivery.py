@@ -51,8 +51,10 @@ class Delivery:
         )
         self._complete = True
 
-    async def write(self, events: bytes, *, last: bool, error: ApiError | None = None) -> None:
-        """Some events of a stream; the first begin it, and nothing is added behind the last. They may say an `error`.
+    async def write(self, events: bytes, *, tokens: bool, last: bool, error: ApiError | None = None) -> None:
+        """Some events of a stream; the first begin it, and nothing is added behind the last.
+
+        They stand for `tokens`, or do not, and may say an `error`.
 
         Raises:
             ClientLeft: nobody listens any more.
@@ -60,8 +62,9 @@ class Delivery:
         events, self._done = self._done + events, b""
         if self.appendix is not None and last and error is None:
             events, self._done = before_done(events)
+        if tokens:
+            self._timing.delivering()
         if self.response is None:
-            self._timing.first_token()
             self.response = web.StreamResponse(
                 headers={
                     "Content-Type": "text/event-stream; charset=utf-8",
@@ -74,9 +77,13 @@ class Delivery:
         self._error = error
         self._complete = last  # before the wait that may be cancelled: the bytes are on their way by then
         await self._send(self.response.write(events))
+        if tokens:
+            self._timing.delivered()
 
     def resume(self) -> None:
         """A write was given up because its engine was, not the client: the next one shows whether that still reads."""
+        if self._stalled:
+            self._timing.delivered()
         self._stalled = False
         self._given_up = True
 
@@ -156,7 +163,7 @@ class Delivery:
         try:
             async with asyncio.timeout(LAST_WORDS_S):
                 if not self._complete:
-                    await self.write(error.events(), last=True, error=error)
+                    await self.write(error.events(), tokens=False, last=True, error=error)
                 await self._send_rest(self.response)
         except TimeoutError as stalled:
             raise ClientLeft from stalled

@@ -23,11 +23,19 @@ class Timing:
     def __init__(self, marks: Marks, metrics: GatewayMetrics) -> None:
         self.marks = marks
         self._arrived = time.monotonic()
+        self._delivered_at: float | None = None  # the latest tokens of a stream
         self._metrics = metrics
 
-    def first_token(self) -> None:
-        """The client gets its first token now."""
-        self._metrics.first_token.observe(time.monotonic() - self._arrived)
+    def delivering(self) -> None:
+        """The client of a stream gets tokens now, the first or more."""
+        if self._delivered_at is None:
+            self._metrics.first_token.observe(time.monotonic() - self._arrived)
+        else:
+            self._metrics.stream_gaps.observe(time.monotonic() - self._delivered_at)
+
+    def delivered(self) -> None:
+        """It has them: how long it took to read them is no part of a gap."""
+        self._delivered_at = time.monotonic()
 
     def server_timing(self) -> str:
         """The phases so far as the value of a `Server-Timing` header, in milliseconds."""

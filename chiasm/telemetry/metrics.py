@@ -8,6 +8,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+_GAPS = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20, 40, 80)
+"""As vLLM's inter-token latencies have them."""
 
 
 class GatewayMetrics:
@@ -31,6 +33,12 @@ class GatewayMetrics:
             "chiasm_time_to_first_token_seconds",
             "From a streaming request's arrival to its first token",
             buckets=_SECONDS,
+            registry=self._registry,
+        )
+        self.stream_gaps = Histogram(
+            "chiasm_stream_gap_seconds",
+            "Between two deliveries of tokens to a streaming client",
+            buckets=_GAPS,
             registry=self._registry,
         )
         self.phases = Histogram(

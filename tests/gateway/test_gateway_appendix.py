@@ -126,6 +126,15 @@ async def test_a_timeline_that_cannot_be_made_is_left_out(
     assert "an engine told nonsense" in caplog.text
 
 
+async def test_what_an_engine_says_behind_the_end_comes_behind_the_end(cluster: Cluster) -> None:
+    pieces = [events(chunk("a")), b": a comment\n\n"]
+    cluster.decoders[0].behaviours = [replies_stream(*pieces)]
+    answer = await cluster.client.post(CHAT, json=chat_body(stream=True), headers=ASKING)
+    told, own, done, *rest = (await answer.read()).split(b"\n\n")
+    assert b"timeline" in own
+    assert b"\n\n".join([told, done, *rest]) == b"".join(pieces)
+
+
 async def test_a_client_that_leaves_meanwhile_has_its_answer(cluster: Cluster) -> None:
     hanging = Hanging(cluster, Role.DECODER)
     async with asyncio.timeout(20):
