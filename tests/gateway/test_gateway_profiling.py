@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
@@ -27,9 +28,11 @@ from otlp_receiver import Receiver, is_sampled, receiving, tree
 from chiasm.config import GatewayConfig, SchedulerConfig, TelemetryConfig
 from chiasm.gateway.app import make_app, start_gateway
 from chiasm.gateway.link import SchedulerLink
+from chiasm.gateway.views import profiling
 from chiasm.messages import Register
 from chiasm.nouns import Role, WorkerId
-from chiasm.telemetry.records import Phase
+from chiasm.telemetry.records import EngineRecords, Phase
+from chiasm.telemetry.timelines.collected import WorkerRecords
 from chiasm.telemetry.timelines.timeline import Timeline
 from scheduler.core import Core
 
@@ -127,6 +130,48 @@ async def test_an_engine_that_is_silent_costs_a_timeline_only_its_part(served: S
     assert Phase.ENCODE in {span.phase for span in timeline.spans}
 
 
+async def test_an_engine_that_does_not_know_a_call_yet_is_asked_once_more_and_the_others_are_not(
+    served: Served,
+) -> None:
+    request, _ = await served.post(IMAGE)
+    known, served.decoder.remembered = served.decoder.remembered, []
+
+    async def late(_request: web.Request) -> web.Response:
+        served.decoder.tells, served.decoder.remembered = None, known
+        return web.Response(body=msgspec.json.encode(EngineRecords(time.time())))
+
+    served.decoder.tells = late
+    timeline = await served.timeline(request)
+    assert timeline.missing == ()
+    assert (served.encoder.records_asked, served.decoder.records_asked) == ([request], [request])
+
+
+async def test_engines_have_one_deadline_for_all_that_they_are_asked(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request, _ = await served.post(IMAGE)
+    given = []
+
+    async def collects(_upstream: Any, workers: Any, _question: Any, timeout_s: float) -> Any:
+        given.append(timeout_s)
+        await asyncio.sleep(0.01)
+        return tuple(WorkerRecords(one.worker, one.role, one.node, EngineRecords(time.time())) for one in workers)
+
+    monkeypatch.setattr(profiling, "collect", collects)
+    await served.timeline(request)
+    first, second = given
+    assert first <= profiling.ASKING_TIMEOUT_S
+    assert second <= first - profiling.LATE_S - 0.01
+
+
+async def test_where_engines_remember_nothing_they_are_not_asked() -> None:
+    async with serving(timelines=0) as served:
+        _, answer = await served.post(IMAGE, **ASKING)
+        timeline = msgspec.convert(json.loads(answer)["chiasm"]["timeline"], Timeline)
+        assert (served.encoder.records_asked, served.decoder.records_asked) == ([], [])
+        assert [what for what in timeline.missing if what.startswith("decoder-0 was not heard")]
+
+
 async def test_what_is_unknown_or_forgotten_is_an_error(served: Served) -> None:
     async with served.client.get("/v1/chiasm/requests/nobody") as answer:
         assert answer.status == 404
@@ -220,6 +265,20 @@ async def test_a_trace_can_be_a_part_of_the_clients_own(receiver: Receiver) -> N
     spans = receiver.wait_for("chat demo")
     assert {span.trace for span in spans} == {trace}
     assert tree(spans)[parent] == ["chat demo"]
+
+
+@pytest.mark.parametrize("asks", [True, False])
+async def test_no_request_fails_for_a_trace_that_cannot_be_finished(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, asks: bool
+) -> None:
+    def breaks(*_: Any) -> None:
+        raise RuntimeError("no sense in these marks")
+
+    monkeypatch.setattr(profiling, "assemble", breaks)
+    monkeypatch.setattr(profiling, "TRACES_FINISHING", 256 if asks else 0)
+    async with serving(otlp_endpoint=receiver.endpoint) as served:
+        await served.post(IMAGE)
+    assert "no sense in these marks" in caplog.text
 
 
 async def test_no_request_fails_for_a_collector_that_is_away() -> None:
