@@ -30,6 +30,7 @@ from chiasm.gateway.views.profiling import Profiling
 from chiasm.gateway.views.routes import Views, json_response
 from chiasm.messages import Status
 from chiasm.nouns import RequestId, Role
+from chiasm.telemetry.loop_lag import watch_loop
 from chiasm.telemetry.marks import Marks
 from chiasm.telemetry.metrics import GatewayMetrics
 
@@ -118,10 +119,12 @@ class _Gateway:
             self.views.open(upstream, self._profiling)
             self._reader = Reader(self._facts, self._config, fetcher)
             self._routing = asyncio.create_task(self._route())
+            watching = asyncio.create_task(watch_loop(self._metrics.loop_lag.observe))
             yield
             await self._profiling.close()
-            self._routing.cancel()
-            await asyncio.wait([self._routing])
+            for task in (self._routing, watching):
+                task.cancel()
+            await asyncio.wait([self._routing, watching])
             self._reader.close()
 
     async def _route(self) -> None:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 
-from chiasm.gateway.outcomes import CLIENT_LEFT
+from chiasm.gateway.outcomes import ANSWERED, CLIENT_LEFT
 from chiasm.messages import RejectReason
 from chiasm.telemetry.marks import AttemptEnd, Marks
 from chiasm.telemetry.metrics import GatewayMetrics
@@ -26,10 +26,14 @@ class Timing:
         self._delivered_at: float | None = None  # the latest tokens of a stream
         self._metrics = metrics
 
+    @property
+    def _images(self) -> str:
+        return "true" if self.marks.item_tokens else "false"
+
     def delivering(self) -> None:
         """The client of a stream gets tokens now, the first or more."""
         if self._delivered_at is None:
-            self._metrics.first_token.observe(time.monotonic() - self._arrived)
+            self._metrics.first_token.labels(self._images).observe(time.monotonic() - self._arrived)
         else:
             self._metrics.stream_gaps.observe(time.monotonic() - self._delivered_at)
 
@@ -45,6 +49,9 @@ class Timing:
         """Nothing follows."""
         self.marks.ended(outcome)
         self._metrics.requests.labels(outcome).inc()
+        if outcome == ANSWERED:
+            self._metrics.request_seconds.labels(self._images).observe(time.monotonic() - self._arrived)
+            self._metrics.output_tokens.labels(self._images).inc(self.marks.output_tokens)
         waits = unfinished_waits(self.marks) if outcome in _ENDED_WAITING else ()
         for phase, seconds in (*lengths(self.marks), *waits):
             if phase in _MEASURED_HERE:
