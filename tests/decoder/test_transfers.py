@@ -84,6 +84,9 @@ def test_metrics_have_seconds_and_bytes_of_what_came_and_the_reasons_of_what_fai
     assert value("chiasm_transfer_seconds_sum") == 0.5
     assert value("chiasm_transfer_bytes_total") == 8192
     assert value("chiasm_transfer_failures_total", code="missing") == 1
+    metrics.observe({"renamed": "by another version"})  # vLLM asks in the task that hands out all answers
+    metrics.observe(stats(CAME).data)
+    assert value("chiasm_transfer_seconds_count") == 3
 
 
 def test_vllm_asks_our_connector() -> None:

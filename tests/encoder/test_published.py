@@ -49,3 +49,6 @@ def test_metrics_have_items_and_bytes() -> None:
     metrics.observe(published(100, 50).data)
     assert registry.get_sample_value("chiasm_published_embeddings_total", labels) == 2
     assert registry.get_sample_value("chiasm_published_bytes_total", labels) == 150
+    metrics.observe({"renamed": "by another version"})  # vLLM asks in the task that hands out all answers
+    metrics.observe(published(50).data)
+    assert registry.get_sample_value("chiasm_published_bytes_total", labels) == 200

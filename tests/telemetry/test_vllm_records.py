@@ -328,6 +328,30 @@ def test_an_encoders_counts_are_no_transfers(memory: EngineMemory) -> None:
     assert memory.since(0.0, time.time()).transfers == ()
 
 
+def test_statistics_that_cannot_be_read_cost_no_engine_its_life(
+    memory: EngineMemory, caplog: pytest.LogCaptureFixture
+) -> None:
+    front, clock = FrontEnd(), time.monotonic()
+    for _ in range(2):
+        front.logger.record(SimpleNamespace(renamed="by another version"), None)
+    inner = front.add("chatcmpl-a", time.time())
+    front.hear(inner, 1, clock, "STOP", QUEUED=clock - 2, SCHEDULED=clock - 1)
+    assert only(memory, "a").finish == "stop"
+    [told] = [record for record in caplog.records if record.name.startswith("chiasm")]
+    assert told.exc_info is not None
+    assert "iteration_details" in str(told.exc_info[1])
+
+
+async def test_a_request_that_cannot_be_read_is_aborted_all_the_same(memory: EngineMemory) -> None:
+    front = FrontEnd()
+    front.add("chatcmpl-a", time.time())
+    for state in front.output_processor.request_states.values():
+        del state.stats
+    await leave(front, "a")
+    assert not front.output_processor.request_states
+    assert memory.of_call("a", time.time()).calls == ()
+
+
 def test_vllm_logs_no_line_of_each_step_and_all_others(memory: EngineMemory, caplog: pytest.LogCaptureFixture) -> None:
     from vllm.v1.metrics import loggers
 
