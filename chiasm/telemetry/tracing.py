@@ -19,6 +19,7 @@ import asyncio
 import logging
 import math
 import os
+import threading
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -90,10 +91,11 @@ class Tracing:
 
     async def close(self) -> None:
         """Send what is left, in `CLOSE_TIMEOUT_S` seconds or not at all."""
-        try:
-            async with asyncio.timeout(CLOSE_TIMEOUT_S):
-                await asyncio.to_thread(self._shut_down)
-        except TimeoutError:
+        # OpenTelemetry may wait longer for its collector, and a thread of an executor keeps the process as long.
+        thread = threading.Thread(target=self._shut_down, name="last-traces", daemon=True)
+        thread.start()
+        await asyncio.to_thread(thread.join, CLOSE_TIMEOUT_S)
+        if thread.is_alive():
             logger.warning("the last traces could not be sent within %.0f s", CLOSE_TIMEOUT_S)
 
     def _shut_down(self) -> None:

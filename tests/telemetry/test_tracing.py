@@ -1,8 +1,12 @@
 """A request's timeline as an OpenTelemetry trace, as a collector gets it."""
 
-from collections.abc import Iterator
+import asyncio
+import threading
+from collections.abc import Iterator, Sequence
 
 import pytest
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from otlp_receiver import Received, Receiver, is_sampled, receiving, tree
 
 from chiasm.messages import Reason
@@ -10,6 +14,7 @@ from chiasm.nouns import Embedding, Item, ItemUuid, RequestId, Role, WorkerId
 from chiasm.telemetry.marks import Marks
 from chiasm.telemetry.records import EngineCall, EngineRecords, Transfer
 from chiasm.telemetry.timelines.timeline import assemble
+from chiasm.telemetry import tracing as tracing_module
 from chiasm.telemetry.tracing import Tracing, otlp_exporter
 
 ENCODER, DECODER, THIEF = WorkerId("encoder-0"), WorkerId("decoder-0"), WorkerId("encoder-0-text")
@@ -168,3 +173,38 @@ async def test_two_posts_of_a_request_that_moved_are_two_spans(receiver: Receive
     stolen = [span for span in spans if span.attributes.get("chiasm.worker") == THIEF and span.name == "decode"]
     assert "stolen" in stolen[0].attributes["chiasm.note"]
     assert "given back" in stolen[-1].attributes["chiasm.note"]
+
+
+class Hangs(SpanExporter):
+    """A collector that takes what it is sent, and says nothing until it is `freed`."""
+
+    def __init__(self) -> None:
+        self.freed, self.closed = threading.Event(), threading.Event()
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        self.freed.wait()
+        return SpanExportResult.SUCCESS
+
+    def shutdown(self) -> None:
+        self.closed.set()
+
+
+def test_a_collector_that_hangs_keeps_no_gateway_from_ending(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(tracing_module, "CLOSE_TIMEOUT_S", 0.05)
+    exporter = Hangs()
+
+    async def serve() -> None:
+        marks = Marks(RequestId("r"), Time())
+        tracing = Tracing(exporter, 1.0, "demo")
+        tracing.begin("chat", {}, marks, 16).finish(assemble(marks, 1001.0, {}, {}), [])
+        await tracing.close()
+
+    try:
+        asyncio.run(serve())
+        assert not exporter.closed.is_set()
+        assert "the last traces could not be sent" in caplog.text
+    finally:
+        exporter.freed.set()
+        assert exporter.closed.wait(20)
