@@ -10,8 +10,8 @@ import pytest
 from aiohttp import web
 from gateway_fakes import PATIENCE_S, TOKEN, Cluster, FakeEngine, answers, running
 
-from chiasm.gateway import collecting
 from chiasm.gateway.upstream import Upstream
+from chiasm.gateway.views import collecting
 from chiasm.gateway.views.collecting import collect
 from chiasm.messages import WorkerStatus
 from chiasm.nouns import Role, WorkerId

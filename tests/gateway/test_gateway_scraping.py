@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from gateway_fakes import TOKEN, Cluster
 
-from chiasm.gateway import scraping
+from chiasm.gateway.views import scraping
 from chiasm.messages import WorkerStatus
 from chiasm.nouns import Role, WorkerId
 
