@@ -11,10 +11,10 @@ from otlp_receiver import Received, Receiver, is_sampled, receiving, tree
 
 from chiasm.messages import Reason
 from chiasm.nouns import Embedding, Item, ItemUuid, RequestId, Role, WorkerId
+from chiasm.telemetry import tracing as tracing_module
 from chiasm.telemetry.marks import Marks
 from chiasm.telemetry.records import EngineCall, EngineRecords, Transfer
 from chiasm.telemetry.timelines.timeline import assemble
-from chiasm.telemetry import tracing as tracing_module
 from chiasm.telemetry.tracing import Tracing, otlp_exporter
 
 ENCODER, DECODER, THIEF = WorkerId("encoder-0"), WorkerId("decoder-0"), WorkerId("encoder-0-text")

@@ -10,7 +10,7 @@ logger = logging.getLogger(__name__)
 
 
 class Harmless:
-    """A block of code, `with` this one, that no exception leaves; the first is logged, with what was to be `measured`."""
+    """A context that no exception leaves; the first is logged, with what was to be `measured`."""
 
     def __init__(self, measured: str) -> None:
         self._measured = measured
@@ -27,8 +27,8 @@ class Harmless:
         if not self._told:
             self._told = True
             logger.error(
-                "Some %s could not be measured. Requests go on, and further failures are not logged. Is this the version "
-                "of vLLM that Chiasm is made for?",
+                "Some %s could not be measured. Requests go on, and further failures are not logged. Is this the "
+                "version of vLLM that Chiasm is made for?",
                 self._measured,
                 exc_info=error,
             )
