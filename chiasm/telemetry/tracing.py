@@ -203,9 +203,8 @@ class RequestTrace:
     def _end_root(self, timeline: Timeline) -> None:
         root = self._root
         root.set_attribute("gen_ai.usage.output_tokens", timeline.output_tokens)
-        prompt = [span.tokens for span in timeline.spans if span.phase is Phase.PREFILL and span.tokens]
-        if prompt:
-            root.set_attribute("gen_ai.usage.input_tokens", prompt[0])
+        if timeline.prompt_tokens:
+            root.set_attribute("gen_ai.usage.input_tokens", timeline.prompt_tokens)
         first = [attempt.first_token_at for attempt, _ in self._decodes if attempt.first_token_at is not None]
         if first:
             root.set_attribute("gen_ai.response.time_to_first_chunk", first[0] - timeline.arrived)

@@ -65,7 +65,7 @@ async def trace_image(receiver: Receiver, headers: dict[str, str], part: float =
     encoder = EngineRecords(1012.0, (EngineCall("r.0", 1002.1, 1003.0, 1003.5, 1004.9, 1004.9, 4, 0, 0, 0, "stop"),))
     decoder = EngineRecords(
         1012.0,
-        (EngineCall("r", 1006.1, 1007.0, 1009.0, 1010.0, 1012.0, 20, 0, 7, 0, "stop"),),
+        (EngineCall("r", 1006.1, 1007.0, 1009.0, 1010.0, 1012.0, 20, 16, 7, 0, "stop"),),
         (Transfer("key", 1007.5, 1008.5, 128),),
     )
     timeline = assemble(marks, time.now, {ENCODER: encoder, DECODER: decoder}, {})
@@ -103,6 +103,7 @@ async def test_spans_say_when_where_and_how_much(receiver: Receiver) -> None:
     assert (root.began, root.ended, root.parent) == (1000.0, 1012.0, "")
     assert root.attributes["gen_ai.operation.name"] == "chat"
     assert root.attributes["gen_ai.request.model"] == "demo"
+    assert root.attributes["gen_ai.usage.input_tokens"] == 20  # 16 of them from the prefix cache
     assert root.attributes["gen_ai.usage.output_tokens"] == 7
     assert root.attributes["gen_ai.response.time_to_first_chunk"] == 10.0
     transfer = named(spans, "transfer")
