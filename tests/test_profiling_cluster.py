@@ -5,6 +5,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 import pytest
@@ -98,7 +99,8 @@ def test_a_request_with_an_image_is_remembered_by_its_encoder_and_its_decoder(se
     assert decode.arrived > encode.first_token
     assert decode.prompt_tokens > decode.cached_tokens
 
-    [transfer] = decoder.transfers
+    [transfer] = serving.records("decoder", f"since={before}").transfers
+    assert serving.records("decoder", f"call={request}&key={quote(transfer.key)}").transfers == (transfer,)
     assert transfer == Transfer(transfer.key, transfer.began, transfer.ended, transfer.nbytes)
     assert decode.queued <= transfer.began < transfer.ended < decode.first_token
 
@@ -117,10 +119,10 @@ def test_a_request_with_text_only_is_remembered_by_its_decoder_alone(serving: Se
     before = time.time()
     request = ask(serving, chat([], "Tell me something."))
     after = time.time()
-    decoder = records_of(serving, "decoder", request)
-    [call] = decoder.calls
+    [call] = records_of(serving, "decoder", request).calls
     check_order(call, before, after)
-    assert (call.output_tokens, call.finish, decoder.transfers) == (TOKENS, "length", ())
+    assert (call.output_tokens, call.finish) == (TOKENS, "length")
+    assert serving.records("decoder", f"since={before}").transfers == ()
     assert records_of(serving, "encoder", request).calls == ()
 
 
@@ -134,9 +136,10 @@ def test_completions_are_known_by_their_id_too(serving: Serving) -> None:
 def test_an_image_that_was_seen_is_neither_encoded_nor_fetched_again(serving: Serving) -> None:
     body = chat([picture(2, 140, 140)])
     ask(serving, body)
+    before = time.time()
     request = ask(serving, body)
     assert records_of(serving, "encoder", request).calls == ()
-    assert records_of(serving, "decoder", request).transfers == ()
+    assert serving.records("decoder", f"since={before}").transfers == ()
 
 
 def test_a_request_whose_client_left_is_remembered_as_far_as_it_came(serving: Serving) -> None:

@@ -96,6 +96,8 @@ async def test_engines_know_their_calls_by_the_request_and_its_item(served: Serv
     assert {call.headers["X-Request-Id"] for call in served.encoder.calls} == {f"{request}.0", f"{request}.1"}
     assert [call.headers["X-Request-Id"] for call in served.decoder.calls] == [request]
     assert {span.item for span in (await served.timeline(request)).spans if span.phase is Phase.ENCODE} == {0, 1}
+    [keys] = served.decoder.keys_asked
+    assert len(keys) == 2  # it is asked of the transfers of these alone
 
 
 async def test_a_request_under_way_is_told_as_far_as_it_has_come(served: Served) -> None:

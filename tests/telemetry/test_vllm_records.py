@@ -81,7 +81,7 @@ class FrontEnd:
 
 
 def only(memory: EngineMemory, call: str) -> EngineCall:
-    [found] = memory.of_call(call, time.time()).calls
+    [found] = memory.of_call(call, (), time.time()).calls
     return found
 
 
@@ -109,7 +109,7 @@ def test_a_finished_request_has_all_its_stages(memory: EngineMemory) -> None:
     front, before, clock = FrontEnd(), phase_counts(), time.monotonic()
     inner = front.add("chatcmpl-a", time.time() - 10)
     front.hear(inner, 1, clock - 5, QUEUED=clock - 9, SCHEDULED=clock - 8)
-    assert memory.of_call("a", time.time()).calls == ()
+    assert memory.of_call("a", (), time.time()).calls == ()
     front.hear(inner, 2, clock - 3)
     heard = front.hear(inner, 1, clock, "LENGTH")
     call = only(memory, "a")
@@ -249,7 +249,7 @@ async def test_a_request_whose_client_left_in_mid_stream_has_the_stages_that_it_
     call = only(memory, "a")
     assert times(call, time.time() - (time.monotonic() - clock)) == pytest.approx([-12, -9.5, -8, -5, -3], abs=0.1)
     assert (call.prompt_tokens, call.cached_tokens, call.output_tokens, call.finish) == (PROMPT, 4, 3, "abort")
-    assert memory.of_call("another", time.time()).calls == ()
+    assert memory.of_call("another", (), time.time()).calls == ()
     assert phase_counts() == before
 
 
@@ -349,7 +349,7 @@ async def test_a_request_that_cannot_be_read_is_aborted_all_the_same(memory: Eng
         del state.stats
     await leave(front, "a")
     assert not front.output_processor.request_states
-    assert memory.of_call("a", time.time()).calls == ()
+    assert memory.of_call("a", (), time.time()).calls == ()
 
 
 def test_vllm_logs_no_line_of_each_step_and_all_others(memory: EngineMemory, caplog: pytest.LogCaptureFixture) -> None:

@@ -22,13 +22,17 @@ _decoder = msgspec.json.Decoder(EngineRecords)
 
 
 async def collect(
-    upstream: Upstream, workers: Collection[WorkerStatus], question: Mapping[str, str | float], timeout_s: float
+    upstream: Upstream,
+    workers: Collection[WorkerStatus],
+    question: Mapping[str, str | float | Sequence[str]],
+    timeout_s: float,
 ) -> tuple[WorkerRecords, ...]:
-    """What each of `workers` says to `question`: `{"since": unix seconds}` or `{"call": request id}`.
+    """What each of `workers` says to `question`: `{"since": unix seconds}`, or `{"call": request id, "key": keys of
+    embeddings}`.
 
     Who gives no answer, none within `timeout_s` seconds, or one that is too long, has its failure named instead.
     """
-    path = f"{RECORDS_PATH}?{urlencode(question)}"
+    path = f"{RECORDS_PATH}?{urlencode(question, doseq=True)}"
     limit = MAX_COLLECTED_BYTES // max(1, len(workers))
     return tuple(await asyncio.gather(*(_ask(upstream, worker, path, limit, timeout_s) for worker in workers)))
 
