@@ -11,8 +11,8 @@
        ├─ preprocess, decode_queue, transfer, prefill, decode
        └─ llm_request
 
-Whether a request is traced is its client's decision if it sends a `traceparent`, else it is drawn. Engines are told
-either way (W3C trace context), so that they never begin a trace of their own.
+Whether a request is traced is its client's decision if it sends a `traceparent` that is trusted, else it is drawn.
+Engines are told either way (W3C trace context), so that they never begin a trace of their own.
 """
 
 import asyncio
@@ -24,6 +24,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 from opentelemetry import trace
+from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpExporter
 from opentelemetry.sdk.environment_variables import OTEL_EXPORTER_OTLP_TRACES_PROTOCOL
@@ -56,12 +57,14 @@ class Tracing:
 
     Args:
         exporter: takes the finished spans, in batches, on a thread of its own.
-        part: of the requests whose clients send no `traceparent`, how many are traced, 0 to 1.
+        part: of the requests whose clients send no trusted `traceparent`, how many are traced, 0 to 1.
+        trusts: whether clients' are trusted.
         model: the name that it is served under.
     """
 
-    def __init__(self, exporter: SpanExporter, part: float, model: str) -> None:
+    def __init__(self, exporter: SpanExporter, part: float, trusts: bool, model: str) -> None:
         self._model = model
+        self._trusts = trusts
         self._providers = []
         processor = BatchSpanProcessor(exporter)
         for service in (GATEWAY, SCHEDULER):
@@ -82,7 +85,7 @@ class Tracing:
         }
         root = self._gateway.start_span(
             f"{operation} {self._model}",
-            context=_w3c.extract(headers),
+            context=_w3c.extract(headers) if self._trusts else Context(),
             kind=SpanKind.SERVER,
             attributes=attributes,
             start_time=_nanoseconds(marks.arrived_at),

@@ -222,6 +222,12 @@ async def test_a_trace_can_be_a_part_of_the_clients_own(receiver: Receiver) -> N
     assert tree(spans)[parent] == ["chat demo"]
 
 
+async def test_a_gateway_need_not_trust_its_clients_with_that(receiver: Receiver) -> None:
+    async with serving(otlp_endpoint=receiver.endpoint, trace_part=0.0, trust_traceparent=False) as served:
+        await served.post(chat_body(), traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+        assert not is_sampled(served.decoder.calls[0].headers["traceparent"])
+
+
 async def test_no_request_fails_for_a_collector_that_is_away() -> None:
     async with serving(otlp_endpoint="http://127.0.0.1:1") as served:
         await served.post(IMAGE)

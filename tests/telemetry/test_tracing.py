@@ -40,11 +40,13 @@ def receiver() -> Iterator[Receiver]:
         yield receiver
 
 
-async def trace_image(receiver: Receiver, headers: dict[str, str], part: float = 1.0) -> dict[str, str]:
+async def trace_image(
+    receiver: Receiver, headers: dict[str, str], part: float = 1.0, trusts: bool = True
+) -> dict[str, str]:
     """Traces a request about one image; returns what its engines were sent."""
     time = Time()
     marks = Marks(RequestId("r"), time)
-    tracing = Tracing(otlp_exporter(receiver.endpoint), part, "demo")
+    tracing = Tracing(otlp_exporter(receiver.endpoint), part, trusts, "demo")
     trace = tracing.begin("chat", headers, marks, 16)
     time.pass_to(1001.0)
     marks.submitted([Item(UUID, "image", 4)], streams=True)
@@ -133,10 +135,19 @@ async def test_who_is_not_traced_is_traced_nowhere(receiver: Receiver, headers: 
     assert {span.trace for span in receiver.wait_for("chat demo")} == {CLIENT.split("-")[1]}
 
 
+async def test_a_client_that_is_not_trusted_decides_nothing(receiver: Receiver) -> None:
+    sent = await trace_image(receiver, {"traceparent": CLIENT}, part=0.0, trusts=False)
+    assert not any(map(is_sampled, sent.values()))
+    await trace_image(receiver, {"traceparent": CLIENT[:-1] + "0"}, part=1.0, trusts=False)
+    spans = receiver.wait_for("chat demo")
+    assert {span.trace for span in spans} != {CLIENT.split("-")[1]}
+    assert named(spans, "chat demo").parent == ""
+
+
 async def test_a_request_that_failed_shows_as_failed(receiver: Receiver) -> None:
     time = Time()
     marks = Marks(RequestId("r"), time)
-    tracing = Tracing(otlp_exporter(receiver.endpoint), 1.0, "demo")
+    tracing = Tracing(otlp_exporter(receiver.endpoint), 1.0, True, "demo")
     trace = tracing.begin("text_completion", {}, marks, 16)
     marks.submitted([], streams=False)
     marks.decode_posted(DECODER, Role.DECODER, [])
@@ -155,7 +166,7 @@ async def test_a_request_that_failed_shows_as_failed(receiver: Receiver) -> None
 async def test_two_posts_of_a_request_that_moved_are_two_spans(receiver: Receiver) -> None:
     time = Time()
     marks = Marks(RequestId("r"), time)
-    tracing = Tracing(otlp_exporter(receiver.endpoint), 1.0, "demo")
+    tracing = Tracing(otlp_exporter(receiver.endpoint), 1.0, True, "demo")
     trace = tracing.begin("chat", {}, marks, 16)
     marks.submitted([], streams=True)
     for worker, role in ((THIEF, Role.TEXT), (DECODER, Role.DECODER)):
@@ -198,7 +209,7 @@ def test_a_collector_that_hangs_keeps_no_gateway_from_ending(
 
     async def serve() -> None:
         marks = Marks(RequestId("r"), Time())
-        tracing = Tracing(exporter, 1.0, "demo")
+        tracing = Tracing(exporter, 1.0, True, "demo")
         tracing.begin("chat", {}, marks, 16).finish(assemble(marks, 1001.0, {}, {}), [])
         await tracing.close()
 

@@ -139,4 +139,4 @@ def _tracing(config: TelemetryConfig, model: str) -> "Tracing | None":
     # A second of imports, which only those who trace need.
     from chiasm.telemetry.tracing import Tracing, otlp_exporter
 
-    return Tracing(otlp_exporter(config.otlp_endpoint), config.trace_part, model)
+    return Tracing(otlp_exporter(config.otlp_endpoint), config.trace_part, config.trust_traceparent, model)
