@@ -47,6 +47,7 @@ logger = logging.getLogger(__name__)
 GATEWAY, SCHEDULER = "chiasm-gateway", "chiasm-scheduler"
 CLOSE_TIMEOUT_S = 5.0
 _WELL = "answered"
+_CLIENTS_DOING = ("invalid", "client_left", "refused_by_engine")  # of other outcomes, no failure of ours
 
 _w3c = TraceContextTextMapPropagator()
 Headers = Mapping[str, str]
@@ -217,7 +218,8 @@ class RequestTrace:
             root.set_attribute("chiasm.missing", list(timeline.missing))
         if self._marks.outcome != _WELL:
             root.set_attribute("error.type", self._marks.outcome)
-            root.set_status(Status(StatusCode.ERROR, self._marks.outcome))
+            if self._marks.outcome not in _CLIENTS_DOING:
+                root.set_status(Status(StatusCode.ERROR, self._marks.outcome))
         root.end(_nanoseconds(timeline.ended))
 
 

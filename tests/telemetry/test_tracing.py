@@ -163,6 +163,20 @@ async def test_a_request_that_failed_shows_as_failed(receiver: Receiver) -> None
     assert named(spans, "decode decoder-0").failed
 
 
+@pytest.mark.parametrize("outcome", ["refused_by_engine", "client_left"])
+async def test_what_a_client_brings_about_is_named_and_no_failure_of_the_server(
+    receiver: Receiver, outcome: str
+) -> None:
+    marks = Marks(RequestId("r"), Time())
+    tracing = Tracing(otlp_exporter(receiver.endpoint), 1.0, True, "demo")
+    trace = tracing.begin("chat", {}, marks, 16)
+    marks.ended(outcome)
+    trace.finish(assemble(marks, 1001.0, {}, {}), [])
+    await tracing.close()
+    root = named(receiver.wait_for("chat demo"), "chat demo")
+    assert (root.attributes["error.type"], root.failed) == (outcome, False)
+
+
 async def test_two_posts_of_a_request_that_moved_are_two_spans(receiver: Receiver) -> None:
     time = Time()
     marks = Marks(RequestId("r"), time)
