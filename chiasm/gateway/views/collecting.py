@@ -60,7 +60,11 @@ async def _ask(upstream: Upstream, worker: WorkerStatus, path: str, limit: int, 
             answered = time.time()  # the rest of a long answer takes its time after the engine has looked at its clock
             if answer.status != 200:
                 return WorkerRecords(*about, failure=f"HTTP {answer.status} from {worker.url}{RECORDS_PATH}")
-            content = await read_limited(answer, limit)
+            try:
+                content = await read_limited(answer, limit)
+            except EngineFailed as error:
+                failure = f"{error}, which is its share of what all workers may say. Ask about fewer seconds."
+                return WorkerRecords(*about, failure=failure)
         records = _decoder.decode(content)
     except TimeoutError:
         return WorkerRecords(*about, failure=f"no answer from {worker.url} within {timeout_s:g} s")
