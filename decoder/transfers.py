@@ -13,6 +13,7 @@ from prometheus_client import Counter, Histogram
 from vllm.distributed.ec_transfer.ec_connector.metrics import ECConnectorPromMetrics, ECConnectorStats
 
 from chiasm.telemetry.engine.harmless import Harmless
+from chiasm.telemetry.engine.registry import unregister
 from chiasm.telemetry.engine.vllm_stats import TRANSFERS
 from chiasm.telemetry.records import Transfer
 from chiasm.wire.landing import FetchResult
@@ -90,6 +91,7 @@ class TransferMetrics(ECConnectorPromMetrics):
     ) -> None:
         super().__init__(vllm_config, metric_types, labelnames, per_engine_labelvalues)
         self._harmless = Harmless("transfers of embeddings")
+        unregister("chiasm_transfer_")
         about = "From when a decoder asked for an embedding until it was whole, of those that came"
         self._seconds = metric_types[Histogram](
             name="chiasm_transfer_seconds", documentation=about, labelnames=labelnames, buckets=_BUCKETS_S

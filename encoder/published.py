@@ -11,6 +11,7 @@ from prometheus_client import Counter
 from vllm.distributed.ec_transfer.ec_connector.metrics import ECConnectorPromMetrics, ECConnectorStats
 
 from chiasm.telemetry.engine.harmless import Harmless
+from chiasm.telemetry.engine.registry import unregister
 
 if TYPE_CHECKING:
     from vllm.config import VllmConfig
@@ -69,6 +70,7 @@ class PublishedMetrics(ECConnectorPromMetrics):
     ) -> None:
         super().__init__(vllm_config, metric_types, labelnames, per_engine_labelvalues)
         self._harmless = Harmless("published embeddings")
+        unregister("chiasm_published_")
         about = "Embeddings that an encoder's answers named: encoded for them, or still held"
         self._items = metric_types[Counter](
             name="chiasm_published_embeddings", documentation=about, labelnames=labelnames
