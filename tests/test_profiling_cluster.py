@@ -10,6 +10,7 @@ from urllib.parse import quote
 import msgspec
 import pytest
 from engines import TOKENS, chat, picture, tokens
+from metric_names import exposed, listed
 from otlp_receiver import Receiver, receiving, tree
 from serving import Serving, running_cluster
 
@@ -174,6 +175,17 @@ def test_what_engines_measure_is_in_their_metrics(serving: Serving) -> None:
         ("decoder", "chiasm_transfer_failures_total"): 0,
     }
     assert 'chiasm_transfer_failures_total{code="missing"' in serving.metrics("decoder")
+
+
+def test_the_docs_list_what_engines_expose_and_nothing_else(serving: Serving) -> None:
+    ask(serving, chat([picture(10, 140, 140)]))
+    [decoder] = [worker for worker in serving.status()["workers"] if worker["role"] == "decoder"]
+    token = serving.front_end("decoder").environ()["VLLM_API_KEY"]
+    for verb in (f"pause?since={time.time()}", "resume"):  # as only thieves are otherwise
+        post_json(decoder["url"], f"/v1/chiasm/{verb}", {}, token)
+    pages = [exposed(serving.metrics(role).encode()) for role in ("encoder", "decoder")]
+    ours = {name: one for page in pages for name, one in page.items() if name.startswith("chiasm_")}
+    assert ours == listed("Engines")
 
 
 def phases(serving: Serving, role: str) -> dict[str, float]:
