@@ -127,6 +127,7 @@ async def test_answers_are_bounded_together(
     assert alone.records is not None
     for heard in await ask(upstream, status_of(engine), status_of(engine)):
         assert "more than" in heard.failure
+        assert "fewer seconds" in heard.failure
 
 
 async def test_the_route_asks_every_registered_worker(cluster: Cluster) -> None:

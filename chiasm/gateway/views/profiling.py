@@ -113,7 +113,8 @@ class Profiling:
         except TimeoutError:
             return ()
         workers = [worker for worker in status.workers if worker.worker in involved]
-        return await collect(self._upstream, workers, {"call": marks.request}, ASKING_TIMEOUT_S)
+        question = {"call": marks.request, "key": sorted({key for decode in marks.decodes for key in decode.keys})}
+        return await collect(self._upstream, workers, question, ASKING_TIMEOUT_S)
 
     async def _finish(self, marks: Marks, trace: "RequestTrace") -> None:
         try:
@@ -138,4 +139,4 @@ def _tracing(config: TelemetryConfig, model: str) -> "Tracing | None":
     # A second of imports, which only those who trace need.
     from chiasm.telemetry.tracing import Tracing, otlp_exporter
 
-    return Tracing(otlp_exporter(config.otlp_endpoint), config.trace_part, model)
+    return Tracing(otlp_exporter(config.otlp_endpoint), config.trace_part, config.trust_traceparent, model)
