@@ -77,7 +77,7 @@ QUICK = Plan(rounds=1, requests=12, blocks=1, mixture=Mixture(TEXT_STREAMS, IMAG
 
 def full(images: int) -> Plan:
     """About so many images for each cluster."""
-    return Plan(3, 48, 2, Mixture(TEXT_STREAMS, IMAGES_PER_S, 15.0, images / 2 / IMAGES_PER_S))
+    return Plan(4, 48, 2, Mixture(TEXT_STREAMS, IMAGES_PER_S, 15.0, images / 2 / IMAGES_PER_S))
 
 
 @click.command()
@@ -104,6 +104,7 @@ def stealing(quick: bool, images: int, json_file: Path | None, plot: Path | None
     text_burst_throughput_on_vs_off      the same, to that of the cluster without stealing
     image_ttft_p95_on_vs_off             time to first token of images among text, with stealing to without
     mixed_text_throughput_on_vs_off      what the text beside them gains
+    mixed_text_itl_p99_on_vs_off         its inter-token latency, which has in it how long stolen streams stood still
     pause_to_encode_p50_ms, ..._p95_ms   from when a text engine was told to stand still for an image until it did. The
                                          encode is under way by then; so long at most it shares its core
     """
@@ -138,6 +139,7 @@ class Run:
         self.series: list[dict[str, Any]] = []
         self.pauses: dict[float, int] = {}  # how many took at most so many seconds
         self.images: dict[str, list[Stream]] = {STEALING: [], OFF: []}
+        self.text_itls_s: dict[str, list[float]] = {STEALING: [], OFF: []}
         self._plan = plan
         self._progress = progress
         self._task = progress.add_task("", total=2 + 4 * plan.rounds + 2 * plan.blocks)
@@ -182,7 +184,7 @@ class Run:
         for number in range(self._plan.rounds):
             dice = random.Random(f"{SEED} {against} {number}")
             bodies = [question(dice) for _ in range(self._plan.requests)]
-            for name, asked in sides.items():
+            for name, asked in sorted(sides.items(), reverse=number % 2 == 1):
                 time.sleep(SETTLE_S)
                 with self._step(f"a burst of text: {name}, round {number + 1}"):
                     stolen, (engines_s, others_s) = thieving.counters()["stolen"], processor_seconds()
@@ -213,6 +215,7 @@ class Run:
                     text, images = cluster.target(TEXT_KEY), cluster.target(IMAGE_KEY)
                     found = _run(mixed(text, images, self._plan.mixture, f"{SEED} block {block}"))
                 self.images[name] += found.images
+                self.text_itls_s[name] += found.text_itls_s
                 counted = {key: value - before[key] for key, value in cluster.counters().items()}
                 self.series.append(
                     {
@@ -220,12 +223,14 @@ class Run:
                         "arrangement": name,
                         "block": block + 1,
                         "text_tokens_per_s": round(found.text_tokens_per_s, 2),
+                        **_of_text(found.text_itls_s),
                         **_of_images(found.images),
                         **{key: counted[key] for key in ("stolen", "paused", "returned")},
                     }
                 )
         for name, streams in self.images.items():
-            self.series.append({"traffic": "mixed", "arrangement": name, "block": "all", **_of_images(streams)})
+            both = _of_text(self.text_itls_s[name]) | _of_images(streams)
+            self.series.append({"traffic": "mixed", "arrangement": name, "block": "all", **both})
 
 
 def _run(traffic: Coroutine[Any, Any, T]) -> T:
@@ -233,6 +238,12 @@ def _run(traffic: Coroutine[Any, Any, T]) -> T:
         return asyncio.run(traffic)
     except ExceptionGroup as failed:  # of a TaskGroup: the first is what the others were cancelled for
         raise failed.exceptions[0] from None
+
+
+def _of_text(itls_s: Sequence[float]) -> dict[str, float]:
+    """Inter-token latency of text streams, and the longest that one of them stood still."""
+    milliseconds = {"p50": percentile(itls_s, 0.5), "p99": percentile(itls_s, 0.99), "max": max(itls_s)}
+    return {f"text_itl_{name}_ms": round(1000 * seconds, 1) for name, seconds in milliseconds.items()}
 
 
 def _of_images(images: Sequence[Stream]) -> dict[str, float]:
@@ -269,6 +280,8 @@ def headline(run: Run) -> dict[str, float]:
         "text_burst_throughput_on_vs_off": statistics.median(ratios(run.series, OFF)),
         f"image_ttft_{named(share)}_on_vs_off": percentile(on, share) / percentile(off, share),
         "mixed_text_throughput_on_vs_off": text[STEALING] / text[OFF],
+        "mixed_text_itl_p99_on_vs_off": percentile(run.text_itls_s[STEALING], 0.99)
+        / percentile(run.text_itls_s[OFF], 0.99),
     }
     if count := max(run.pauses.values(), default=0):
         for share in (0.5, tail(count)):
@@ -286,7 +299,8 @@ def _show(run: Run, figures: Mapping[str, float]) -> None:
     _table("burst of text", rows, columns | {"engine_cores": "cores: engines", "other_cores": "all else"})
     rows = [*_blocks(run.series, STEALING), *_blocks(run.series, OFF)]
     columns = {"block": "block", "text_tokens_per_s": "text tokens/s", "images": "images"}
-    columns |= {"image_ttft_p50_ms": "TTFT P50 ms", "stolen": "stolen", "paused": "paused", "returned": "returned"}
+    columns |= {"text_itl_p99_ms": "ITL P99 ms", "text_itl_max_ms": "longest ms", "image_ttft_p50_ms": "TTFT P50 ms"}
+    columns |= {"stolen": "stolen", "paused": "paused", "returned": "returned"}
     _table("images among text", rows, columns)
     for against in (TWO_ENGINES, OFF):
         rounds = ratios(run.series, against)

@@ -30,7 +30,6 @@ from chiasm.nouns import Role
 START_TIMEOUT_S = 900.0
 STOP_TIMEOUT_S = 90.0
 TEXT_KEY, IMAGE_KEY = "text", "images"  # API keys: an image waits for its turn, not for all the text before it
-ITL_SLO_MS = 1000.0  # longer than one encode, and shorter than three
 TOLD_LINES = 40
 ENGINE_ARGS = (
     "--dtype=float32",
@@ -134,7 +133,7 @@ def starting_cluster(
         "model": str(model),
         "served_model_name": "model",
         "gateway": {"port": 0, "api_keys": [TEXT_KEY, IMAGE_KEY]},
-        "scheduler": {"stealing": stealing, "itl_slo_ms": ITL_SLO_MS},
+        "scheduler": {"stealing": stealing},
         "telemetry": telemetry or {},
         "encoders": {"cpus": [str(first)], "engine_args": list(ENGINE_ARGS)},
         "decoders": {"cpus": [str(second)], "engine_args": list(ENGINE_ARGS)},

@@ -6,6 +6,7 @@ All of it is drawn from seeds, greedy, and of lengths that are given beforehand.
 import asyncio
 import base64
 import io
+import itertools
 import random
 import time
 from collections.abc import Mapping, Sequence
@@ -105,6 +106,7 @@ class Mixed:
     """What came of one mixture, in its window."""
 
     text_tokens_per_s: float
+    text_itls_s: list[float]  # from one token of a text stream to its next, which came in it
     images: list[Stream]  # that were asked about in it
 
 
@@ -134,7 +136,9 @@ async def mixed(text: Target, images: Target, mixture: Mixture, seed: str) -> Mi
     opens = begun + mixture.lead_in_s
     closes = opens + mixture.window_s
     tokens = sum(opens <= at < closes for stream in texts for at in stream.tokens)
-    return Mixed(tokens / mixture.window_s, [stream for stream in seen if stream.asked >= opens])
+    pairs = [pair for stream in texts for pair in itertools.pairwise(stream.tokens)]
+    itls_s = [later - earlier for earlier, later in pairs if opens <= later < closes]
+    return Mixed(tokens / mixture.window_s, itls_s, [stream for stream in seen if stream.asked >= opens])
 
 
 async def _keep_asking(client: ClientSession, target: Target, dice: random.Random, streams: list[Stream]) -> None:

@@ -184,7 +184,12 @@ class TelemetryConfig(_Section):
         None, description="where traces go (OTLP over gRPC, e.g. http://collector:4317); unset makes none"
     )
     trace_part: float = Field(
-        1.0, ge=0, le=1, description="part of the requests without a sampled traceparent that are traced"
+        1.0, ge=0, le=1, description="part of the requests without a trusted traceparent that are traced"
+    )
+    trust_traceparent: bool = Field(
+        True,
+        description="whether a client that sends a traceparent decides by its flag if its request is traced, as a part "
+        "of its own trace; false draws all requests alike, and begins a trace for each",
     )
 
     @model_validator(mode="after")

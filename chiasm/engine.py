@@ -116,7 +116,7 @@ class EngineSpec:
         environment[RECORDS_VARIABLE] = str(int(self.records))
         environment["OTEL_SERVICE_NAME"] = f"chiasm-{self.name}"
         environment["VLLM_RPC_BASE_PATH"] = str(runtime)  # vLLM's own sockets, which it leaves behind
-        environment["VLLM_PLUGINS"] = ",".join(_plugins(os.environ.get("VLLM_PLUGINS")))
+        environment["VLLM_PLUGINS"] = ",".join(_plugins(os.environ.get("VLLM_PLUGINS"), self.records))
         # Ray sets OMP_NUM_THREADS to its own idea of an actor's cores; vLLM derives it from the binding.
         environment.pop("OMP_NUM_THREADS", None)
         # Left to itself, vLLM binds the worker of every engine to the same first cores.
@@ -124,14 +124,20 @@ class EngineSpec:
         return environment | dict(self.env)
 
 
-def _plugins(chosen: str | None) -> list[str]:
-    """vLLM loads endpoint plugins only if VLLM_PLUGINS names them, and then only what it names: so name all."""
-    ours = ["chiasm", "chiasm_models", "chiasm_records"]
+_RECORDS = "chiasm_records"
+
+
+def _plugins(chosen: str | None, records: bool) -> list[str]:
+    """vLLM loads endpoint plugins only if VLLM_PLUGINS names them, and then only what it names: so name all.
+
+    Without `records` all but the one that keeps them, for with it vLLM makes its statistics whatever its flags say.
+    """
+    ours = ["chiasm", "chiasm_models", *([_RECORDS] if records else [])]
     if chosen is not None:
         return [*chosen.split(","), *ours]
     groups = ("general", "platform", "io_processor", "stat_logger")
     names = {point.name for group in groups for point in entry_points(group=f"vllm.{group}_plugins")}
-    return [*sorted(names - set(ours)), *ours]
+    return [*sorted(names - {*ours, _RECORDS}), *ours]
 
 
 class Engine:

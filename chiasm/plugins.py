@@ -12,7 +12,7 @@ import sys
 import time
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -169,7 +169,8 @@ class EngineRoutes:
     def attach_router(self, app: "FastAPI") -> None:
         """Add `GET` for `report` (one a rank), `transfers/{request}`, `records`, and `POST` for `pause` and `resume`.
 
-        `records` are those of a `call`, or everything `since` then (unix seconds; without, all that is remembered).
+        `records` are those of a `call`, with the transfers of each `key`; or everything `since` then (unix seconds;
+        without, all that is remembered).
 
         A paused engine generates nothing and keeps everything: what ran goes on from its KV cache, what came meanwhile
         is queued. Either may be asked twice, but no resume may overtake its pause: vLLM answers a pause once the engine
@@ -177,7 +178,7 @@ class EngineRoutes:
         a pause was wanted; how long it took is in vLLM's own `/metrics`, as `chiasm_pause_seconds`.
         """
         import msgspec
-        from fastapi import Response
+        from fastapi import Query, Response
 
         from chiasm.telemetry.engine.http_calls import WatchCalls
         from chiasm.telemetry.engine.memory import engine_memory, recording
@@ -198,9 +199,11 @@ class EngineRoutes:
             return {"request": request, "failed": read_failures(request)}
 
         @app.get("/v1/chiasm/records")
-        async def records(call: str | None = None, since: float = 0.0) -> Response:
-            now = time.time()
-            found = engine_memory().since(since, now) if call is None else engine_memory().of_call(call, now)
+        async def records(
+            call: str | None = None, key: Annotated[tuple[str, ...], Query()] = (), since: float = 0.0
+        ) -> Response:
+            now, memory = time.time(), engine_memory()
+            found = memory.since(since, now) if call is None else memory.of_call(call, key, now)
             return Response(msgspec.json.encode(found), media_type="application/json")
 
         @app.post("/v1/chiasm/pause")

@@ -12,6 +12,8 @@ import msgspec
 from prometheus_client import Counter, Histogram
 from vllm.distributed.ec_transfer.ec_connector.metrics import ECConnectorPromMetrics, ECConnectorStats
 
+from chiasm.telemetry.engine.harmless import Harmless
+from chiasm.telemetry.engine.registry import unregister
 from chiasm.telemetry.engine.vllm_stats import TRANSFERS
 from chiasm.telemetry.records import Transfer
 from chiasm.wire.landing import FetchResult
@@ -88,6 +90,8 @@ class TransferMetrics(ECConnectorPromMetrics):
         per_engine_labelvalues: dict[int, list[object]],
     ) -> None:
         super().__init__(vllm_config, metric_types, labelnames, per_engine_labelvalues)
+        self._harmless = Harmless("transfers of embeddings")
+        unregister("chiasm_transfer_")
         about = "From when a decoder asked for an embedding until it was whole, of those that came"
         self._seconds = metric_types[Histogram](
             name="chiasm_transfer_seconds", documentation=about, labelnames=labelnames, buckets=_BUCKETS_S
@@ -106,13 +110,14 @@ class TransferMetrics(ECConnectorPromMetrics):
 
     def observe(self, transfer_stats_data: dict[str, Any], engine_idx: int = 0) -> None:
         """Count what one step has brought."""
-        labels = self.per_engine_labelvalues[engine_idx]
-        for transfer in _read(transfer_stats_data):
-            if transfer.failure:
-                self._failures.labels(*labels, transfer.failure).inc()
-            else:
-                self._seconds.labels(*labels).observe(transfer.ended - transfer.began)
-                self._bytes.labels(*labels).inc(transfer.nbytes)
+        with self._harmless:
+            labels = self.per_engine_labelvalues[engine_idx]
+            for transfer in _read(transfer_stats_data):
+                if transfer.failure:
+                    self._failures.labels(*labels, transfer.failure).inc()
+                else:
+                    self._seconds.labels(*labels).observe(transfer.ended - transfer.began)
+                    self._bytes.labels(*labels).inc(transfer.nbytes)
 
 
 def _read(data: dict[str, Any]) -> list[Transfer]:

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any
 from prometheus_client import Counter
 from vllm.distributed.ec_transfer.ec_connector.metrics import ECConnectorPromMetrics, ECConnectorStats
 
+from chiasm.telemetry.engine.harmless import Harmless
+from chiasm.telemetry.engine.registry import unregister
+
 if TYPE_CHECKING:
     from vllm.config import VllmConfig
 
@@ -66,6 +69,8 @@ class PublishedMetrics(ECConnectorPromMetrics):
         per_engine_labelvalues: dict[int, list[object]],
     ) -> None:
         super().__init__(vllm_config, metric_types, labelnames, per_engine_labelvalues)
+        self._harmless = Harmless("published embeddings")
+        unregister("chiasm_published_")
         about = "Embeddings that an encoder's answers named: encoded for them, or still held"
         self._items = metric_types[Counter](
             name="chiasm_published_embeddings", documentation=about, labelnames=labelnames
@@ -78,9 +83,10 @@ class PublishedMetrics(ECConnectorPromMetrics):
 
     def observe(self, transfer_stats_data: dict[str, Any], engine_idx: int = 0) -> None:
         """Count what one step has brought."""
-        labels = self.per_engine_labelvalues[engine_idx]
-        self._items.labels(*labels).inc(transfer_stats_data[_ITEMS])
-        self._bytes.labels(*labels).inc(transfer_stats_data[_BYTES])
+        with self._harmless:
+            labels = self.per_engine_labelvalues[engine_idx]
+            self._items.labels(*labels).inc(transfer_stats_data[_ITEMS])
+            self._bytes.labels(*labels).inc(transfer_stats_data[_BYTES])
 
 
 class ReportsPublished:

@@ -110,7 +110,7 @@ class Serving:
         return found
 
     def records(self, role: str, query: str) -> EngineRecords:
-        """What the only engine of a role remembers: `call=ID`, or `since=UNIX`."""
+        """What the only engine of a role remembers: `call=ID&key=KEY`, or `since=UNIX`."""
         [worker] = [worker for worker in self.status()["workers"] if worker["role"] == role]
         token = self.front_end(role).environ()["VLLM_API_KEY"]
         return msgspec.convert(get_json(worker["url"], f"/v1/chiasm/records?{query}", token), EngineRecords)

@@ -5,10 +5,12 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 import pytest
 from engines import TOKENS, chat, picture, tokens
+from metric_names import exposed, listed
 from otlp_receiver import Receiver, receiving, tree
 from serving import Serving, running_cluster
 
@@ -98,7 +100,8 @@ def test_a_request_with_an_image_is_remembered_by_its_encoder_and_its_decoder(se
     assert decode.arrived > encode.first_token
     assert decode.prompt_tokens > decode.cached_tokens
 
-    [transfer] = decoder.transfers
+    [transfer] = serving.records("decoder", f"since={before}").transfers
+    assert serving.records("decoder", f"call={request}&key={quote(transfer.key)}").transfers == (transfer,)
     assert transfer == Transfer(transfer.key, transfer.began, transfer.ended, transfer.nbytes)
     assert decode.queued <= transfer.began < transfer.ended < decode.first_token
 
@@ -117,10 +120,10 @@ def test_a_request_with_text_only_is_remembered_by_its_decoder_alone(serving: Se
     before = time.time()
     request = ask(serving, chat([], "Tell me something."))
     after = time.time()
-    decoder = records_of(serving, "decoder", request)
-    [call] = decoder.calls
+    [call] = records_of(serving, "decoder", request).calls
     check_order(call, before, after)
-    assert (call.output_tokens, call.finish, decoder.transfers) == (TOKENS, "length", ())
+    assert (call.output_tokens, call.finish) == (TOKENS, "length")
+    assert serving.records("decoder", f"since={before}").transfers == ()
     assert records_of(serving, "encoder", request).calls == ()
 
 
@@ -134,9 +137,10 @@ def test_completions_are_known_by_their_id_too(serving: Serving) -> None:
 def test_an_image_that_was_seen_is_neither_encoded_nor_fetched_again(serving: Serving) -> None:
     body = chat([picture(2, 140, 140)])
     ask(serving, body)
+    before = time.time()
     request = ask(serving, body)
     assert records_of(serving, "encoder", request).calls == ()
-    assert records_of(serving, "decoder", request).transfers == ()
+    assert serving.records("decoder", f"since={before}").transfers == ()
 
 
 def test_a_request_whose_client_left_is_remembered_as_far_as_it_came(serving: Serving) -> None:
@@ -171,6 +175,17 @@ def test_what_engines_measure_is_in_their_metrics(serving: Serving) -> None:
         ("decoder", "chiasm_transfer_failures_total"): 0,
     }
     assert 'chiasm_transfer_failures_total{code="missing"' in serving.metrics("decoder")
+
+
+def test_the_docs_list_what_engines_expose_and_nothing_else(serving: Serving) -> None:
+    ask(serving, chat([picture(10, 140, 140)]))
+    [decoder] = [worker for worker in serving.status()["workers"] if worker["role"] == "decoder"]
+    token = serving.front_end("decoder").environ()["VLLM_API_KEY"]
+    for verb in (f"pause?since={time.time()}", "resume"):  # as only thieves are otherwise
+        post_json(decoder["url"], f"/v1/chiasm/{verb}", {}, token)
+    pages = [exposed(serving.metrics(role).encode()) for role in ("encoder", "decoder")]
+    ours = {name: one for page in pages for name, one in page.items() if name.startswith("chiasm_")}
+    assert ours == listed("Engines")
 
 
 def phases(serving: Serving, role: str) -> dict[str, float]:

@@ -14,16 +14,17 @@ from chiasm.client import post_stream
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
 
-# The decoder takes one request and the next one waits. No pause is so long that what is stolen would go back.
+# The decoder takes one request and the next one waits. What is stolen goes back for many images, and not for one.
 CONFIG = """
 served_model_name: model
 gateway: {port: 0}
-scheduler: {stealing: yield, itl_slo_ms: 600000, look_ahead: 0}
+scheduler: {stealing: yield, itl_slo_ms: 2000, look_ahead: 0}
 encoders: {text_engine_args: [--max-num-seqs=2]}
 decoders: {engine_args: [--max-num-seqs=1]}
 """
 LONG = 600
 LONGER = 1500
+MANY = 48  # images
 SETTLED_S = 60.0
 
 
@@ -42,7 +43,13 @@ class Stream(threading.Thread):
         self.reason: str | None = None
         self._url = serving.url
         self._body = body | {"stream": True}
+        self._leaving = threading.Event()
         self.start()
+
+    def leave(self) -> None:
+        """Close the connection with the next token."""
+        self._leaving.set()
+        self.join(ANSWER_TIMEOUT_S)
 
     def run(self) -> None:
         with post_stream(self._url, "/v1/chat/completions", self._body) as (events, _):
@@ -50,6 +57,8 @@ class Stream(threading.Thread):
                 [choice] = event["choices"]
                 self.tokens += choice.get("token_ids") or []
                 self.reason = choice.get("finish_reason")
+                if self._leaving.is_set():
+                    return
 
 
 def until(condition: Callable[[], bool], timeout_s: float = SETTLED_S) -> None:
@@ -91,7 +100,7 @@ def test_the_thief_is_shown_while_it_starts_and_in_the_status(serving: Serving) 
 def test_a_burst_of_text_is_shared_with_the_thief(serving: Serving) -> None:
     stolen = count(serving, "stolen")
     answered = serving.metric("text", "vllm:request_success_total")
-    bodies = [story(number, 200) for number in range(8)]
+    bodies = [story(number, 100) for number in range(8)]
     with ThreadPoolExecutor(len(bodies)) as pool:
         together = [tokens(answer) for answer in pool.map(serving.ask, bodies)]
     stolen = count(serving, "stolen") - stolen
@@ -123,6 +132,23 @@ def test_an_image_pauses_a_stolen_stream_which_goes_on_from_its_cache(serving: S
     # A running request is prefilled a second time only after vLLM has pre-empted it, as it does when a pause clears the
     # cache, and it counts that.
     assert serving.metric("text", "vllm:num_preemptions_total") == preemptions
+
+
+def test_what_is_stolen_goes_back_to_a_free_decoder_and_goes_on_there(serving: Serving) -> None:
+    unstolen = tokens(serving.ask(story(200, LONG)))
+    returned = count(serving, "returned")
+    busy = Stream(serving, story(201, LONGER))
+    until(lambda: running(serving, "decoder") == 1)
+    stream = Stream(serving, story(200, LONG))
+    until(lambda: running(serving, "text") == 1 and len(stream.tokens) > 10)
+    busy.leave()
+    until(lambda: running(serving, "decoder") == 0)
+    with ThreadPoolExecutor(MANY) as pool:
+        images = [pool.submit(serving.ask, chat([picture(1000 + number, 448, 448)])) for number in range(MANY)]
+        stream.join(ANSWER_TIMEOUT_S)
+        assert all(tokens(image.result()) for image in images)
+    assert (stream.reason, stream.tokens) == ("length", unstolen)
+    assert count(serving, "returned") == returned + 1
 
 
 def test_a_killed_thief_comes_back_and_leaves_the_encoder_alone(serving: Serving) -> None:

@@ -11,13 +11,13 @@ from chiasm.nouns import RequestId
 TIMEOUT_S = 5.0
 
 
-async def ask_status(link: SchedulerLink) -> Status:
-    """A snapshot of the scheduler.
+async def ask_status(link: SchedulerLink, timeout_s: float | None = None) -> Status:
+    """A snapshot of the scheduler, that answers within so many seconds, `TIMEOUT_S` unless said.
 
     Raises:
         ApiError: 503, it does not answer.
     """
-    return await _answered(link.ask_status(TIMEOUT_S))
+    return await _answered(link.ask_status(TIMEOUT_S if timeout_s is None else timeout_s))
 
 
 async def ask_reasons(link: SchedulerLink, about: RequestId) -> Reasons:

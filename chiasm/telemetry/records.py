@@ -5,7 +5,7 @@ heavier than msgspec.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
 from typing import Generic, TypeVar
 
@@ -116,3 +116,26 @@ class Ring(Generic[R]):
 
     def __len__(self) -> int:
         return len(self._records)
+
+
+class Shelves(Ring[R]):
+    """A ring whose records can be taken by what they are `about`, without a look at the others."""
+
+    def __init__(self, limit: int, about: Callable[[R], str]) -> None:
+        super().__init__(limit)
+        self._about = about
+        self._shelves: dict[str, list[R]] = {}
+
+    def add(self, record: R) -> None:
+        """One more, the latest."""
+        if len(self) == self._records.maxlen:
+            oldest = self._about(self._records[0])
+            del self._shelves[oldest][0]
+            if not self._shelves[oldest]:
+                del self._shelves[oldest]
+        super().add(record)
+        self._shelves.setdefault(self._about(record), []).append(record)
+
+    def of(self, about: str) -> Sequence[R]:
+        """Those about that, the latest last."""
+        return self._shelves.get(about, ())

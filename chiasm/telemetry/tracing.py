@@ -11,18 +11,20 @@
        ├─ preprocess, decode_queue, transfer, prefill, decode
        └─ llm_request
 
-Whether a request is traced is its client's decision if it sends a `traceparent`, else it is drawn. Engines are told
-either way (W3C trace context), so that they never begin a trace of their own.
+Whether a request is traced is its client's decision if it sends a `traceparent` that is trusted, else it is drawn.
+Engines are told either way (W3C trace context), so that they never begin a trace of their own.
 """
 
 import asyncio
 import logging
 import math
 import os
+import threading
 from collections.abc import Mapping, Sequence
 
 import msgspec
 from opentelemetry import trace
+from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpExporter
 from opentelemetry.sdk.environment_variables import OTEL_EXPORTER_OTLP_TRACES_PROTOCOL
@@ -45,6 +47,7 @@ logger = logging.getLogger(__name__)
 GATEWAY, SCHEDULER = "chiasm-gateway", "chiasm-scheduler"
 CLOSE_TIMEOUT_S = 5.0
 _WELL = "answered"
+_CLIENTS_DOING = ("invalid", "client_left", "refused_by_engine")  # of other outcomes, no failure of ours
 
 _w3c = TraceContextTextMapPropagator()
 Headers = Mapping[str, str]
@@ -55,12 +58,14 @@ class Tracing:
 
     Args:
         exporter: takes the finished spans, in batches, on a thread of its own.
-        part: of the requests whose clients send no `traceparent`, how many are traced, 0 to 1.
+        part: of the requests whose clients send no trusted `traceparent`, how many are traced, 0 to 1.
+        trusts: whether clients' are trusted.
         model: the name that it is served under.
     """
 
-    def __init__(self, exporter: SpanExporter, part: float, model: str) -> None:
+    def __init__(self, exporter: SpanExporter, part: float, trusts: bool, model: str) -> None:
         self._model = model
+        self._trusts = trusts
         self._providers = []
         processor = BatchSpanProcessor(exporter)
         for service in (GATEWAY, SCHEDULER):
@@ -81,7 +86,7 @@ class Tracing:
         }
         root = self._gateway.start_span(
             f"{operation} {self._model}",
-            context=_w3c.extract(headers),
+            context=_w3c.extract(headers) if self._trusts else Context(),
             kind=SpanKind.SERVER,
             attributes=attributes,
             start_time=_nanoseconds(marks.arrived_at),
@@ -90,10 +95,11 @@ class Tracing:
 
     async def close(self) -> None:
         """Send what is left, in `CLOSE_TIMEOUT_S` seconds or not at all."""
-        try:
-            async with asyncio.timeout(CLOSE_TIMEOUT_S):
-                await asyncio.to_thread(self._shut_down)
-        except TimeoutError:
+        # OpenTelemetry may wait longer for its collector, and a thread of an executor keeps the process as long.
+        thread = threading.Thread(target=self._shut_down, name="last-traces", daemon=True)
+        thread.start()
+        await asyncio.to_thread(thread.join, CLOSE_TIMEOUT_S)
+        if thread.is_alive():
             logger.warning("the last traces could not be sent within %.0f s", CLOSE_TIMEOUT_S)
 
     def _shut_down(self) -> None:
@@ -201,9 +207,8 @@ class RequestTrace:
     def _end_root(self, timeline: Timeline) -> None:
         root = self._root
         root.set_attribute("gen_ai.usage.output_tokens", timeline.output_tokens)
-        prompt = [span.tokens for span in timeline.spans if span.phase is Phase.PREFILL and span.tokens]
-        if prompt:
-            root.set_attribute("gen_ai.usage.input_tokens", prompt[0])
+        if timeline.prompt_tokens:
+            root.set_attribute("gen_ai.usage.input_tokens", timeline.prompt_tokens)
         first = [attempt.first_token_at for attempt, _ in self._decodes if attempt.first_token_at is not None]
         if first:
             root.set_attribute("gen_ai.response.time_to_first_chunk", first[0] - timeline.arrived)
@@ -213,7 +218,8 @@ class RequestTrace:
             root.set_attribute("chiasm.missing", list(timeline.missing))
         if self._marks.outcome != _WELL:
             root.set_attribute("error.type", self._marks.outcome)
-            root.set_status(Status(StatusCode.ERROR, self._marks.outcome))
+            if self._marks.outcome not in _CLIENTS_DOING:
+                root.set_status(Status(StatusCode.ERROR, self._marks.outcome))
         root.end(_nanoseconds(timeline.ended))
 
 

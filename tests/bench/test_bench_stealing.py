@@ -99,6 +99,8 @@ async def test_images_come_by_the_clock_beside_text_without_a_pause(
     pictures = {json.dumps(body["messages"]) for body in images}
     assert len(pictures) == len(images)
     assert found.text_tokens_per_s > 100
+    assert all(0 <= itl_s < 1 for itl_s in found.text_itls_s)
+    assert len(found.text_itls_s) > 0.9 * found.text_tokens_per_s * mixture.window_s  # all but streams' first tokens
 
 
 def test_questions_are_drawn_from_seeds() -> None:
@@ -140,6 +142,7 @@ def test_the_report_has_the_headline_and_the_plot_every_panel(tmp_path: Path, mo
         "text_burst_throughput_on_vs_off": 1.9,
         "image_ttft_p95_on_vs_off": 1.1,
         "mixed_text_throughput_on_vs_off": 1.5,
+        "mixed_text_itl_p99_on_vs_off": 1.1,
         "pause_to_encode_p50_ms": 50.0,
         "pause_to_encode_p95_ms": 95.0,
     }
@@ -155,7 +158,10 @@ def play(run: Run, _model: Path) -> None:
         run.series.append(row | dict.fromkeys(("seconds", "stolen", "engine_cores", "other_cores"), 1))
     for name, rate, slower in ((STEALING, 75.0, 1.1), (OFF, 50.0, 1.0)):
         row = {"traffic": "mixed", "arrangement": name, "block": 1, "text_tokens_per_s": rate, "image_ttft_p50_ms": 1}
-        run.series.append(row | dict.fromkeys(("images", "stolen", "paused", "returned"), 1))
+        run.series.append(
+            row | dict.fromkeys(("text_itl_p99_ms", "text_itl_max_ms", "images", "stolen", "paused", "returned"), 1)
+        )
         ttfts = itertools.accumulate([slower] * 20)
         run.images[name] = [Stream(0.0, [ttft]) for ttft in ttfts]
+        run.text_itls_s[name] = [slower * number for number in range(1, 101)]
     run.pauses = {0.1: 100, float("inf"): 100}

@@ -6,9 +6,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
 from chiasm.nouns import WorkerId
+from chiasm.telemetry.engine.registry import unregister
 from chiasm.telemetry.engine.vllm_stats import transfers_of
 from chiasm.telemetry.records import Transfer
 from chiasm.wire.landing import FetchResult
@@ -84,6 +85,26 @@ def test_metrics_have_seconds_and_bytes_of_what_came_and_the_reasons_of_what_fai
     assert value("chiasm_transfer_seconds_sum") == 0.5
     assert value("chiasm_transfer_bytes_total") == 8192
     assert value("chiasm_transfer_failures_total", code="missing") == 1
+    metrics.observe({"renamed": "by another version"})  # vLLM asks in the task that hands out all answers
+    metrics.observe(stats(CAME).data)
+    assert value("chiasm_transfer_seconds_count") == 3
+
+
+def test_vllm_may_make_its_metrics_anew() -> None:
+    """As when it gets more engines, in one process and one registry."""
+    from decoder.transfers import ReportsTransfers
+
+    kinds = {kind: kind for kind in (Gauge, Counter, Histogram)}
+    for engines in (1, 2):
+        of_each = {index: ["m", str(index)] for index in range(engines)}
+        metrics = ReportsTransfers.build_prom_metrics(
+            SimpleNamespace(ec_transfer_config=None), kinds, ["model_name", "engine"], of_each
+        )
+    try:
+        metrics.observe(stats(CAME).data, engine_idx=1)
+        assert REGISTRY.get_sample_value("chiasm_transfer_bytes_total", {"model_name": "m", "engine": "1"}) == 4096
+    finally:
+        unregister("chiasm_transfer_")
 
 
 def test_vllm_asks_our_connector() -> None:

@@ -5,7 +5,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
+
+from chiasm.telemetry.engine.registry import unregister
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(600), pytest.mark.filterwarnings("default")]
 
@@ -49,3 +51,22 @@ def test_metrics_have_items_and_bytes() -> None:
     metrics.observe(published(100, 50).data)
     assert registry.get_sample_value("chiasm_published_embeddings_total", labels) == 2
     assert registry.get_sample_value("chiasm_published_bytes_total", labels) == 150
+    metrics.observe({"renamed": "by another version"})  # vLLM asks in the task that hands out all answers
+    metrics.observe(published(50).data)
+    assert registry.get_sample_value("chiasm_published_bytes_total", labels) == 200
+
+
+def test_vllm_may_make_its_metrics_anew() -> None:
+    """As when it gets more engines, in one process and one registry."""
+    from encoder.connector import PublishingConnector
+
+    kinds = {kind: kind for kind in (Gauge, Counter, Histogram)}
+    config = SimpleNamespace(ec_transfer_config=None)
+    for engines in (1, 2):
+        of_each = {index: ["m", str(index)] for index in range(engines)}
+        metrics = PublishingConnector.build_prom_metrics(config, kinds, ["model_name", "engine"], of_each)
+    try:
+        metrics.observe(published(100).data, engine_idx=1)
+        assert REGISTRY.get_sample_value("chiasm_published_bytes_total", {"model_name": "m", "engine": "1"}) == 100
+    finally:
+        unregister("chiasm_published_")

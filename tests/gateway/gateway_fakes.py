@@ -100,6 +100,7 @@ class FakeEngine:
     remembered: list[EngineCall] = field(default_factory=list)
     tells: Callable[[web.Request], Awaitable[web.Response]] | None = None  # instead of what it remembers
     records_asked: list[str] = field(default_factory=list)
+    keys_asked: list[list[str]] = field(default_factory=list)  # with each of these
     url: str = ""
 
     async def start(self) -> None:
@@ -142,6 +143,7 @@ class FakeEngine:
             return await self.tells(request)
         about = request.query.get("call")  # else everything since then
         self.records_asked.append(about or request.query["since"])
+        self.keys_asked.append(request.query.getall("key", []))
         calls = tuple(call for call in self.remembered if about in (None, call.call.partition(".")[0]))
         return web.Response(body=msgspec.json.encode(EngineRecords(time.time(), calls)))
 

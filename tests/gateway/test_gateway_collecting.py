@@ -128,6 +128,7 @@ async def test_answers_are_bounded_together(
     assert alone.records is not None
     for heard in await ask(upstream, status_of(engine), status_of(engine)):
         assert "more than" in heard.failure
+        assert "fewer seconds" in heard.failure
 
 
 async def test_requests_that_go_on_meanwhile_are_told_as_they_were(

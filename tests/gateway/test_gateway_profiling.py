@@ -99,6 +99,8 @@ async def test_engines_know_their_calls_by_the_request_and_its_item(served: Serv
     assert {call.headers["X-Request-Id"] for call in served.encoder.calls} == {f"{request}.0", f"{request}.1"}
     assert [call.headers["X-Request-Id"] for call in served.decoder.calls] == [request]
     assert {span.item for span in (await served.timeline(request)).spans if span.phase is Phase.ENCODE} == {0, 1}
+    [keys] = served.decoder.keys_asked
+    assert len(keys) == 2  # it is asked of the transfers of these alone
 
 
 async def test_a_request_under_way_is_told_as_far_as_it_has_come(served: Served) -> None:
@@ -265,6 +267,12 @@ async def test_a_trace_can_be_a_part_of_the_clients_own(receiver: Receiver) -> N
     spans = receiver.wait_for("chat demo")
     assert {span.trace for span in spans} == {trace}
     assert tree(spans)[parent] == ["chat demo"]
+
+
+async def test_a_gateway_need_not_trust_its_clients_with_that(receiver: Receiver) -> None:
+    async with serving(otlp_endpoint=receiver.endpoint, trace_part=0.0, trust_traceparent=False) as served:
+        await served.post(chat_body(), traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+        assert not is_sampled(served.decoder.calls[0].headers["traceparent"])
 
 
 @pytest.mark.parametrize("asks", [True, False])

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from gateway_fakes import TOKEN, Cluster
 
+from chiasm.gateway.upstream import Page, Upstream
 from chiasm.gateway.views import scraping
 from chiasm.messages import WorkerStatus
 from chiasm.nouns import Role, WorkerId
@@ -115,10 +116,45 @@ async def test_an_engine_that_does_not_answer_is_waited_for_no_longer_than_a_scr
 @pytest.mark.parametrize("page", ["targets", "scheduler", "workers/decoder-0"])
 async def test_a_silent_scheduler_is_named(cluster: Cluster, monkeypatch: pytest.MonkeyPatch, page: str) -> None:
     monkeypatch.setattr("chiasm.gateway.asking.TIMEOUT_S", 0.01)
+    monkeypatch.setattr(scraping, "SCHEDULER_TIMEOUT_S", 0.01)
     cluster.scheduler.decide = lambda message: []
     status, answer = await get(cluster, f"/metrics/{page}")
     assert status == 503
     assert "The scheduler does not answer" in answer["error"]["message"]
+
+
+async def test_engines_are_where_they_were_while_the_scheduler_is_silent(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registered(cluster)
+    cluster.decoders[0].page = b"vllm:num_requests_running 1.0\n"
+    assert (await get(cluster, "/metrics/workers/decoder-0"))[0] == 200
+    monkeypatch.setattr(scraping, "SCHEDULER_TIMEOUT_S", 0.01)
+    decide, cluster.scheduler.decide = cluster.scheduler.decide, lambda message: []
+    assert (await get(cluster, "/metrics/workers/decoder-0"))[0] == 200
+    assert (await get(cluster, "/metrics/workers/decoder-1"))[0] == 503
+    cluster.scheduler.decide, cluster.scheduler.workers = decide, ()
+    monkeypatch.setattr(scraping, "SCHEDULER_TIMEOUT_S", 5.0)
+    assert (await get(cluster, "/metrics/workers/decoder-0"))[0] == 404  # it says so itself
+
+
+async def test_one_deadline_is_for_the_scheduler_and_the_engine(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Prometheus waits ten seconds, and is to hear what was the matter."""
+    left: list[float] = []
+
+    async def page(_self: Upstream, _url: str, _path: str, _limit: int, timeout_s: float) -> Page:
+        left.append(timeout_s)
+        raise TimeoutError
+
+    monkeypatch.setattr(Upstream, "page", page)
+    registered(cluster)
+    assert (await get(cluster, "/metrics/workers/decoder-0"))[0] == 504
+    monkeypatch.setattr(scraping, "SCHEDULER_TIMEOUT_S", 0.05)
+    cluster.scheduler.decide = lambda message: []
+    assert (await get(cluster, "/metrics/workers/decoder-0"))[0] == 504
+    assert left[1] < scraping.PAGE_TIMEOUT_S - 0.04
 
 
 async def test_scrapes_need_no_api_key(make_cluster: Callable[..., Any]) -> None:

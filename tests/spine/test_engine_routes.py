@@ -14,7 +14,7 @@ from prometheus_client import REGISTRY
 from chiasm.api_paths import CHAT_PATH
 from chiasm.plugins import EngineRoutes, RequireToken
 from chiasm.telemetry.engine.memory import RECORDS_VARIABLE, EngineMemory, engine_memory
-from chiasm.telemetry.records import EngineCall, EngineRecords, Step
+from chiasm.telemetry.records import EngineCall, EngineRecords, Step, Transfer
 from chiasm.wire.settings import RUNTIME_VARIABLE
 
 PAUSE = "/v1/chiasm/pause?since=0"
@@ -128,9 +128,13 @@ async def test_records_are_those_of_a_call_or_all_since_a_moment(
     step = Step(5.0, 0.01, 1, 7, 2, 2, 0, 0, 3, 1, 0.5)
     memory.call_ended(call, ended=5.0)
     memory.stepped(step)
+    for key in ("mine", "mine too", "another's"):
+        memory.transferred(Transfer(key, 2.0, 3.0, 1))
     before = time.time()
     of_call = await records(engine, "?call=f3", monkeypatch)
-    assert (of_call.calls, of_call.steps) == ((call,), ())
+    assert (of_call.calls, of_call.transfers, of_call.steps) == ((call,), (), ())
+    transfers = (await records(engine, "?call=f3&key=mine&key=mine+too", monkeypatch)).transfers
+    assert [transfer.key for transfer in transfers] == ["mine", "mine too"]
     assert before <= of_call.now <= time.time()
     assert (await records(engine, "?call=f4", monkeypatch)).calls == ()
     since = await records(engine, "?since=5", monkeypatch)

@@ -60,6 +60,7 @@ def test_an_engine_remembers_what_it_does_unless_told_not_to(
     engine = spec(role, records=records)
     assert engine.environment(tmp_path)[RECORDS_VARIABLE] == said
     assert ("--enable-logging-iteration-details" in engine.command(7000)) == records
+    assert ("chiasm_records" in engine.environment(tmp_path)["VLLM_PLUGINS"].split(",")) == records
 
 
 def test_an_engine_sends_its_own_spans_where_it_is_told_to(tmp_path: Path) -> None:

@@ -1,4 +1,7 @@
-"""docs/metrics.md lists what the processes expose: by name, type and labels, and nothing else."""
+"""docs/metrics.md lists what the processes expose: by name, type and labels, and nothing else.
+
+What it lists of engines, `tests/test_profiling_cluster.py` holds against the pages of real ones.
+"""
 
 import re
 import shutil
@@ -6,9 +9,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from metric_names import PAGE, RULES, Listed, listed, of_vllm
+from metric_names import PAGE, RULES, exposed, listed, of_vllm
 from prometheus_client.metrics import MetricWrapperBase
-from prometheus_client.parser import text_string_to_metric_families
 
 from chiasm.gateway.outcomes import OUTCOMES
 from chiasm.messages import Status, WorkerStatus
@@ -18,18 +20,6 @@ from chiasm.telemetry.scheduler_metrics import scheduler_page
 from scheduler.counters import new_counters
 
 promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed (Debian: prometheus)")
-
-
-def exposed(page: bytes) -> dict[str, Listed]:
-    """What a page has, as the docs would list it."""
-    found = {}
-    for family in text_string_to_metric_families(page.decode()):
-        if family.name.endswith("_created"):
-            continue
-        labels = frozenset(label for sample in family.samples for label in sample.labels) - {"le"}
-        name = f"{family.name}_total" if family.type == "counter" else family.name
-        found[name] = Listed(family.type, labels)
-    return found
 
 
 def test_the_gateways_metrics_are_listed() -> None:

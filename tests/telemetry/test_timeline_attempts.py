@@ -6,6 +6,7 @@ from told_requests import (
     ENCODER,
     OTHER_DECODER,
     OTHER_ENCODER,
+    THIEF,
     U0,
     Told,
     call,
@@ -41,6 +42,21 @@ def test_a_request_that_is_stolen_paused_and_given_back() -> None:
     ]
     assert timeline.output_tokens == 12
     assert [span.tokens for span in timeline.spans if span.phase is Phase.DECODE] == [8, 0, 0, 0, 4]
+
+
+def test_what_stands_of_an_answer_is_no_part_of_the_prompt_that_its_client_sent() -> None:
+    told = Told()
+    told.at(0.1).submitted((), streams=True)
+    told.at(0.2).decode_posted(THIEF, Role.TEXT, ())
+    told.at(2.0).decode_returned(8)
+    told.at(2.3).decode_posted(DECODER, Role.DECODER, ())
+    told.at(3.0).decode_answered(4)
+    told.at(3.0).ended("answered")
+    thiefs = remembered(call("r", 0.2, 0.3, 0.4, 0.5, 1.9, prompt_tokens=100, cached_tokens=96))
+    decoders = remembered(call("r", 2.3, 2.4, 2.5, 2.6, 3.0, prompt_tokens=108))
+    assert told.timeline({THIEF: thiefs, DECODER: decoders}).prompt_tokens == 100
+    assert told.timeline({DECODER: decoders}).prompt_tokens == 100
+    assert told.timeline({}).prompt_tokens == 0
 
 
 def test_a_lost_embedding_is_encoded_again() -> None:

@@ -1,12 +1,17 @@
 """A request's timeline as an OpenTelemetry trace, as a collector gets it."""
 
-from collections.abc import Iterator
+import asyncio
+import threading
+from collections.abc import Iterator, Sequence
 
 import pytest
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from otlp_receiver import Received, Receiver, is_sampled, receiving, tree
 
 from chiasm.messages import Reason
 from chiasm.nouns import Embedding, Item, ItemUuid, RequestId, Role, WorkerId
+from chiasm.telemetry import tracing as tracing_module
 from chiasm.telemetry.marks import Marks
 from chiasm.telemetry.records import EngineCall, EngineRecords, Transfer
 from chiasm.telemetry.timelines.timeline import assemble
@@ -35,11 +40,13 @@ def receiver() -> Iterator[Receiver]:
         yield receiver
 
 
-async def trace_image(receiver: Receiver, headers: dict[str, str], part: float = 1.0) -> dict[str, str]:
+async def trace_image(
+    receiver: Receiver, headers: dict[str, str], part: float = 1.0, trusts: bool = True
+) -> dict[str, str]:
     """Traces a request about one image; returns what its engines were sent."""
     time = Time()
     marks = Marks(RequestId("r"), time)
-    tracing = Tracing(otlp_exporter(receiver.endpoint), part, "demo")
+    tracing = Tracing(otlp_exporter(receiver.endpoint), part, trusts, "demo")
     trace = tracing.begin("chat", headers, marks, 16)
     time.pass_to(1001.0)
     marks.submitted([Item(UUID, "image", 4)], streams=True)
@@ -60,7 +67,7 @@ async def trace_image(receiver: Receiver, headers: dict[str, str], part: float =
     encoder = EngineRecords(1012.0, (EngineCall("r.0", 1002.1, 1003.0, 1003.5, 1004.9, 1004.9, 4, 0, 0, 0, "stop"),))
     decoder = EngineRecords(
         1012.0,
-        (EngineCall("r", 1006.1, 1007.0, 1009.0, 1010.0, 1012.0, 20, 0, 7, 0, "stop"),),
+        (EngineCall("r", 1006.1, 1007.0, 1009.0, 1010.0, 1012.0, 20, 16, 7, 0, "stop"),),
         (Transfer("key", 1007.5, 1008.5, 128),),
     )
     timeline = assemble(marks, time.now, {ENCODER: encoder, DECODER: decoder}, {})
@@ -98,6 +105,7 @@ async def test_spans_say_when_where_and_how_much(receiver: Receiver) -> None:
     assert (root.began, root.ended, root.parent) == (1000.0, 1012.0, "")
     assert root.attributes["gen_ai.operation.name"] == "chat"
     assert root.attributes["gen_ai.request.model"] == "demo"
+    assert root.attributes["gen_ai.usage.input_tokens"] == 20  # 16 of them from the prefix cache
     assert root.attributes["gen_ai.usage.output_tokens"] == 7
     assert root.attributes["gen_ai.response.time_to_first_chunk"] == 10.0
     transfer = named(spans, "transfer")
@@ -127,10 +135,19 @@ async def test_who_is_not_traced_is_traced_nowhere(receiver: Receiver, headers: 
     assert {span.trace for span in receiver.wait_for("chat demo")} == {CLIENT.split("-")[1]}
 
 
+async def test_a_client_that_is_not_trusted_decides_nothing(receiver: Receiver) -> None:
+    sent = await trace_image(receiver, {"traceparent": CLIENT}, part=0.0, trusts=False)
+    assert not any(map(is_sampled, sent.values()))
+    await trace_image(receiver, {"traceparent": CLIENT[:-1] + "0"}, part=1.0, trusts=False)
+    spans = receiver.wait_for("chat demo")
+    assert {span.trace for span in spans} != {CLIENT.split("-")[1]}
+    assert named(spans, "chat demo").parent == ""
+
+
 async def test_a_request_that_failed_shows_as_failed(receiver: Receiver) -> None:
     time = Time()
     marks = Marks(RequestId("r"), time)
-    tracing = Tracing(otlp_exporter(receiver.endpoint), 1.0, "demo")
+    tracing = Tracing(otlp_exporter(receiver.endpoint), 1.0, True, "demo")
     trace = tracing.begin("text_completion", {}, marks, 16)
     marks.submitted([], streams=False)
     marks.decode_posted(DECODER, Role.DECODER, [])
@@ -146,10 +163,24 @@ async def test_a_request_that_failed_shows_as_failed(receiver: Receiver) -> None
     assert named(spans, "decode decoder-0").failed
 
 
+@pytest.mark.parametrize("outcome", ["refused_by_engine", "client_left"])
+async def test_what_a_client_brings_about_is_named_and_no_failure_of_the_server(
+    receiver: Receiver, outcome: str
+) -> None:
+    marks = Marks(RequestId("r"), Time())
+    tracing = Tracing(otlp_exporter(receiver.endpoint), 1.0, True, "demo")
+    trace = tracing.begin("chat", {}, marks, 16)
+    marks.ended(outcome)
+    trace.finish(assemble(marks, 1001.0, {}, {}), [])
+    await tracing.close()
+    root = named(receiver.wait_for("chat demo"), "chat demo")
+    assert (root.attributes["error.type"], root.failed) == (outcome, False)
+
+
 async def test_two_posts_of_a_request_that_moved_are_two_spans(receiver: Receiver) -> None:
     time = Time()
     marks = Marks(RequestId("r"), time)
-    tracing = Tracing(otlp_exporter(receiver.endpoint), 1.0, "demo")
+    tracing = Tracing(otlp_exporter(receiver.endpoint), 1.0, True, "demo")
     trace = tracing.begin("chat", {}, marks, 16)
     marks.submitted([], streams=True)
     for worker, role in ((THIEF, Role.TEXT), (DECODER, Role.DECODER)):
@@ -168,3 +199,38 @@ async def test_two_posts_of_a_request_that_moved_are_two_spans(receiver: Receive
     stolen = [span for span in spans if span.attributes.get("chiasm.worker") == THIEF and span.name == "decode"]
     assert "stolen" in stolen[0].attributes["chiasm.note"]
     assert "given back" in stolen[-1].attributes["chiasm.note"]
+
+
+class Hangs(SpanExporter):
+    """A collector that takes what it is sent, and says nothing until it is `freed`."""
+
+    def __init__(self) -> None:
+        self.freed, self.closed = threading.Event(), threading.Event()
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        self.freed.wait()
+        return SpanExportResult.SUCCESS
+
+    def shutdown(self) -> None:
+        self.closed.set()
+
+
+def test_a_collector_that_hangs_keeps_no_gateway_from_ending(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(tracing_module, "CLOSE_TIMEOUT_S", 0.05)
+    exporter = Hangs()
+
+    async def serve() -> None:
+        marks = Marks(RequestId("r"), Time())
+        tracing = Tracing(exporter, 1.0, True, "demo")
+        tracing.begin("chat", {}, marks, 16).finish(assemble(marks, 1001.0, {}, {}), [])
+        await tracing.close()
+
+    try:
+        asyncio.run(serve())
+        assert not exporter.closed.is_set()
+        assert "the last traces could not be sent" in caplog.text
+    finally:
+        exporter.freed.set()
+        assert exporter.closed.wait(20)

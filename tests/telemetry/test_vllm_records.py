@@ -81,7 +81,7 @@ class FrontEnd:
 
 
 def only(memory: EngineMemory, call: str) -> EngineCall:
-    [found] = memory.of_call(call, time.time()).calls
+    [found] = memory.of_call(call, (), time.time()).calls
     return found
 
 
@@ -109,7 +109,7 @@ def test_a_finished_request_has_all_its_stages(memory: EngineMemory) -> None:
     front, before, clock = FrontEnd(), phase_counts(), time.monotonic()
     inner = front.add("chatcmpl-a", time.time() - 10)
     front.hear(inner, 1, clock - 5, QUEUED=clock - 9, SCHEDULED=clock - 8)
-    assert memory.of_call("a", time.time()).calls == ()
+    assert memory.of_call("a", (), time.time()).calls == ()
     front.hear(inner, 2, clock - 3)
     heard = front.hear(inner, 1, clock, "LENGTH")
     call = only(memory, "a")
@@ -249,7 +249,7 @@ async def test_a_request_whose_client_left_in_mid_stream_has_the_stages_that_it_
     call = only(memory, "a")
     assert times(call, time.time() - (time.monotonic() - clock)) == pytest.approx([-12, -9.5, -8, -5, -3], abs=0.1)
     assert (call.prompt_tokens, call.cached_tokens, call.output_tokens, call.finish) == (PROMPT, 4, 3, "abort")
-    assert memory.of_call("another", time.time()).calls == ()
+    assert memory.of_call("another", (), time.time()).calls == ()
     assert phase_counts() == before
 
 
@@ -326,6 +326,30 @@ def test_the_connectors_transfers_are_recorded_and_those_that_came_are_measured(
 def test_an_encoders_counts_are_no_transfers(memory: EngineMemory) -> None:
     FrontEnd(encodes=True).logger.record(a_step(ec_connector_stats={"items": 2, "bytes": 100}), None)
     assert memory.since(0.0, time.time()).transfers == ()
+
+
+def test_statistics_that_cannot_be_read_cost_no_engine_its_life(
+    memory: EngineMemory, caplog: pytest.LogCaptureFixture
+) -> None:
+    front, clock = FrontEnd(), time.monotonic()
+    for _ in range(2):
+        front.logger.record(SimpleNamespace(renamed="by another version"), None)
+    inner = front.add("chatcmpl-a", time.time())
+    front.hear(inner, 1, clock, "STOP", QUEUED=clock - 2, SCHEDULED=clock - 1)
+    assert only(memory, "a").finish == "stop"
+    [told] = [record for record in caplog.records if record.name.startswith("chiasm")]
+    assert told.exc_info is not None
+    assert "iteration_details" in str(told.exc_info[1])
+
+
+async def test_a_request_that_cannot_be_read_is_aborted_all_the_same(memory: EngineMemory) -> None:
+    front = FrontEnd()
+    front.add("chatcmpl-a", time.time())
+    for state in front.output_processor.request_states.values():
+        del state.stats
+    await leave(front, "a")
+    assert not front.output_processor.request_states
+    assert memory.of_call("a", (), time.time()).calls == ()
 
 
 def test_vllm_logs_no_line_of_each_step_and_all_others(memory: EngineMemory, caplog: pytest.LogCaptureFixture) -> None:

@@ -22,13 +22,17 @@ _decoder = msgspec.json.Decoder(EngineRecords)
 
 
 async def collect(
-    upstream: Upstream, workers: Collection[WorkerStatus], question: Mapping[str, str | float], timeout_s: float
+    upstream: Upstream,
+    workers: Collection[WorkerStatus],
+    question: Mapping[str, str | float | Sequence[str]],
+    timeout_s: float,
 ) -> tuple[WorkerRecords, ...]:
-    """What each of `workers` says to `question`: `{"since": unix seconds}` or `{"call": request id}`.
+    """What each of `workers` says to `question`: `{"since": unix seconds}`, or `{"call": request id, "key": keys of
+    embeddings}`.
 
     Who gives no answer, none within `timeout_s` seconds, or one that is too long, has its failure named instead.
     """
-    path = f"{RECORDS_PATH}?{urlencode(question)}"
+    path = f"{RECORDS_PATH}?{urlencode(question, doseq=True)}"
     limit = MAX_COLLECTED_BYTES // max(1, len(workers))
     return tuple(await asyncio.gather(*(_ask(upstream, worker, path, limit, timeout_s) for worker in workers)))
 
@@ -56,7 +60,11 @@ async def _ask(upstream: Upstream, worker: WorkerStatus, path: str, limit: int, 
             answered = time.time()  # the rest of a long answer takes its time after the engine has looked at its clock
             if answer.status != 200:
                 return WorkerRecords(*about, failure=f"HTTP {answer.status} from {worker.url}{RECORDS_PATH}")
-            content = await read_limited(answer, limit)
+            try:
+                content = await read_limited(answer, limit)
+            except EngineFailed as error:
+                failure = f"{error}, which is its share of what all workers may say. Ask about fewer seconds."
+                return WorkerRecords(*about, failure=failure)
         records = _decoder.decode(content)
     except TimeoutError:
         return WorkerRecords(*about, failure=f"no answer from {worker.url} within {timeout_s:g} s")

@@ -123,7 +123,8 @@ class Profiling:
     async def _collect(
         self, workers: Collection[WorkerStatus], marks: Marks, timeout_s: float
     ) -> tuple[WorkerRecords, ...]:
-        return await collect(self._upstream, workers, {"call": marks.request}, timeout_s)
+        question = {"call": marks.request, "key": sorted({key for decode in marks.decodes for key in decode.keys})}
+        return await collect(self._upstream, workers, question, timeout_s)
 
     async def _finish(self, marks: Marks, trace: "RequestTrace", asks: bool) -> None:
         try:
@@ -150,4 +151,4 @@ def _tracing(config: TelemetryConfig, model: str) -> "Tracing | None":
     # A second of imports, which only those who trace need.
     from chiasm.telemetry.tracing import Tracing, otlp_exporter
 
-    return Tracing(otlp_exporter(config.otlp_endpoint), config.trace_part, model)
+    return Tracing(otlp_exporter(config.otlp_endpoint), config.trace_part, config.trust_traceparent, model)

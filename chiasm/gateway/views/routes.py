@@ -19,7 +19,7 @@ from chiasm.gateway.parsing import ServingFacts
 from chiasm.gateway.upstream import Upstream
 from chiasm.gateway.views.machines import gather_machines, measured_peaks
 from chiasm.gateway.views.profiling import Profiling
-from chiasm.gateway.views.scraping import targets, worker_page
+from chiasm.gateway.views.scraping import WorkerPages, targets
 from chiasm.nouns import RequestId, WorkerId
 from chiasm.telemetry.metrics import GatewayMetrics
 from chiasm.telemetry.scheduler_metrics import scheduler_page
@@ -39,10 +39,12 @@ class Views:
         self._tracing = asyncio.Lock()
         self._upstream: Upstream
         self._profiling: Profiling
+        self._pages: WorkerPages
 
     def open(self, upstream: Upstream, profiling: Profiling) -> None:
         """What lives as long as the gateway runs."""
         self._upstream, self._profiling = upstream, profiling
+        self._pages = WorkerPages(self._link, upstream)
 
     def routes(self) -> list[web.RouteDef]:
         """Where they are."""
@@ -130,8 +132,7 @@ class Views:
 
     async def worker_exposition(self, request: web.Request) -> web.Response:
         """An engine's metrics."""
-        worker = WorkerId(request.match_info["worker"])
-        page = await worker_page(worker, self._link, self._upstream)
+        page = await self._pages.page(WorkerId(request.match_info["worker"]))
         return web.Response(body=page.content, headers={"Content-Type": page.content_type})
 
 

@@ -9,6 +9,7 @@ import time
 from typing import Any
 
 from chiasm.api_paths import CHAT_PATH, COMPLETIONS_PATH
+from chiasm.telemetry.engine.harmless import Harmless
 from chiasm.telemetry.engine.memory import Answering, engine_memory
 from chiasm.telemetry.engine.vllm_stats import aborted_call, call_of
 
@@ -19,6 +20,7 @@ class WatchCalls:
     def __init__(self, app: Any) -> None:
         self._app = app
         self._memory = engine_memory()
+        self._harmless = Harmless("requests whose clients left")
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """One request (or the application's lifespan)."""
@@ -35,7 +37,8 @@ class WatchCalls:
             # Said to whoever streams the answer or waits for it, who then aborts the request; and after a complete
             # answer, when the engine knows nothing of the request any more.
             if message["type"] == "http.disconnect":
-                self._keep_aborted(call, answering, scope["app"].state.chiasm_engine)
+                with self._harmless:  # else the engine would go on generating for nobody
+                    self._keep_aborted(call, answering, scope["app"].state.chiasm_engine)
             return message
 
         try:

@@ -3,7 +3,7 @@
 It runs in the engine's API server, on its event loop, after each step of the engine: so it only keeps what it is given.
 A request's record is kept before its answer is sent, unless more requests than `VLLM_V1_OUTPUT_PROC_CHUNK_SIZE` got a
 token in that step; then it may be kept a moment later. In an engine that Chiasm did not start, or that is to remember
-nothing, the logger does nothing.
+nothing, the logger does nothing. vLLM's statistics are no stable interface: what cannot be read of them is not kept.
 """
 
 import logging
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from prometheus_client import Histogram
 from vllm.v1.metrics import loggers
 
+from chiasm.telemetry.engine.harmless import Harmless
 from chiasm.telemetry.engine.memory import engine_memory, recording
 from chiasm.telemetry.engine.vllm_stats import call_of, finished_call, phases_of, step_of, transfers_of
 from chiasm.telemetry.records import Phase
@@ -49,6 +50,7 @@ class RecordsLogger(loggers.AggregateStatLoggerBase):
     def __init__(self, vllm_config: "VllmConfig", engine_indexes: list[int]) -> None:
         self._recording = recording()
         self._memory = engine_memory()
+        self._harmless = Harmless("steps or requests")
         self._encodes = bool(vllm_config.is_mm_encoder_only)
         if self._recording:
             _phases()
@@ -64,12 +66,13 @@ class RecordsLogger(loggers.AggregateStatLoggerBase):
         """Keep what one step has brought; either part is absent where there is nothing to say."""
         if not self._recording:
             return
-        heard = time.time() if iteration_stats is None else iteration_stats.iteration_timestamp
-        if scheduler_stats is not None:
-            self._keep_step(scheduler_stats, heard)
-        if iteration_stats is not None:
-            for finished in iteration_stats.finished_requests:
-                self._keep_call(finished, heard)
+        with self._harmless:
+            heard = time.time() if iteration_stats is None else iteration_stats.iteration_timestamp
+            if scheduler_stats is not None:
+                self._keep_step(scheduler_stats, heard)
+            if iteration_stats is not None:
+                for finished in iteration_stats.finished_requests:
+                    self._keep_call(finished, heard)
 
     def _keep_step(self, stats: "SchedulerStats", heard: float) -> None:
         step = step_of(stats, heard)

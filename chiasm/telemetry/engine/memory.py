@@ -4,10 +4,11 @@ One in a process, for its event loop alone. Imports neither vLLM nor anything he
 """
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 
-from chiasm.telemetry.records import EngineCall, EngineRecords, Pause, Ring, Step, Transfer
+from chiasm.telemetry.records import EngineCall, EngineRecords, Pause, Ring, Shelves, Step, Transfer
 from chiasm.wire.settings import RUNTIME_VARIABLE
 
 RECORDS_VARIABLE = "CHIASM_RECORDS"
@@ -37,8 +38,9 @@ class EngineMemory:
 
     def __init__(self) -> None:
         self.answering: dict[str, Answering] = {}  # by the id of the call
-        self._calls: Ring[tuple[float, EngineCall]] = Ring(CALLS_KEPT)  # and when it ended
-        self._transfers: Ring[Transfer] = Ring(TRANSFERS_KEPT)
+        # By their requests; and when each ended.
+        self._calls: Shelves[tuple[float, EngineCall]] = Shelves(CALLS_KEPT, lambda of: _request(of[1].call))
+        self._transfers: Shelves[Transfer] = Shelves(TRANSFERS_KEPT, lambda transfer: transfer.key)
         self._steps: Ring[Step] = Ring(STEPS_KEPT)
         self._pauses: Ring[Pause] = Ring(PAUSES_KEPT)
         self._standing: Pause | None = None
@@ -65,9 +67,12 @@ class EngineMemory:
             self._pauses.add(Pause(self._standing.wanted, self._standing.began, ended))
             self._standing = None
 
-    def of_call(self, call: str, now: float) -> EngineRecords:
-        """Calls of that id or beginning with it and a dot, and the transfers and pauses that overlap any of them."""
-        found = [(ended, each) for ended, each in self._calls if each.call == call or each.call.startswith(f"{call}.")]
+    def of_call(self, call: str, keys: Iterable[str], now: float) -> EngineRecords:
+        """Calls of that id or beginning with it and a dot, and the pauses, and the transfers of these `keys`, that
+        overlap any of them.
+        """
+        near = self._calls.of(_request(call))
+        found = [(ended, each) for ended, each in near if each.call == call or each.call.startswith(f"{call}.")]
 
         def overlaps(began: float, ended: float) -> bool:
             return any(began <= call_ended and each.arrived <= ended for call_ended, each in found)
@@ -75,7 +80,9 @@ class EngineMemory:
         return EngineRecords(
             now=now,
             calls=tuple(each for _, each in found),
-            transfers=tuple(each for each in self._transfers if overlaps(each.began, each.ended)),
+            transfers=tuple(
+                each for key in keys for each in self._transfers.of(key) if overlaps(each.began, each.ended)
+            ),
             pauses=tuple(each for each in self._all_pauses() if overlaps(each.wanted, each.ended or now)),
         )
 
@@ -97,6 +104,10 @@ class EngineMemory:
 
     def _all_pauses(self) -> list[Pause]:
         return [*self._pauses, *([self._standing] if self._standing is not None else [])]
+
+
+def _request(call: str) -> str:
+    return call.partition(".")[0]
 
 
 @cache

@@ -28,6 +28,7 @@ class Timeline(Struct, frozen=True):
     ended: float  # until now, if it has not
     wall_seconds: float
     outcome: str  # the label that it was counted under; empty if it is under way
+    prompt_tokens: int  # the prompt's, cached ones too; 0 if no engine that had it tells
     output_tokens: int
     spans: tuple[Span, ...]  # by when they began
     self_seconds: dict[Phase, float]  # on the critical path, by phase
@@ -60,6 +61,7 @@ def assemble(
         ended=ended,
         wall_seconds=ended - arrived,
         outcome=marks.outcome,
+        prompt_tokens=course.prompt_tokens,
         output_tokens=marks.output_tokens,
         spans=tuple(spans),
         self_seconds=own,
@@ -81,6 +83,7 @@ class _Course:
         self._decodes = [self._decode(index) for index in range(len(marks.decodes))]
         self.spans: list[Span] = []
         self.missing: list[str] = []
+        self.prompt_tokens = 0
         self._add(Span(Phase.FETCH, marks.arrived_at, self._submitted))
         for encode in self._encodes:
             self._add_encode(encode)
@@ -166,6 +169,9 @@ class _Course:
                 "`chiasm explain` tells; what it waited for that counts as decode_queue"
             )
         call = self._call(decode, self._marks.request, "the call")
+        if call is not None and not self.prompt_tokens:
+            # Whoever continues an answer is given what stands of it as a part of the prompt.
+            self.prompt_tokens = call.prompt_tokens - sum(other.tokens for other in self._decodes[: decode.number - 1])
         engine = self._engines.get(decode.worker)
         known = Generation(
             call=call,

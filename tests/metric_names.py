@@ -1,11 +1,13 @@
-"""Metrics by name: those that docs/metrics.md lists, those in vLLM's source, and those that a query asks for."""
+"""Metrics by name: those that docs/metrics.md lists, those on a page, in vLLM's source, and in a query."""
 
 import importlib.util
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from prometheus_client.parser import text_string_to_metric_families
+
+ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "metrics.md"
 RULES = ROOT / "chiasm" / "telemetry" / "prometheus" / "alerts.yaml"
 DASHBOARD = ROOT / "chiasm" / "telemetry" / "grafana" / "dashboard.json"
@@ -30,6 +32,18 @@ def listed(heading: str) -> dict[str, Listed]:
         name: Listed(kind, frozenset(filter(None, labels.strip().split(", "))))
         for name, kind, labels in _ROW.findall(section)
     }
+
+
+def exposed(page: bytes) -> dict[str, Listed]:
+    """What a page has, as the docs would list it."""
+    found = {}
+    for family in text_string_to_metric_families(page.decode()):
+        if family.name.endswith("_created"):
+            continue
+        labels = frozenset(label for sample in family.samples for label in sample.labels) - {"le"}
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        found[name] = Listed(family.type, labels)
+    return found
 
 
 def of_vllm() -> dict[str, str]:
