@@ -55,6 +55,12 @@ class GatewayConfig(_Section):
         repr=False,
         description="share of the service that an API key has while others wait too, by key; 1 for those not named",
     )
+    operator_keys: list[Annotated[str, Field(min_length=1)]] = Field(
+        default_factory=list,
+        repr=False,
+        description="bearer tokens for what tells of everybody's requests (chiasm status, chiasm profile, ...); empty "
+        "leaves that to whoever may send requests",
+    )
     cache_scope: Literal["tenant", "shared"] = Field(
         "tenant",
         description="tenant: only requests with one API key share the embeddings of equal media; shared: all do",

@@ -12,7 +12,7 @@ PAGE = ROOT / "docs" / "metrics.md"
 RULES = ROOT / "chiasm" / "telemetry" / "prometheus" / "alerts.yaml"
 DASHBOARD = ROOT / "chiasm" / "telemetry" / "grafana" / "dashboard.json"
 
-_ROW = re.compile(r"^\| `((?:chiasm_|vllm:)\w+)` \| (counter|gauge|histogram) \|([^|]*)\|", re.MULTILINE)
+_ROW = re.compile(r"^\| `((?:chiasm_|process_|vllm:)\w+)` \| (counter|gauge|histogram) \|([^|]*)\|", re.MULTILINE)
 _NAME = re.compile(r"[A-Za-z_:][\w:]*")
 _IN_VLLM = re.compile(r'self\._(gauge|counter|histogram)_cls\(\s*name="(vllm:\w+)"')
 

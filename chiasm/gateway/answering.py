@@ -85,7 +85,7 @@ class Answering:
         if self._transcript is None or self._delivery.response is None or not self._transcript.over:
             return self.ended
         if ending := self._transcript.ending():
-            await self._delivery.write(ending, last=True)
+            await self._delivery.write(ending, tokens=False, last=True)
         return self.generated
 
     async def attempt(self, decode: Decode, headers: Mapping[str, str]) -> int:
@@ -110,7 +110,7 @@ class Answering:
         if answer.status != 200 and (answer.status not in _FORWARDED or self._delivery.response is not None):
             raise await self._upstream.decode_failure(decode.url, self._request, answer.status, error_message(content))
         self._over()
-        await self._delivery.answer(answer.status, content)
+        self._delivery.answer(answer.status, content)
         return completion_tokens(content) if answer.status == 200 else 0
 
     async def _what_to_post(self, decode: Decode) -> tuple[str, bytes]:
@@ -129,7 +129,7 @@ class Answering:
 
     async def _stream(self, decode: Decode, answer: ClientResponse) -> int:
         tally, transcript = self._tally, self._transcript
-        withheld, begun = b"", False
+        withheld, begun, delivered = b"", False, 0
         try:
             async for events in whole_events(answer.content.iter_any()):
                 tally.read(events)
@@ -149,8 +149,9 @@ class Answering:
                 if self._delivery.response is None and not due:
                     continue
                 failed = None if tally.error is None else decode_failed(tally.error)
-                await self._delivery.write(withheld, last=tally.complete, error=failed)
-                withheld = b""
+                tokens = tally.events > delivered
+                await self._delivery.write(withheld, tokens=tokens, last=tally.complete, error=failed)
+                withheld, delivered = b"", tally.events
         except EventTooLong as error:
             raise EngineFailed(str(error), retryable=False) from error
         if not tally.complete:

@@ -1,27 +1,27 @@
-"""The gateway's HTTP surface: routes, authentication, and errors in OpenAI's shape. What a request goes through is in
+"""The gateway's HTTP surface: routes, and errors in OpenAI's shape. What a request goes through is in
 `flow`; the process and its Ray actor are elsewhere.
 """
 
 import asyncio
-import hmac
 import logging
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from aiohttp import web
-from blake3 import blake3
 
 from chiasm.api_paths import CHAT_PATH, COMPLETIONS_PATH
 from chiasm.config import GatewayConfig, TelemetryConfig
 from chiasm.gateway.addresses import Reach
 from chiasm.gateway.appendix import asks_for_timeline
 from chiasm.gateway.asking import ask_status
+from chiasm.gateway.authentication import TENANT, authentication
 from chiasm.gateway.delivery import ClientLeft, Delivery
 from chiasm.gateway.errors import INTERNAL_ERROR, ApiError, internal_error
 from chiasm.gateway.fetching import Fetcher
-from chiasm.gateway.flow import Flow, Services, Tenant
+from chiasm.gateway.flow import Flow, Services
 from chiasm.gateway.link import SchedulerLink
+from chiasm.gateway.outcomes import OUTCOMES
 from chiasm.gateway.parsing import ServingFacts, parse_chat, parse_completion, unknown_model
 from chiasm.gateway.reading import Parse, Reader
 from chiasm.gateway.timing import Timing
@@ -30,6 +30,7 @@ from chiasm.gateway.views.profiling import Profiling
 from chiasm.gateway.views.routes import Views, json_response
 from chiasm.messages import Status
 from chiasm.nouns import RequestId, Role
+from chiasm.telemetry.loop_lag import watch_loop
 from chiasm.telemetry.marks import Marks
 from chiasm.telemetry.metrics import GatewayMetrics
 
@@ -40,7 +41,6 @@ logger = logging.getLogger(__name__)
 SHUTDOWN_TIMEOUT_S = 5.0
 
 _REQUEST_ID = web.RequestKey("chiasm_request_id", str)
-_TENANT = web.RequestKey("chiasm_tenant", Tenant)
 
 _NOT_THE_CLIENTS_FAULT = (424, 429)  # of the statuses below 500
 
@@ -57,7 +57,7 @@ def make_app(
 ) -> web.Application:
     """The gateway as an aiohttp application. While it runs, it also runs `link`. `reach` is for tests."""
     gateway = _Gateway(facts, config, link, cluster_token, reach or Reach(), telemetry or TelemetryConfig())
-    app = web.Application(middlewares=[_errors, _authentication(config)])
+    app = web.Application(middlewares=[_errors, authentication(config)])
     app.add_routes(
         [
             web.post(CHAT_PATH, gateway.chat),
@@ -109,7 +109,7 @@ class _Gateway:
         self._cluster_token = cluster_token
         self._reach = reach
         self._telemetry = telemetry
-        self._metrics = GatewayMetrics()
+        self._metrics = GatewayMetrics(OUTCOMES)
         self.views = Views(facts, link, self._metrics)
 
     async def lifetime(self, app: web.Application) -> AsyncIterator[None]:
@@ -119,10 +119,12 @@ class _Gateway:
             self.views.open(upstream, self._profiling)
             self._reader = Reader(self._facts, self._config, fetcher)
             self._routing = asyncio.create_task(self._route())
+            watching = asyncio.create_task(watch_loop(self._metrics.loop_lag.observe))
             yield
             await self._profiling.close()
-            self._routing.cancel()
-            await asyncio.wait([self._routing])
+            for task in (self._routing, watching):
+                task.cancel()
+            await asyncio.wait([self._routing, watching])
             self._reader.close()
 
     async def _route(self) -> None:
@@ -143,7 +145,7 @@ class _Gateway:
         timing = Timing(marks, self._metrics)
         delivery = Delivery(request, timing)
         deadline = asyncio.get_running_loop().time() + self._config.request_timeout_s
-        tenant = request[_TENANT]
+        tenant = request[TENANT]
         name = tenant.name
         with self._metrics.in_flight.track_inprogress(), self._reader.room(name) as take:
             try:
@@ -235,25 +237,3 @@ def _of_http(error: web.HTTPException, request: web.Request) -> ApiError:
         message = f"{request.method} is not allowed on {request.path}. Use {allowed}."
         return ApiError(405, message, code="method_not_allowed", headers={"Allow": allowed})
     return ApiError(error.status, error.reason)
-
-
-def _authentication(config: GatewayConfig) -> Any:
-    accepted = {f"Bearer {key}".encode(): config.api_key_weights.get(key, 1.0) for key in config.api_keys}
-
-    @web.middleware
-    async def authentication(request: web.Request, handler: Handler) -> web.StreamResponse:
-        request[_TENANT] = Tenant("", 1.0)
-        if accepted and request.path.startswith("/v1/"):
-            given = request.headers.get("Authorization", "").encode(errors="surrogateescape")
-            # Every key is compared, in constant time: how long a refusal takes tells nothing.
-            if not any([hmac.compare_digest(given, key) for key in accepted]):  # noqa: C419
-                raise ApiError(
-                    401,
-                    "Missing or wrong API key. Send one as `Authorization: Bearer KEY`.",
-                    code="invalid_api_key",
-                    headers={"WWW-Authenticate": "Bearer"},
-                )
-            request[_TENANT] = Tenant(blake3(given).hexdigest(), accepted[given])
-        return await handler(request)
-
-    return authentication

@@ -4,6 +4,7 @@ It stands under `chiasm.timeline`: in the object of an answer, or in an event of
 shaped like the one with the usage: without choices.
 """
 
+import logging
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -15,6 +16,8 @@ from chiasm.api_paths import CHAT_PATH
 from chiasm.nouns import RequestId
 from chiasm.telemetry.timelines.timeline import Timeline
 
+logger = logging.getLogger(__name__)
+
 ASKED = "X-Chiasm-Timeline"
 _DONE = b"data: [DONE]"
 
@@ -24,8 +27,17 @@ def asks_for_timeline(request: web.Request) -> bool:
     return request.headers.get(ASKED, "").lower() in ("true", "1")
 
 
+def before_done(events: bytes) -> tuple[bytes, bytes]:
+    """The last events of a stream, up to the `[DONE]` and from there on; nothing there if they have none."""
+    before, done, after = events.rpartition(_DONE)
+    return (before, done + after) if done else (events, b"")
+
+
 class Appendix:
-    """What is added to one response. `timeline` is asked for once the engine has said its last."""
+    """What is added to one response. `timeline` is asked for once the scheduler knows that it is complete.
+
+    A timeline that cannot be had is left out.
+    """
 
     def __init__(self, timeline: Callable[[], Awaitable[Timeline]], path: str, request: RequestId, model: str) -> None:
         self._timeline = timeline
@@ -43,14 +55,19 @@ class Appendix:
             content: Any = msgspec.json.decode(answer)
         except (msgspec.DecodeError, UnicodeDecodeError):
             return answer
-        return msgspec.json.encode(content | await self._member()) if isinstance(content, dict) else answer
+        if not isinstance(content, dict) or not (member := await self._member()):
+            return answer
+        return msgspec.json.encode(content | member)
 
-    async def to_stream(self, events: bytes) -> bytes:
-        """The last events of a stream with the timeline before the `[DONE]`; as they were if they have none."""
-        before, done, after = events.rpartition(_DONE)
-        if not done:
-            return events
-        return b"%sdata: %s\n\n%s%s" % (before, msgspec.json.encode(self._event | await self._member()), done, after)
+    async def to_stream(self, done: bytes) -> bytes:
+        """The `[DONE]` of a stream with the timeline before it; as it was if there is none."""
+        if not done or not (member := await self._member()):
+            return done
+        return b"data: %s\n\n%s" % (msgspec.json.encode(self._event | member), done)
 
     async def _member(self) -> dict[str, Any]:
-        return {"chiasm": {"timeline": await self._timeline()}}
+        try:
+            return {"chiasm": {"timeline": await self._timeline()}}
+        except Exception:
+            logger.exception("request %s is answered without its timeline", self._event["id"])
+            return {}

@@ -11,8 +11,10 @@ import msgspec
 from chiasm.gateway.sse import ERROR_EVENT
 from chiasm.messages import Reject, RejectReason
 
+CONTEXT_LENGTH_EXCEEDED = "context_length_exceeded"
 GATEWAY_FULL = "gateway_full"
 INTERNAL_ERROR = "internal_error"
+MEDIA_FETCH_FAILED = "media_fetch_failed"
 FULL_RETRY_AFTER_S = 5
 """Nobody can tell when there is room again; most requests are read, and many answered, in less."""
 
@@ -62,7 +64,7 @@ def prompt_too_long(what: str, max_model_len: int) -> ApiError:
     return invalid(
         f"{what}; this model's context is {max_model_len} tokens, of prompt and answer together. "
         "Send a shorter prompt, or fewer or smaller images.",
-        code="context_length_exceeded",
+        code=CONTEXT_LENGTH_EXCEEDED,
     )
 
 

@@ -16,7 +16,7 @@ from yarl import URL
 from chiasm import __version__
 from chiasm.config import GatewayConfig
 from chiasm.gateway.addresses import AllowedHosts, Reach
-from chiasm.gateway.errors import ApiError, invalid
+from chiasm.gateway.errors import MEDIA_FETCH_FAILED, ApiError, invalid
 from chiasm.gateway.look_ups import AddressRefused, CheckedResolver, asking
 from chiasm.gateway.shares import Take, Turns
 
@@ -178,12 +178,12 @@ def _answered(answer: ClientResponse, param: str) -> ApiError:
         return invalid(
             f"{param} cannot be had: {host} answered {answer.status}. Check the address. Or: {_INSTEAD}",
             param,
-            code="media_fetch_failed",
+            code=MEDIA_FETCH_FAILED,
         )
     return _undelivered(param, f"{host} answered {answer.status}")
 
 
 def _undelivered(param: str, why: str) -> ApiError:
     return ApiError(
-        424, f"{param} cannot be had: {why}. Try again later. Or: {_INSTEAD}", param=param, code="media_fetch_failed"
+        424, f"{param} cannot be had: {why}. Try again later. Or: {_INSTEAD}", param=param, code=MEDIA_FETCH_FAILED
     )

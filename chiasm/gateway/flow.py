@@ -119,6 +119,7 @@ class Flow:
                     self._link.send(self._submission(deadline))
                     self._start(self._follow(decisions))
                     await self._end
+                    await self._stop()  # a decision that crosses our last word must not begin anything
                     return await self._delivery.finish()
         except TimeoutError:
             error = deadline_exceeded("The request took longer than this server allows")

@@ -74,14 +74,14 @@ class Tally:
 
     `begun` turns true with the first event that stands for a token, be it one without text (half a character, a hidden
     special token). Engines open a chat's stream with events that only name the role, and send these also before the
-    error of a request that generated nothing.
+    error of a request that generated nothing. `events` are those that stand for some.
     """
 
     def __init__(self) -> None:
         self.begun = False
         self.complete = False
         self.error: str | None = None
-        self._events = 0
+        self.events = 0
         self._usage = 0
 
     def read(self, events: bytes) -> None:
@@ -93,7 +93,7 @@ class Tally:
     @property
     def tokens(self) -> int:
         """Tokens generated: the engine's own count if it gave one, else the events that carried some."""
-        return self._usage or self._events
+        return self._usage or self.events
 
     def _read_data(self, data: bytes) -> None:
         if data == b"[DONE]":
@@ -112,7 +112,7 @@ class Tally:
             self._usage = max(self._usage, event.usage.completion_tokens)
         if any(map(_carries_answer, event.choices)):
             self.begun = True
-            self._events += 1
+            self.events += 1
 
 
 def _carries_answer(choice: dict[str, Any]) -> bool:

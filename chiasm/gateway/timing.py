@@ -3,12 +3,18 @@
 import time
 from collections.abc import Iterator
 
-from chiasm.telemetry.marks import Marks
+from chiasm.gateway.outcomes import ANSWERED, CLIENT_LEFT
+from chiasm.messages import RejectReason
+from chiasm.telemetry.marks import AttemptEnd, Marks
 from chiasm.telemetry.metrics import GatewayMetrics
 from chiasm.telemetry.records import Phase
 
 _MEASURED_HERE = (Phase.FETCH, Phase.ENCODE_QUEUE, Phase.DECODE_QUEUE)
 """What no engine can measure; the other phases are in the metrics of the engines that did them."""
+
+_ENDED_WAITING = (RejectReason.DEADLINE, CLIENT_LEFT)
+"""Outcomes of requests that may have been waiting when they ended. The others ended by what happened to them; one that
+is sent away as it comes has waited for nothing, and would only make the others' waits look shorter."""
 
 
 class Timing:
@@ -17,11 +23,23 @@ class Timing:
     def __init__(self, marks: Marks, metrics: GatewayMetrics) -> None:
         self.marks = marks
         self._arrived = time.monotonic()
+        self._delivered_at: float | None = None  # the latest tokens of a stream
         self._metrics = metrics
 
-    def first_token(self) -> None:
-        """The client gets its first token now."""
-        self._metrics.first_token.observe(time.monotonic() - self._arrived)
+    @property
+    def _images(self) -> str:
+        return "true" if self.marks.item_tokens else "false"
+
+    def delivering(self) -> None:
+        """The client of a stream gets tokens now, the first or more."""
+        if self._delivered_at is None:
+            self._metrics.first_token.labels(self._images).observe(time.monotonic() - self._arrived)
+        else:
+            self._metrics.stream_gaps.observe(time.monotonic() - self._delivered_at)
+
+    def delivered(self) -> None:
+        """It has them: how long it took to read them is no part of a gap."""
+        self._delivered_at = time.monotonic()
 
     def server_timing(self) -> str:
         """The phases so far as the value of a `Server-Timing` header, in milliseconds."""
@@ -31,7 +49,11 @@ class Timing:
         """Nothing follows."""
         self.marks.ended(outcome)
         self._metrics.requests.labels(outcome).inc()
-        for phase, seconds in lengths(self.marks):
+        if outcome == ANSWERED:
+            self._metrics.request_seconds.labels(self._images).observe(time.monotonic() - self._arrived)
+            self._metrics.output_tokens.labels(self._images).inc(self.marks.output_tokens)
+        waits = unfinished_waits(self.marks) if outcome in _ENDED_WAITING else ()
+        for phase, seconds in (*lengths(self.marks), *waits):
             if phase in _MEASURED_HERE:
                 self._metrics.phases.labels(phase).observe(max(0.0, seconds))
 
@@ -60,6 +82,26 @@ def lengths(marks: Marks) -> Iterator[tuple[Phase, float]]:
         over = decode.ended_at if decode.last_token_at is None else decode.last_token_at
         if over is not None:
             yield Phase.DECODE, over - (decode.first_token_at or decode.posted_at)
+
+
+def unfinished_waits(marks: Marks) -> Iterator[tuple[Phase, float]]:
+    """What a request was waiting for when it ended, and for how many seconds it had; nothing if an engine had it."""
+    since, over = marks.submitted_at, marks.ended_at
+    if marks.decodes:
+        last = marks.decodes[-1]
+        since = None if last.end is AttemptEnd.ANSWERED else last.ended_at
+    if since is None or over is None:
+        return
+    latest = {encode.item: encode for encode in marks.encodes if encode.posted_at >= since}
+    waiting = {} if marks.decodes else {item: since for item in range(len(marks.item_tokens)) if item not in latest}
+    for item, encode in latest.items():
+        if encode.ended_at is not None and encode.end is AttemptEnd.FAILED:
+            waiting[item] = encode.ended_at
+    for began in waiting.values():
+        yield Phase.ENCODE_QUEUE, over - began
+    encoded = [encode.ended_at for encode in latest.values()]
+    if not waiting and None not in encoded:
+        yield Phase.DECODE_QUEUE, over - _latest(since, over, encoded)
 
 
 def _latest(submitted: float, until: float, ended: list[float | None]) -> float:

@@ -5,7 +5,9 @@
 
 import time
 from collections.abc import Callable, Iterable
+from copy import copy
 from enum import StrEnum
+from typing import Self
 
 from msgspec import Struct
 
@@ -15,6 +17,12 @@ from chiasm.nouns import Embedding, Item, ItemUuid, RequestId, Role, WorkerId
 def encoder_call(request: RequestId, item: int) -> str:
     """The `X-Request-Id` under which an encoder is asked for the `item`th distinct item of `request`."""
     return f"{request}.{item}"
+
+
+def steady_clock() -> Callable[[], float]:
+    """A clock that shows unix seconds and goes on from now whatever the machine's is set to meanwhile."""
+    ahead = time.time() - time.monotonic()
+    return lambda: ahead + time.monotonic()
 
 
 class AttemptEnd(StrEnum):
@@ -46,7 +54,7 @@ class DecodeAttempt(Struct):
     keys: dict[str, int]  # of the embeddings that it has to fetch, and whose item each is
     posted_at: float
     first_token_at: float | None = None  # of streams only
-    last_token_at: float | None = None  # of streams only: its engine has said its last
+    last_token_at: float | None = None  # its engine has said its last
     ended_at: float | None = None  # None for good if the request ended first, or the scheduler gave its worker up
     end: AttemptEnd | None = None
     failure: str = ""
@@ -54,7 +62,7 @@ class DecodeAttempt(Struct):
 
 
 class Marks:
-    """One request's marks. `clock` gives unix seconds; the request has arrived when this is made.
+    """One request's marks. `clock` gives unix seconds (a `steady_clock`); the request has arrived when this is made.
 
     ::
 
@@ -64,8 +72,8 @@ class Marks:
         and, from wherever it is: ended
     """
 
-    def __init__(self, request: RequestId, clock: Callable[[], float] = time.time) -> None:
-        self._clock = clock
+    def __init__(self, request: RequestId, clock: Callable[[], float] | None = None) -> None:
+        self._clock = clock = clock or steady_clock()
         self._index: dict[ItemUuid, int] = {}
         self.request = request
         self.arrived_at = clock()
@@ -82,13 +90,11 @@ class Marks:
         """Tokens of the answer so far."""
         return sum(attempt.tokens for attempt in self.decodes)
 
-    def index_of(self, uuid: ItemUuid) -> int:
-        """Which of the distinct items of the request, as it was submitted, this is.
-
-        Raises:
-            KeyError: none.
-        """
-        return self._index[uuid]
+    def copy(self) -> Self:
+        """As they are now, for another thread to read while the request goes on."""
+        marks = copy(self)
+        marks.encodes, marks.decodes = [*map(copy, self.encodes)], [*map(copy, self.decodes)]
+        return marks
 
     def submitted(self, items: Iterable[Item], streams: bool) -> None:
         """It has been read, and is the scheduler's now."""
@@ -126,7 +132,7 @@ class Marks:
         self.decodes[-1].first_token_at = self._clock()
 
     def last_token(self) -> None:
-        """The last event of a stream is here, however long its client takes to read it."""
+        """The answer, or the last event of its stream, is here, however long its client takes to read it."""
         self.decodes[-1].last_token_at = self._clock()
 
     def decode_answered(self, tokens: int) -> None:

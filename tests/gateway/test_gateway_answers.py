@@ -23,6 +23,7 @@ from gateway_fakes import (
 )
 from openai import AsyncOpenAI
 
+from chiasm import __version__
 from chiasm.messages import DecodeDone, EncodeDone, Submit
 from chiasm.nouns import Role
 
@@ -146,7 +147,27 @@ async def test_a_stream_passes_byte_for_byte(cluster: Cluster) -> None:
     assert (status, got) == (200, sent)
     done = await cluster.scheduler.wait_for(DecodeDone)
     assert done.output_tokens == 2
-    assert "chiasm_time_to_first_token_seconds_count 1.0" in await cluster.metrics()
+    page = await cluster.metrics()
+    assert 'chiasm_time_to_first_token_seconds_count{images="false"} 1.0' in page
+    assert 'chiasm_request_seconds_count{images="false"} 1.0' in page
+    assert 'chiasm_output_tokens_total{images="false"} 2.0' in page
+
+
+async def test_requests_with_images_are_measured_by_themselves(cluster: Cluster) -> None:
+    await cluster.stream(chat_body(data_url(png())))
+    await cluster.chat({})  # no answer, and so no duration
+    page = await cluster.metrics()
+    for name in ("time_to_first_token_seconds_count", "request_seconds_count"):
+        assert [line for line in page.splitlines() if line.startswith(f"chiasm_{name}")] == [
+            f'chiasm_{name}{{images="true"}} 1.0'
+        ]
+    assert 'chiasm_output_tokens_total{images="true"} 7.0' in page
+
+
+async def test_the_page_names_the_version_and_tells_of_the_process(cluster: Cluster) -> None:
+    page = await cluster.metrics()
+    assert f'chiasm_build_info{{version="{__version__}"}} 1.0' in page
+    assert "\nprocess_resident_memory_bytes " in page
 
 
 async def test_tokens_reach_the_client_while_the_engine_still_generates(cluster: Cluster) -> None:

@@ -11,10 +11,11 @@ from aiohttp import web
 from gateway_fakes import PATIENCE_S, TOKEN, Cluster, FakeEngine, answers, running
 
 from chiasm.gateway.upstream import Upstream
-from chiasm.gateway.views import collecting
-from chiasm.gateway.views.collecting import collect
+from chiasm.gateway.views import collecting, routes
+from chiasm.gateway.views.collecting import cluster_records, collect
 from chiasm.messages import WorkerStatus
-from chiasm.nouns import Role, WorkerId
+from chiasm.nouns import RequestId, Role, WorkerId
+from chiasm.telemetry.marks import Marks
 from chiasm.telemetry.records import EngineCall, EngineRecords
 from chiasm.telemetry.timelines.collected import ClusterRecords, WorkerRecords
 
@@ -130,6 +131,27 @@ async def test_answers_are_bounded_together(
         assert "fewer seconds" in heard.failure
 
 
+async def test_requests_that_go_on_meanwhile_are_told_as_they_were(
+    upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request, assemble_all = Marks(RequestId("r")), collecting.assemble_all
+    request.submitted((), streams=True)
+    request.decode_posted(WorkerId("decoder-0"), Role.DECODER, ())
+
+    def while_it_goes_on(requests: list[Marks], *more: Any) -> Any:
+        [told] = requests
+        request.first_token()
+        request.decode_failed("lost", 3)
+        request.decode_posted(WorkerId("decoder-1"), Role.DECODER, ())
+        assert [(decode.worker, decode.first_token_at) for decode in told.decodes] == [("decoder-0", None)]
+        return assemble_all(requests, *more)
+
+    monkeypatch.setattr(collecting, "assemble_all", while_it_goes_on)
+    [timeline] = (await cluster_records(upstream, (), [request], 0.0, 0.0)).timelines
+    assert {span.worker for span in timeline.spans} <= {"decoder-0", None}
+    assert len(request.decodes) == 2
+
+
 async def test_the_route_asks_every_registered_worker(cluster: Cluster) -> None:
     encoder, decoder = cluster.encoders[0], cluster.decoders[0]
     cluster.scheduler.workers = (status_of(encoder, "encoder-0", Role.ENCODER), status_of(decoder))
@@ -139,6 +161,34 @@ async def test_the_route_asks_every_registered_worker(cluster: Cluster) -> None:
     assert encoder.records_asked == decoder.records_asked == ["12.5"]
     assert [worker.worker for worker in found.workers] == ["encoder-0", "decoder-0"]
     assert abs(found.now - time.time()) < PATIENCE_S
+
+
+async def test_one_recording_is_fetched_at_a_time(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, go_on = asyncio.Event(), asyncio.Event()
+
+    async def hang(_request: web.Request) -> web.Response:
+        asked.set()
+        await go_on.wait()
+        return web.Response(body=msgspec.json.encode(EngineRecords(time.time())))
+
+    decoder = cluster.decoders[0]
+    cluster.scheduler.workers = (status_of(decoder),)
+    decoder.tells = hang
+    async with asyncio.timeout(PATIENCE_S):
+        first = asyncio.create_task(cluster.client.get("/v1/chiasm/trace?since=1"))
+        await asked.wait()
+        decoder.tells = None
+        monkeypatch.setattr(routes, "TURN_TIMEOUT_S", 0.05)
+        async with cluster.client.get("/v1/chiasm/trace?since=2") as answer:
+            assert answer.status == 503
+            assert answer.headers["Retry-After"] == "1"
+        monkeypatch.undo()
+        third = asyncio.create_task(cluster.client.get("/v1/chiasm/trace?since=3"))
+        await cluster.metrics()
+        assert decoder.records_asked == []
+        go_on.set()
+        assert [(await one).status for one in (first, third)] == [200, 200]
+    assert decoder.records_asked == ["3.0"]
 
 
 @pytest.mark.parametrize("query", ["", "?since=", "?since=yesterday", "?since=nan"])

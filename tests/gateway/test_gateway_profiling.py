@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
@@ -27,9 +28,11 @@ from otlp_receiver import Receiver, is_sampled, receiving, tree
 from chiasm.config import GatewayConfig, SchedulerConfig, TelemetryConfig
 from chiasm.gateway.app import make_app, start_gateway
 from chiasm.gateway.link import SchedulerLink
+from chiasm.gateway.views import profiling
 from chiasm.messages import Register
 from chiasm.nouns import Role, WorkerId
-from chiasm.telemetry.records import Phase
+from chiasm.telemetry.records import EngineRecords, Phase
+from chiasm.telemetry.timelines.collected import WorkerRecords
 from chiasm.telemetry.timelines.timeline import Timeline
 from scheduler.core import Core
 
@@ -129,6 +132,48 @@ async def test_an_engine_that_is_silent_costs_a_timeline_only_its_part(served: S
     assert Phase.ENCODE in {span.phase for span in timeline.spans}
 
 
+async def test_an_engine_that_does_not_know_a_call_yet_is_asked_once_more_and_the_others_are_not(
+    served: Served,
+) -> None:
+    request, _ = await served.post(IMAGE)
+    known, served.decoder.remembered = served.decoder.remembered, []
+
+    async def late(_request: web.Request) -> web.Response:
+        served.decoder.tells, served.decoder.remembered = None, known
+        return web.Response(body=msgspec.json.encode(EngineRecords(time.time())))
+
+    served.decoder.tells = late
+    timeline = await served.timeline(request)
+    assert timeline.missing == ()
+    assert (served.encoder.records_asked, served.decoder.records_asked) == ([request], [request])
+
+
+async def test_engines_have_one_deadline_for_all_that_they_are_asked(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request, _ = await served.post(IMAGE)
+    given = []
+
+    async def collects(_upstream: Any, workers: Any, _question: Any, timeout_s: float) -> Any:
+        given.append(timeout_s)
+        await asyncio.sleep(0.01)
+        return tuple(WorkerRecords(one.worker, one.role, one.node, EngineRecords(time.time())) for one in workers)
+
+    monkeypatch.setattr(profiling, "collect", collects)
+    await served.timeline(request)
+    first, second = given
+    assert first <= profiling.ASKING_TIMEOUT_S
+    assert second <= first - profiling.LATE_S - 0.01
+
+
+async def test_where_engines_remember_nothing_they_are_not_asked() -> None:
+    async with serving(timelines=0) as served:
+        _, answer = await served.post(IMAGE, **ASKING)
+        timeline = msgspec.convert(json.loads(answer)["chiasm"]["timeline"], Timeline)
+        assert (served.encoder.records_asked, served.decoder.records_asked) == ([], [])
+        assert [what for what in timeline.missing if what.startswith("decoder-0 was not heard")]
+
+
 async def test_what_is_unknown_or_forgotten_is_an_error(served: Served) -> None:
     async with served.client.get("/v1/chiasm/requests/nobody") as answer:
         assert answer.status == 404
@@ -150,6 +195,7 @@ async def test_an_answer_can_carry_its_own_timeline(served: Served) -> None:
     [missing] = timeline.missing  # the first request had it encoded
     assert missing.startswith("item 0 was not encoded for this request")
     assert Phase.PREFILL in {span.phase for span in timeline.spans}
+    assert timeline.output_tokens == told["usage"]["completion_tokens"]
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions"])
@@ -166,6 +212,7 @@ async def test_a_stream_tells_its_timeline_before_it_is_done(served: Served, pat
     timeline = msgspec.convert(event["chiasm"]["timeline"], Timeline)
     assert timeline.request == event["id"]
     assert Phase.PREFILL in {span.phase for span in timeline.spans}
+    assert timeline.output_tokens == 7
 
 
 async def test_an_error_is_told_without_a_timeline(served: Served) -> None:
@@ -226,6 +273,20 @@ async def test_a_gateway_need_not_trust_its_clients_with_that(receiver: Receiver
     async with serving(otlp_endpoint=receiver.endpoint, trace_part=0.0, trust_traceparent=False) as served:
         await served.post(chat_body(), traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
         assert not is_sampled(served.decoder.calls[0].headers["traceparent"])
+
+
+@pytest.mark.parametrize("asks", [True, False])
+async def test_no_request_fails_for_a_trace_that_cannot_be_finished(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, asks: bool
+) -> None:
+    def breaks(*_: Any) -> None:
+        raise RuntimeError("no sense in these marks")
+
+    monkeypatch.setattr(profiling, "assemble", breaks)
+    monkeypatch.setattr(profiling, "TRACES_FINISHING", 256 if asks else 0)
+    async with serving(otlp_endpoint=receiver.endpoint) as served:
+        await served.post(IMAGE)
+    assert "no sense in these marks" in caplog.text
 
 
 async def test_no_request_fails_for_a_collector_that_is_away() -> None:

@@ -12,6 +12,7 @@ import pytest
 from metric_names import PAGE, RULES, exposed, listed, of_vllm
 from prometheus_client.metrics import MetricWrapperBase
 
+from chiasm.gateway.outcomes import OUTCOMES
 from chiasm.messages import Status, WorkerStatus
 from chiasm.nouns import RequestId, Role, WorkerId
 from chiasm.telemetry.metrics import GatewayMetrics
@@ -22,7 +23,7 @@ promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool
 
 
 def test_the_gateways_metrics_are_listed() -> None:
-    metrics = GatewayMetrics()
+    metrics = GatewayMetrics(OUTCOMES)
     for metric in vars(metrics).values():
         if isinstance(metric, MetricWrapperBase) and metric._labelnames:
             metric.labels(*metric._labelnames)  # one without labels is not there before

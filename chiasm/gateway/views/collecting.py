@@ -46,8 +46,8 @@ async def cluster_records(
     """
     heard = await collect(upstream, workers, {"since": since}, TRACE_TIMEOUT_S)
     now = time.time()
-    lately = [marks for marks in requests if marks.ended_at is None or marks.ended_at >= since]
-    # In a thread: of a thousand requests it takes a good part of a second.
+    lately = [marks.copy() for marks in requests if marks.ended_at is None or marks.ended_at >= since]
+    # In a thread: of a thousand requests it takes a good part of a second, and of copies: meanwhile they go on.
     timelines = await asyncio.to_thread(assemble_all, lately, heard, now)
     return ClusterRecords(now, heard, tuple(timelines), whole_since)
 

@@ -19,7 +19,7 @@ from chiasm.gateway.upstream import Upstream
 from chiasm.gateway.views.collecting import cluster_records, collect
 from chiasm.gateway.views.timelines import Timelines
 from chiasm.messages import Reason, WorkerStatus
-from chiasm.nouns import RequestId
+from chiasm.nouns import RequestId, WorkerId
 from chiasm.telemetry.marks import Marks
 from chiasm.telemetry.timelines.collected import ClusterRecords, WorkerRecords
 from chiasm.telemetry.timelines.timeline import Timeline, assemble
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 ASKING_TIMEOUT_S = 2.0
-"""For the scheduler, and then for the engines: a trace, or a client, can do without what is not there by then."""
+"""For all that is asked: a trace, or a client, can do without what is not there by then."""
 
 LATE_S = 0.05
-"""An engine's server may answer a call before it has noted it; it is asked once more, so long after."""
+"""An engine's server may answer a call before it has noted it; that engine is asked once more, so long after."""
 
 TRACES_FINISHING = 256
 """Traced requests whose engines are being asked; of one beyond, only what the gateway saw is told."""
@@ -44,6 +44,7 @@ class Profiling:
 
     def __init__(self, config: TelemetryConfig, model: str, link: SchedulerLink, upstream: Upstream) -> None:
         self.timelines = Timelines(config.timelines)
+        self._engines_remember = config.timelines > 0
         self._model = model
         self._link = link
         self._upstream = upstream
@@ -70,12 +71,11 @@ class Profiling:
 
     def ended(self, marks: Marks, trace: "RequestTrace | None") -> None:
         """A request has ended; what is still to be done about that does not keep its client waiting."""
+        self.timelines.ended(marks.request)
         if trace is None or not trace.sampled:
             return
-        if len(self._finishing) >= TRACES_FINISHING:
-            trace.finish(assemble(marks, time.time(), {}, {}), ())
-            return
-        task = asyncio.create_task(self._finish(marks, trace))
+        asks = len(self._finishing) < TRACES_FINISHING
+        task = asyncio.create_task(self._finish(marks, trace, asks))
         self._finishing.add(task)
         task.add_done_callback(self._finishing.discard)
 
@@ -98,28 +98,40 @@ class Profiling:
 
     async def _timeline(self, marks: Marks) -> Timeline:
         """With what its engines remember, as far as they say so in time."""
-        asked = await self._ask(marks)
-        if any(one.records is not None and not one.records.calls for one in asked):
-            await asyncio.sleep(LATE_S)
-            asked = await self._ask(marks)
-        records = {one.worker: one.records for one in asked if one.records is not None}
-        clocks = {one.worker: one.clock for one in asked if one.clock is not None}
+        heard = await self._ask(marks) if self._engines_remember else {}
+        records = {name: one.records for name, one in heard.items() if one.records is not None}
+        clocks = {name: one.clock for name, one in heard.items() if one.clock is not None}
         return assemble(marks, time.time(), records, clocks)
 
-    async def _ask(self, marks: Marks) -> tuple[WorkerRecords, ...]:
+    async def _ask(self, marks: Marks) -> dict[WorkerId, WorkerRecords]:
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + ASKING_TIMEOUT_S
         involved = {encode.worker for encode in marks.encodes} | {decode.worker for decode in marks.decodes}
         try:
             status = await self._link.ask_status(ASKING_TIMEOUT_S)
         except TimeoutError:
-            return ()
-        workers = [worker for worker in status.workers if worker.worker in involved]
-        question = {"call": marks.request, "key": sorted({key for decode in marks.decodes for key in decode.keys})}
-        return await collect(self._upstream, workers, question, ASKING_TIMEOUT_S)
+            return {}
+        asked = [worker for worker in status.workers if worker.worker in involved]
+        left = max(LATE_S, deadline - clock())
+        heard = {one.worker: one for one in await self._collect(asked, marks, left)}
+        late = [worker for worker in asked if (told := heard[worker.worker].records) is not None and not told.calls]
+        if late and (left := deadline - clock() - LATE_S) > 0:
+            await asyncio.sleep(LATE_S)
+            heard |= {one.worker: one for one in await self._collect(late, marks, left) if one.records is not None}
+        return heard
 
-    async def _finish(self, marks: Marks, trace: "RequestTrace") -> None:
+    async def _collect(
+        self, workers: Collection[WorkerStatus], marks: Marks, timeout_s: float
+    ) -> tuple[WorkerRecords, ...]:
+        question = {"call": marks.request, "key": sorted({key for decode in marks.decodes for key in decode.keys})}
+        return await collect(self._upstream, workers, question, timeout_s)
+
+    async def _finish(self, marks: Marks, trace: "RequestTrace", asks: bool) -> None:
         try:
-            timeline, reasons = await asyncio.gather(self._timeline(marks), self._reasons(marks.request))
-            trace.finish(timeline, reasons)
+            if asks:
+                trace.finish(*await asyncio.gather(self._timeline(marks), self._reasons(marks.request)))
+            else:
+                trace.finish(assemble(marks, time.time(), {}, {}), ())
         except Exception:
             logger.exception("the trace of request %s could not be finished", marks.request)
 

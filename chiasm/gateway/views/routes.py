@@ -3,7 +3,10 @@
 Nothing here serves a client's request.
 """
 
+import asyncio
 import math
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
@@ -20,6 +23,10 @@ from chiasm.gateway.views.scraping import WorkerPages, targets
 from chiasm.nouns import RequestId, WorkerId
 from chiasm.telemetry.metrics import GatewayMetrics
 from chiasm.telemetry.scheduler_metrics import scheduler_page
+from chiasm.telemetry.timelines.collected import to_json
+
+TURN_TIMEOUT_S = 20.0
+"""Longer than the engines have for their answers to the one before."""
 
 
 class Views:
@@ -29,6 +36,7 @@ class Views:
         self._facts = facts
         self._link = link
         self._metrics = metrics
+        self._tracing = asyncio.Lock()
         self._upstream: Upstream
         self._profiling: Profiling
         self._pages: WorkerPages
@@ -87,9 +95,27 @@ class Views:
         return web.Response(body=content, content_type="application/json")
 
     async def trace(self, request: web.Request) -> web.Response:
-        """All that engines and this gateway remember since then."""
-        workers = (await ask_status(self._link)).workers
-        return json_response(await self._profiling.records(workers, _moment(request)))
+        """All that engines and this gateway remember since then: so much that one is made at a time."""
+        since = _moment(request)
+        async with self._turn():
+            workers = (await ask_status(self._link)).workers
+            found = await self._profiling.records(workers, since)
+            content = await asyncio.to_thread(to_json, found)
+        return web.Response(body=content, content_type="application/json")
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(TURN_TIMEOUT_S):
+                await self._tracing.acquire()
+        except TimeoutError as error:
+            message = f"Other recordings have been fetched for {TURN_TIMEOUT_S:g} s. Try again later."
+            busy = {"Retry-After": str(math.ceil(TURN_TIMEOUT_S))}
+            raise ApiError(503, message, kind="server_error", code="busy", headers=busy) from error
+        try:
+            yield
+        finally:
+            self._tracing.release()
 
     async def exposition(self, _request: web.Request) -> web.Response:
         """This gateway's metrics."""
