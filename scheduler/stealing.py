@@ -45,9 +45,9 @@ class Thief:
     paused_at: float | None = None
     patience_s: float = 0.0  # beyond the first; grows by pre-emptions
     preempted_at: float = 0.0
-    busy_share: float = 0.0  # of the time
-    observed_at: float = 0.0
     busy: bool = False
+    observed_at: float = 0.0
+    busy_share_then: float = 0.0
     returning: set[RequestId] = field(default_factory=set)
 
     def holds(self) -> list[RequestId]:
@@ -65,10 +65,13 @@ class Thief:
 
     def observe(self, busy: bool, now: float) -> None:
         """The encoder has work, or none, from now on."""
-        passed = now - self.observed_at
-        kept = math.exp(-passed / BUSY_MEMORY_S)
-        self.busy_share = kept * self.busy_share + (1 - kept) * self.busy
+        self.busy_share_then = self.busy_share(now)
         self.observed_at, self.busy = now, busy
+
+    def busy_share(self, now: float) -> float:
+        """Of the time of late, the share in which its encoder had work."""
+        kept = math.exp((self.observed_at - now) / BUSY_MEMORY_S)
+        return kept * self.busy_share_then + (1 - kept) * self.busy
 
     def patience(self, mean_encode_s: float, now: float) -> float:
         """How long its encoder must have been idle."""
@@ -124,7 +127,7 @@ class Stealing:
         worker = self._by_finish.best(tokens, able)
         return None if worker is None else self.thieves[worker.host]
 
-    def gain_s(self, request: LiveRequest, thief: Thief, victims: "Victims") -> float:
+    def gain_s(self, request: LiveRequest, thief: Thief, victims: "Victims", now: float) -> float:
         """Seconds by which `request` is done sooner if `thief` takes it now; minus infinity beyond the objective.
 
         It saves the wait in the queue. It costs what each token takes longer than with the victim, and the pauses: a
@@ -137,7 +140,8 @@ class Stealing:
         if not victims.live:
             return math.inf
         generating_s = request.output_tokens * itl_s
-        pauses_s = generating_s * thief.busy_share / max(1 - thief.busy_share, 1e-3)
+        busy_share = thief.busy_share(now)
+        pauses_s = generating_s * busy_share / max(1 - busy_share, 1e-3)
         return victims.wait_s - request.output_tokens * (itl_s - victims.itl_s) - pauses_s
 
     def stall_s(self, thief: Thief, still_s: float, now: float) -> float:

@@ -163,7 +163,8 @@ class Thieving:
             if thief is None:
                 return
             room = [request for request in candidates if thief.worker.admits(request.kv_tokens)]
-            gains = [(self._stealing.gain_s(request, thief, victims), -request.arrival, request) for request in room]
+            now = self._clock.now
+            gains = [(self._stealing.gain_s(request, thief, victims, now), -request.arrival, request) for request in room]
             best = max(gains, default=None)
             if best is None or best[0] <= 0:
                 return

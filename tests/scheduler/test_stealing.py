@@ -137,6 +137,16 @@ def test_patience_grows_with_each_preemption_and_is_forgotten_in_some_encodes() 
     assert waited_for(driver) == pytest.approx(FIRST_PATIENCE, abs=0.25)
 
 
+def test_how_busy_an_encoder_was_is_forgotten_with_time_and_not_only_when_the_next_image_comes() -> None:
+    driver = with_thief(heartbeat_timeout_s=1e6)
+    driver.submit("image", "a", tokens=10)
+    driver.tick(180.0)
+    driver.encoded("image", "e0", "a", tokens=10, seconds=0.1)
+    driver.tick(5.0)  # its patience is over, but an image may come any time
+    assert driver.submit("text", output=1000, stealable=True, deadline=1e6) == []
+    assert placed(driver.tick(600.0)) == ["t0"]
+
+
 def test_an_encoder_that_is_lost_holds_its_thief_no_longer() -> None:
     driver = with_thief()
     driver.submit("text", output=50, stealable=True)
