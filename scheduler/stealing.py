@@ -189,17 +189,19 @@ class Victims:
     def turn_s(self, ahead: int, free: int, now: float) -> float:
         """Until a request has a credit there that is the next in the queue but for so many others.
 
-        Each credit is held for the mean time. So it becomes free when that has passed since it was handed out; and as
-        some are held for longer, they become free no faster than one after the other in that time.
+        Each credit is held for the mean time; before any answer has shown it, for as long as all that they owe takes.
+        So it becomes free when that has passed since it was handed out; and as some are held for longer, they become
+        free no faster than one after the other in that time.
 
         Args:
             free: credits that such requests could have at once.
         """
         if ahead < free:
             return 0.0
-        held_s, running = self.crew.held.seconds, self.crew.running + free
+        running = self.crew.running + free
         if not self.live or not running:
             return math.inf
+        held_s = self.crew.held.seconds or self.crew.owed / self.crew.tokens_per_s
         place = ahead - free + 1
         evenly_s = place * held_s / running
         since = self.crew.oldest(place)

@@ -10,8 +10,8 @@ from chiasm.messages import Return
 def test_beyond_the_objective_what_is_stolen_returns_and_is_generated_to_its_end_elsewhere() -> None:
     driver = with_thief()
     driver.submit("text", output=50, stealable=True)
-    assert driver.submit("image", "a", tokens=200) == [encode("image", "a", "e0"), PAUSE, return_of("text")]
-    assert driver.submit("image too", "b", tokens=200) == []  # it is asked once
+    assert driver.submit("image", "a", tokens=700) == [encode("image", "a", "e0"), PAUSE, return_of("text")]
+    assert driver.submit("image too", "b", tokens=700) == []  # it is asked once
     assert driver.returned("text", "t0", 20) == []
     assert driver.decoded("running", "d0", output=500) == [decode("text", "d0")]
     assert (driver.count("returned"), driver.status.counters["decode_retries"]) == (1, 0)
@@ -21,6 +21,8 @@ def test_beyond_the_objective_what_is_stolen_returns_and_is_generated_to_its_end
 
 def test_a_pause_that_grows_too_long_ends_in_a_return() -> None:
     driver = with_thief()
+    driver.decoded("running", "d0", output=50, seconds=0.5)  # so long it held the only credit
+    driver.submit("running too", output=500, deadline=1e6)
     driver.submit("text", output=50, stealable=True)
     assert driver.submit("image", "a", tokens=10) == [encode("image", "a", "e0"), PAUSE]
     assert driver.tick(0.5) == []
@@ -32,9 +34,17 @@ def test_who_would_wait_longer_for_a_decoder_than_the_pause_lasts_stays() -> Non
     driver.decoded("running", "d0", seconds=3.0)  # so long it held the only credit
     driver.submit("running too", output=500, deadline=1e6)
     driver.submit("text", output=50, stealable=True)
-    assert driver.submit("image", "a", tokens=200) == [encode("image", "a", "e0"), PAUSE]
+    assert driver.submit("image", "a", tokens=700) == [encode("image", "a", "e0"), PAUSE]
     assert driver.tick(0.9) == []
     assert driver.tick(2.2) == [return_of("text")]  # the pause has taken longer than was foreseen
+
+
+def test_before_any_answer_is_complete_what_decoders_owe_says_when_a_credit_will_be_free() -> None:
+    driver = with_thief()  # whose decoder owes 500 tokens, and does 100 a second
+    driver.submit("text", output=50, stealable=True)
+    assert driver.submit("image", "a", tokens=200) == [encode("image", "a", "e0"), PAUSE]
+    assert driver.tick(4.0) == []
+    assert driver.tick(1.5) == [return_of("text")]
 
 
 def full_decoder(held_s: float, queued: int) -> Driver:
@@ -161,7 +171,7 @@ def test_an_encode_that_takes_as_long_as_was_foreseen_keeps_what_is_stolen() -> 
 def test_who_has_finished_before_it_could_return_is_done() -> None:
     driver = with_thief()
     driver.submit("text", output=50, stealable=True)
-    driver.submit("image", "a", tokens=200)
+    driver.submit("image", "a", tokens=700)
     driver.decoded("text", "t0", output=50)
     assert driver.count("done") == 1
     driver.returned("text", "t0", 50)
@@ -188,7 +198,7 @@ def test_what_a_thief_gave_back_as_it_was_lost_is_generated_elsewhere(comes_back
     """Its gateway has stopped it, and has nothing else to report."""
     driver = with_thief()
     driver.submit("text", output=50, stealable=True)
-    driver.submit("image", "a", tokens=200)
+    driver.submit("image", "a", tokens=700)
     driver.lost("t0")
     if comes_back:
         driver.thief("t0", "e0")
@@ -207,5 +217,5 @@ def test_all_that_is_stolen_returns_in_the_order_in_which_it_was_taken() -> None
     for name in names:
         driver.submit(name, output=10, stealable=True)
     assert placed(driver.thief("t0", "e0", slots=9)) == ["t0"] * 6
-    returns = [one.request for one in driver.submit("image", "a", tokens=200) if isinstance(one, Return)]
+    returns = [one.request for one in driver.submit("image", "a", tokens=6000) if isinstance(one, Return)]
     assert returns == names

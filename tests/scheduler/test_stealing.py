@@ -159,9 +159,9 @@ def test_the_image_goes_first_also_when_the_thief_was_given_up_meanwhile() -> No
     driver = with_thief()
     driver.submit("text", output=50, stealable=True)
     driver.thief("t0", "e0")
-    assert driver.submit("image", "a", tokens=200) == [encode("image", "a", "e0"), PAUSE, return_of("text")]
+    assert driver.submit("image", "a", tokens=700) == [encode("image", "a", "e0"), PAUSE, return_of("text")]
     driver.returned("text", "t0", 20)
-    driver.encoded("image", "e0", "a", tokens=200, seconds=0.1)
+    driver.encoded("image", "e0", "a", tokens=700, seconds=0.1)
     assert driver.submit("another", "b", tokens=10) == [encode("another", "b", "e0")]
 
 
@@ -177,8 +177,8 @@ def test_a_thief_steals_on_after_what_it_held_before_it_was_given_up_has_come_ba
     driver = with_thief(heartbeat_timeout_s=1e6)
     driver.submit("text", output=50, stealable=True, deadline=1e6)
     driver.thief("t0", "e0")
-    driver.submit("image", "a", tokens=200)
-    driver.encoded("image", "e0", "a", tokens=200, seconds=0.1)
+    driver.submit("image", "a", tokens=700)
+    driver.encoded("image", "e0", "a", tokens=700, seconds=0.1)
     driver.returned("text", "t0", 5)
     assert driver.submit("next", output=50, stealable=True, deadline=1e6) == []
     assert placed(driver.tick(LONGEST_PATIENCE_S)) == ["t0"]
