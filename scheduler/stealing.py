@@ -158,8 +158,10 @@ class Stealing:
         self.paused[thief.worker.host] = thief
         thief.patience_s = min(2 * patience_s - FIRST_PATIENCE * mean_encode_s, LONGEST_PATIENCE_S)
 
-    def resumed(self, thief: Thief) -> None:
+    def resumed(self, thief: Thief, now: float) -> None:
         """Its engine is held no longer."""
+        if thief.paused_at is not None:
+            thief.worker.stood_still_s += now - thief.paused_at
         thief.paused_at = None
         self.paused.pop(thief.worker.host, None)
 

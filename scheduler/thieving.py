@@ -96,7 +96,7 @@ class Thieving:
             elif not busy:
                 thief.idle_since = self._clock.now
                 if thief.paused_at is not None:
-                    self._stealing.resumed(thief)
+                    self._stealing.resumed(thief, self._clock.now)
                     self._out.append(Resume(thief.worker.id))
             self._stealing.update(thief)
             self.due = True

@@ -146,7 +146,8 @@ class Reservation(Struct, eq=False):
 
     `prompt_tokens`: of a prompt with images, until its first token has been reported, if it is. `prefill_tokens`: the
     same of one whose first token will be, else 0. `prefill_ahead`: those that were in the prefill when it came.
-    `first_token_s`: from its post, where that is known, else 0.
+    `first_token_s`: from its post, where that is known, else 0. `since`: when it came. `stood_still_s`: for how long its
+    engine had been held until then.
     """
 
     kv_tokens: int
@@ -155,6 +156,8 @@ class Reservation(Struct, eq=False):
     prefill_tokens: int
     prefill_ahead: int
     batch: int
+    since: float
+    stood_still_s: float
     first_token_s: float = 0.0
 
 
@@ -169,6 +172,7 @@ class DecodeWorker(Worker):
         self.room = self.kv_tokens  # tokens of its KV cache that nobody has reserved
         self.prompts = 0  # tokens of the prompts with images that are not known to be through the prefill
         self.prefilling = 0  # of these, those that will be known
+        self.stood_still_s = 0.0  # in all the pauses of its engine that are over
         self._prefill_limit = PREFILLS_AT_ONCE * register.prefill_tokens or math.inf
 
     @property
@@ -208,8 +212,9 @@ class DecodeWorker(Worker):
         running, crew = self.running, self.crew
         if kv_tokens > self.kv_tokens:
             kv_tokens = self.kv_tokens
+        ahead, batch, stood_still_s = self.prefilling, len(running) + 1, self.stood_still_s
         running[request] = Reservation(
-            kv_tokens, output_tokens, prompt_tokens, prefill_tokens, self.prefilling, len(running) + 1
+            kv_tokens, output_tokens, prompt_tokens, prefill_tokens, ahead, batch, now, stood_still_s
         )
         self.room -= kv_tokens
         self.owed += output_tokens
@@ -252,7 +257,7 @@ class DecodeWorker(Worker):
     def learn(self, request: RequestId, output_tokens: int, seconds: float) -> None:
         """Measures the rate by a running request that has just finished, `seconds` from its post to its answer.
 
-        The engine served its whole batch meanwhile, so one stream's rate times the mean of the batch that it met and
+        While it was held it generated nothing: that time is no part of its rate. It served its whole batch otherwise, so one stream's rate times the mean of the batch that it met and
         the batch that it leaves is what the engine generated. Its first token is left out, with the time that it took,
         if that has been reported: an image may have been encoded in it.
         """
@@ -260,6 +265,7 @@ class DecodeWorker(Worker):
         if output_tokens > 0:  # else it was refused, and at once
             self.crew.held.learn(seconds)
         batch = (reservation.batch + len(self.running)) / 2
+        seconds -= self.stood_still_s - reservation.stood_still_s
         if reservation.first_token_s:
             output_tokens, seconds = output_tokens - 1, seconds - reservation.first_token_s
         self.crew.tokens_per_s += self.rate.learn(output_tokens * batch, seconds)

@@ -34,7 +34,7 @@ def test_who_would_wait_longer_for_a_decoder_than_the_pause_lasts_stays() -> Non
     driver.decoded("running", "d0", seconds=3.0)  # so long it held the only credit
     driver.submit("running too", output=500, deadline=1e6)
     driver.submit("text", output=50, stealable=True)
-    assert driver.submit("image", "a", tokens=700) == [encode("image", "a", "e0"), PAUSE]
+    assert driver.submit("image", "a", tokens=200) == [encode("image", "a", "e0"), PAUSE]
     assert driver.tick(0.9) == []
     assert driver.tick(2.2) == [return_of("text")]  # the pause has taken longer than was foreseen
 

@@ -147,6 +147,19 @@ def test_how_busy_an_encoder_was_is_forgotten_with_time_and_not_only_when_the_ne
     assert placed(driver.tick(600.0)) == ["t0"]
 
 
+def test_a_thief_is_as_fast_as_it_is_while_it_is_not_held() -> None:
+    driver = with_thief(heartbeat_timeout_s=1e6)
+    for index in range(12):
+        assert placed(driver.submit(f"text-{index}", output=50, stealable=True, deadline=1e6)) == ["t0"]
+        driver.submit(f"image-{index}", "a" * (index + 1), tokens=10)
+        driver.tick(9.5)
+        driver.encoded(f"image-{index}", "e0", "a" * (index + 1), tokens=10, seconds=0.1)
+        driver.decoded(f"text-{index}", "t0", output=50, seconds=10.0)  # half a second of work, and the pause
+        driver.tick(LONGEST_PATIENCE_S)
+    [rate] = [one.tokens_per_s for one in driver.status.workers if one.worker == "t0"]
+    assert rate == pytest.approx(100.0)
+
+
 def test_an_encoder_that_is_lost_holds_its_thief_no_longer() -> None:
     driver = with_thief()
     driver.submit("text", output=50, stealable=True)
