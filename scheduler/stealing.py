@@ -171,7 +171,7 @@ class Victims:
     """The workers that requests are stolen from, at this moment."""
 
     crew: DecodeCrews
-    owed: int  # tokens of all text requests that wait or run
+    owed: int  # tokens that what they hold, and what waits for them, may generate
 
     @property
     def live(self) -> bool:

@@ -149,7 +149,8 @@ class Thieving:
         self._given_back.append(request)
 
     def _victims(self) -> Victims:
-        return Victims(self._workers.decode_crews, self._roster.owed_output)
+        crews = self._workers.decode_crews
+        return Victims(crews, crews.owed + self._admission.output)
 
     def _steal(self) -> None:
         self.due = False

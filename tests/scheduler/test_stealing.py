@@ -68,6 +68,23 @@ def test_it_must_pay() -> None:
     assert driver.submit("short", output=5, stealable=True) == [decode("short", "t0", role=Role.TEXT)]
 
 
+def test_what_does_not_wait_for_a_decoder_is_no_wait_for_one() -> None:
+    driver = cluster()
+    driver.encoder("e1", rate=1.0)
+    driver.submit("image", "a", tokens=10_000, output=10_000, deadline=1e6)  # which e0 encodes for a while
+    driver.thief("t1", "e1", rate=2.0)
+    assert driver.submit("long", output=50, stealable=True) == []  # d0's queue is over in 5 s, and t1 takes 25 s
+
+
+def test_what_thieves_hold_is_no_wait_for_a_decoder() -> None:
+    driver = cluster()
+    driver.thief("t0", "e0", rate=1000.0, kv=10_000, slots=1)
+    assert placed(driver.submit("taken", output=5000, stealable=True)) == ["t0"]
+    driver.encoder("e1")
+    driver.thief("t1", "e1", rate=2.0)
+    assert driver.submit("long", output=50, stealable=True) == []
+
+
 def test_a_thief_that_would_break_the_objective_takes_nothing() -> None:
     driver = cluster()
     driver.thief("t0", "e0", rate=0.9)
