@@ -151,6 +151,13 @@ class Stealing:
         stall_s = now - thief.paused_at + still_s
         return stall_s if stall_s > self._itl_slo_s else 0.0
 
+    def made(self, request: LiveRequest, thief: Thief) -> float:
+        """How many tokens of a request a thief that is held has generated, as it is as fast as it is."""
+        if request.decoder is None or thief.paused_at is None:
+            return 0.0
+        tokens_per_s = thief.worker.rate.tokens_per_s / len(thief.holds())
+        return min(request.decoder.ran_s(request.id, thief.paused_at) * tokens_per_s, request.output_tokens)
+
     def preempted(self, thief: Thief, mean_encode_s: float, now: float) -> None:
         """An image has come while it generated: it waits twice as long before it steals again."""
         patience_s = thief.patience(mean_encode_s, now)
@@ -211,6 +218,22 @@ class Victims:
             return evenly_s
         rounds, last = divmod(place - 1, len(since))
         return max(evenly_s, since[last] + (1 + rounds) * held_s - now)
+
+    def again_s(self, request: LiveRequest, made: float, prompt_rate: float) -> float:
+        """What a return costs besides the wait: a decoder computes anew what the thief's engine has in its cache.
+
+        Of a stream that is a prompt, with the tokens `made` so far; any other answer is generated again from its first
+        token on.
+
+        Args:
+            prompt_rate: tokens of prompts a second, of one encoder: a decoder counts as as fast until it was seen.
+        """
+        measured = self.crew.decoders.prompt_rate
+        if measured is not None:
+            prompt_rate = measured.tokens_per_s
+        if request.streams:
+            return (request.prompt_tokens + made) / prompt_rate
+        return request.prompt_tokens / prompt_rate + made * self.itl_s
 
     def cap(self, thief: DecodeWorker) -> int:
         """Most requests that a thief may hold: what a victim holds in mean, by how much slower it is; at least one."""

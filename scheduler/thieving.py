@@ -116,10 +116,11 @@ class Thieving:
         return out
 
     def _return_overdue(self, thief: Thief, still_s: float) -> None:
-        """Asks for what a decoder would go on with sooner than its pause ends, if that is beyond the objective.
+        """Asks for what a decoder would be as far with sooner than its pause ends, if that is beyond the objective.
 
-        What returns to full decoders waits for a credit there, and others wait behind it. A pause may last longer than
-        is foreseen, but a stream stalls at most about twice as long as it would have by the better choice.
+        What returns to full decoders waits for a credit there, and others wait behind it; then it is prefilled again,
+        or all of it generated again. A pause may last longer than is foreseen, but a stream stalls at most about twice
+        as long as it would have by the better choice.
         """
         stall_s = self._stealing.stall_s(thief, still_s, self._clock.now)
         if not stall_s:
@@ -127,13 +128,16 @@ class Thieving:
         self._given_back = [request for request in self._given_back if request.state is RequestState.READY]
         ahead = len(self._given_back) + sum(len(each.returning) for each in self.thieves.values())
         victims = self._victims()
+        prompt_rate = self._workers.encoders[thief.worker.host].rate.tokens_per_s  # it is there: it holds the thief
         asked: list[RequestId] = []
         for request in self._held_by(thief):
             place = ahead + len(asked)
             turn_s = victims.turn_s(place, self._admission.credits_for(request, place + 1), self._clock.now)
             if turn_s >= stall_s:
                 break
-            asked.append(request.id)
+            again_s = victims.again_s(request, self._stealing.made(request, thief), prompt_rate)
+            if turn_s + again_s < stall_s:
+                asked.append(request.id)
         if asked:
             self._out.extend(Return(request, thief.worker.id) for request in asked)
             thief.returning.update(asked)

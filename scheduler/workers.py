@@ -270,6 +270,11 @@ class DecodeWorker(Worker):
             output_tokens, seconds = output_tokens - 1, seconds - reservation.first_token_s
         self.crew.tokens_per_s += self.rate.learn(output_tokens * batch, seconds)
 
+    def ran_s(self, request: RequestId, until: float) -> float:
+        """For how long its engine has worked at a request; `until` is now, or when it was held if it is."""
+        reservation = self.running[request]
+        return max(0.0, until - reservation.since - (self.stood_still_s - reservation.stood_still_s))
+
     def check_integrity(self) -> None:
         """Raises AssertionError where its books do not add up."""
         held = self.running.values()

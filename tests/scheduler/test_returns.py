@@ -47,6 +47,37 @@ def test_before_any_answer_is_complete_what_decoders_owe_says_when_a_credit_will
     assert driver.tick(1.5) == [return_of("text")]
 
 
+def answered_at_an_idle_decoder(streams: bool) -> Driver:
+    """A thief has made 1,000 tokens of an answer of at most 1,100; the decoder has finished its own."""
+    driver = Driver(heartbeat_timeout_s=1e6)
+    driver.encoder("e0")
+    driver.decoder("d0", slots=1, kv=10_000, rate=100.0)
+    driver.submit("running", output=5000, deadline=1e6)
+    driver.submit("text", text=10, output=1100, stealable=True, streams=streams, deadline=1e6)
+    assert placed(driver.thief("t0", "e0", kv=10_000, rate=100.0)) == ["t0"]
+    driver.tick(10.0)
+    driver.decoded("running", "d0", output=1000, seconds=10.0)
+    return driver
+
+
+def test_an_answer_that_is_no_stream_stays_where_it_would_take_longer_to_generate_again() -> None:
+    driver = answered_at_an_idle_decoder(streams=False)
+    assert driver.submit("image", "a", tokens=200) == [encode("image", "a", "e0"), PAUSE]
+    assert driver.tick(9.0) == []
+    assert driver.tick(2.0) == [return_of("text")]  # by now it would be as far again
+
+
+def test_a_stream_stays_where_it_would_take_longer_to_prefill_again() -> None:
+    driver = answered_at_an_idle_decoder(streams=True)
+    driver.submit("prompt", "b", tokens=490, output=10, streams=True, deadline=1e6)
+    driver.encoded("prompt", "e0", "b", tokens=490, seconds=0.1)
+    driver.begun("prompt", "d0", seconds=1.0)  # 500 tokens a second
+    driver.decoded("prompt", "d0", output=10, seconds=1.1)
+    assert driver.submit("image", "a", tokens=200) == [encode("image", "a", "e0"), PAUSE]
+    assert driver.tick(1.9) == []
+    assert driver.tick(0.2) == [return_of("text")]
+
+
 def full_decoder(held_s: float, queued: int) -> Driver:
     """A decoder of six credits, each held for so long, in turn; a thief with six streams, and a queue of text."""
     driver = Driver()
@@ -87,7 +118,7 @@ def test_where_all_have_begun_at_once_nobody_returns_before_they_end() -> None:
         driver.submit(f"text-{index}", output=10, stealable=True, deadline=1e6)
     assert placed(driver.thief("t0", "e0", slots=9, rate=600.0)) == ["t0"] * 2
     assert driver.submit("image", "a", tokens=150) == [encode("image", "a", "e0"), PAUSE]  # which takes 1.5 s
-    assert driver.tick(1.05) == [return_of("text-0"), return_of("text-1")]  # as long as they still have to run
+    assert driver.tick(1.1) == [return_of("text-0"), return_of("text-1")]  # as long as they still have to run
 
 
 def test_what_returns_goes_on_before_all_that_waits() -> None:
