@@ -191,6 +191,7 @@ class Core:
         for part in (self._workers, self._directory, self._encodes, self._admission, self._roster, self._life):
             part.check_integrity()
         self._dispatch.check_integrity()
+        self._thieving.check_integrity()
         check_together(self._workers, self._directory, self._encodes, self._roster, self._counters)
 
     # -- gateways ------------------------------------------------------------------------------------------------

@@ -6,14 +6,15 @@ Acts by the rules of `scheduler.stealing`. Imports only `chiasm.{nouns,messages}
 from collections.abc import Iterable
 
 from chiasm.messages import Decode, Pause, Resume, Return
-from chiasm.nouns import RequestId, RequestState, WorkerId
+from chiasm.nouns import RequestId, RequestState
 from scheduler.admission import Admission
 from scheduler.clock import Clock
 from scheduler.lifecycle import Lifecycle
 from scheduler.requests import LiveRequest
 from scheduler.roster import Roster
-from scheduler.stealing import Mode, Stealing, Thief, Victims
+from scheduler.stealing import Mode, Stealing, Thief
 from scheduler.table import WorkerTable
+from scheduler.victims import Victims
 from scheduler.workers import DecodeWorker, EncodeWorker
 
 
@@ -33,7 +34,7 @@ class Thieving:
     ) -> None:
         self._clock = clock
         self._mode = mode
-        self._stealing = Stealing(itl_slo_s)
+        self._stealing = Stealing(mode, workers.encoders, itl_slo_s, clock)
         self._given_back: list[LiveRequest] = []  # and those that wait for a decoder among them
         self.thieves = self._stealing.thieves
         self._workers = workers
@@ -48,7 +49,7 @@ class Thieving:
         """A thief has registered."""
         if self._mode != "off":
             encoder = self._workers.encoders.get(worker.host)
-            thief = self._stealing.add(worker, self._roster.orphans_of(worker.id), self._clock.now)
+            thief = self._stealing.add(worker, self._roster.orphans_of(worker.id))
             if encoder is not None:
                 self._mind(encoder, thief, busy=bool(encoder.running))
             self.due = True
@@ -63,6 +64,8 @@ class Thieving:
         for thief in list(self._stealing.paused.values()):
             # What is being encoded was counted whole when it began: not again, beside the time that it has taken since.
             self._return_overdue(thief, still_s=0.0)
+        for thief in list(self._stealing.impatient.values()):
+            self._stealing.update(thief)
         for thief in self.thieves.values():
             if thief.orphans:  # whose end shows in no book of the thief
                 self._stealing.update(thief)
@@ -91,12 +94,12 @@ class Thieving:
             thief.observe(busy, self._clock.now)
             if busy and thief.holds() and self._mode == "yield":
                 self._counters["paused"] += 1
-                self._stealing.preempted(thief, encoder.encode_time.seconds, self._clock.now)
+                self._stealing.preempted(thief)
                 self._out.append(Pause(thief.worker.id))
             elif not busy:
                 thief.idle_since = self._clock.now
                 if thief.paused_at is not None:
-                    self._stealing.resumed(thief, self._clock.now)
+                    self._stealing.resumed(thief)
                     self._out.append(Resume(thief.worker.id))
             self._stealing.update(thief)
             self.due = True
@@ -122,7 +125,7 @@ class Thieving:
         or all of it generated again. A pause may last longer than is foreseen, but a stream stalls at most about twice
         as long as it would have by the better choice.
         """
-        stall_s = self._stealing.stall_s(thief, still_s, self._clock.now)
+        stall_s = self._stealing.stall_s(thief, still_s)
         if not stall_s:
             return
         self._given_back = [request for request in self._given_back if request.state is RequestState.READY]
@@ -158,25 +161,19 @@ class Thieving:
 
     def _steal(self) -> None:
         self.due = False
-        while True:
+        while self._stealing.anybody:
             victims = self._victims()
-            candidates = self._admission.waits_longest() if victims.live else self._admission.first_stealable()
-            if not candidates:
-                return
-            tokens = min(request.output_tokens for request in candidates)
-            thief = self._stealing.best(tokens, victims, self._mean_encode_s, self._clock.now)
-            if thief is None:
-                return
-            room = [request for request in candidates if thief.worker.admits(request.kv_tokens)]
-            now = self._clock.now
-            gains = [(self._stealing.gain_s(request, thief, victims, now), -request.arrival, request) for request in room]
-            best = max(gains, default=None)
-            if best is None or best[0] <= 0:
+            theft = self._stealing.best(self._candidates(victims), victims)
+            if theft is None:
                 return
             self._counters["stolen"] += 1
-            self._out.append(self._life.hand_out(best[2], thief.worker))
-            self._stealing.update(thief)
+            self._out.append(self._life.hand_out(theft.request, theft.thief.worker))
+            self._stealing.update(theft.thief)
 
-    def _mean_encode_s(self, encoder: WorkerId) -> float:
-        found = self._workers.encoders.get(encoder)
-        return found.encode_time.seconds if found is not None else 0.0
+    def _candidates(self, victims: Victims) -> list[LiveRequest]:
+        return self._admission.waits_longest() if victims.live else self._admission.first_stealable()
+
+    def check_integrity(self) -> None:
+        """Raises AssertionError where the thieves are out of order."""
+        victims = self._victims()
+        self._stealing.check_integrity(self._candidates(victims), victims)

@@ -146,8 +146,8 @@ class Reservation(Struct, eq=False):
 
     `prompt_tokens`: of a prompt with images, until its first token has been reported, if it is. `prefill_tokens`: the
     same of one whose first token will be, else 0. `prefill_ahead`: those that were in the prefill when it came.
-    `first_token_s`: from its post, where that is known, else 0. `since`: when it came. `stood_still_s`: for how long its
-    engine had been held until then.
+    `first_token_s`: from its post, where that is known, else 0. `since`: when it came. `stood_still_s`: for how long
+    its engine had been held until then.
     """
 
     kv_tokens: int
@@ -179,6 +179,11 @@ class DecodeWorker(Worker):
     def has_credit(self) -> bool:
         """May it be handed another request, if there is room for it?"""
         return len(self.running) < self.credits
+
+    @property
+    def next_itl_s(self) -> float:
+        """Seconds a token of each of its streams would take if it took one more request."""
+        return (len(self.running) + 1) / self.rate.tokens_per_s
 
     def admits(self, kv_tokens: int) -> bool:
         """Is there a credit and room for `kv_tokens`? A request larger than the whole cache fits when it is empty."""
@@ -257,9 +262,9 @@ class DecodeWorker(Worker):
     def learn(self, request: RequestId, output_tokens: int, seconds: float) -> None:
         """Measures the rate by a running request that has just finished, `seconds` from its post to its answer.
 
-        While it was held it generated nothing: that time is no part of its rate. It served its whole batch otherwise, so one stream's rate times the mean of the batch that it met and
+        The engine served its whole batch meanwhile, so one stream's rate times the mean of the batch that it met and
         the batch that it leaves is what the engine generated. Its first token is left out, with the time that it took,
-        if that has been reported: an image may have been encoded in it.
+        if that has been reported: an image may have been encoded in it. So is the time in which the engine was held.
         """
         reservation = self.running[request]
         if output_tokens > 0:  # else it was refused, and at once
