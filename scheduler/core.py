@@ -111,7 +111,15 @@ class Core:
             self._clock,
         )
         self._thieving = Thieving(
-            stealing, itl_slo_s, self._workers, self._admission, self._roster, self._life, self._counters, self._clock
+            stealing,
+            itl_slo_s,
+            self._workers,
+            self._admission,
+            self._roster,
+            self._life,
+            self._counters,
+            self._reasons,
+            self._clock,
         )
         self._dispatch = Dispatch(
             self._workers, self._encodes, self._admission, self._roster, self._routing, self._life, self._thieving

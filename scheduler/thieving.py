@@ -10,9 +10,10 @@ from chiasm.nouns import RequestId, RequestState
 from scheduler.admission import Admission
 from scheduler.clock import Clock
 from scheduler.lifecycle import Lifecycle
+from scheduler.reasons import Reasons
 from scheduler.requests import LiveRequest
 from scheduler.roster import Roster
-from scheduler.stealing import Mode, Stealing, Thief
+from scheduler.stealing import Mode, Stealing, Theft, Thief
 from scheduler.table import WorkerTable
 from scheduler.victims import Victims
 from scheduler.workers import DecodeWorker, EncodeWorker
@@ -30,6 +31,7 @@ class Thieving:
         roster: Roster,
         life: Lifecycle,
         counters: dict[str, int],
+        reasons: Reasons,
         clock: Clock,
     ) -> None:
         self._clock = clock
@@ -42,6 +44,7 @@ class Thieving:
         self._roster = roster
         self._life = life
         self._counters = counters
+        self._reasons = reasons
         self._out: list[Pause | Resume | Return | Decode] = []
         self.due = False  # has anything changed since nothing was worth stealing?
 
@@ -141,6 +144,7 @@ class Thieving:
             again_s = victims.again_s(request, self._stealing.made(request, thief), prompt_rate)
             if turn_s + again_s < stall_s:
                 asked.append(request.id)
+                self._reasons.note(request.id, "asked back", thief.worker.id, "", (stall_s, turn_s, again_s))
         if asked:
             self._out.extend(Return(request, thief.worker.id) for request in asked)
             thief.returning.update(asked)
@@ -167,8 +171,18 @@ class Thieving:
             if theft is None:
                 return
             self._counters["stolen"] += 1
+            self._note(theft, victims)
             self._out.append(self._life.hand_out(theft.request, theft.thief.worker))
             self._stealing.update(theft.thief)
+
+    def _note(self, theft: Theft, victims: Victims) -> None:
+        request, worker = theft.request, theft.thief.worker
+        itl_s = worker.next_itl_s
+        if victims.live:
+            numbers = theft.gain_s, victims.wait_s, request.output_tokens, itl_s, victims.itl_s, theft.pauses_s
+            self._reasons.note(request.id, "stolen", worker.id, "", numbers)
+        else:
+            self._reasons.note(request.id, "only thieves", worker.id, "", (itl_s,))
 
     def _candidates(self, victims: Victims) -> list[LiveRequest]:
         return self._admission.waits_longest() if victims.live else self._admission.first_stealable()
