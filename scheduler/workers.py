@@ -123,10 +123,13 @@ class EncodeWorker(Worker):
         Returns by how much it has changed.
 
         An engine that holds several encodes works them off in turn, so these seconds contain the work that lay ahead
-        of the job as well as its own: both count as done. Work posted later is left out, which errs on the slow side.
+        of the job as well as its own: both count as done, and of the time its own part is what one encode takes. Work
+        posted later is left out, which errs on the slow side.
         """
-        self.encode_time.learn(seconds)
-        return self.rate.learn(job.ahead + tokens, seconds)
+        done = job.ahead + tokens
+        if done > 0:
+            self.encode_time.learn(seconds * tokens / done)
+        return self.rate.learn(done, seconds)
 
     def check_integrity(self) -> None:
         """Raises AssertionError where its books do not add up."""
