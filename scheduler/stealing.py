@@ -28,6 +28,9 @@ PATIENCE_HALVES = 3.0
 """Times the mean encode, in which half of what pre-emptions have added to a thief's patience is forgotten. So patience
 stays short where images come less often than that, and grows to the longest where they come more often."""
 
+TRIED_AGAIN_S = 60.0
+"""After so long with nothing to do, a thief that has proved too slow for the objective may take one request again."""
+
 BUSY_MEMORY_S = 60.0
 """Time constant of the share of time that an encoder is found busy."""
 
@@ -46,6 +49,7 @@ class Thief:
     paused_at: float | None = None
     patience_s: float = 0.0  # beyond the first; grows by pre-emptions
     preempted_at: float = 0.0
+    too_slow_since: float | None = None  # for the objective, while it holds nothing
     busy: bool = False
     observed_at: float = 0.0
     busy_share_then: float = 0.0
@@ -131,6 +135,10 @@ class Stealing:
         """What it holds, its rate, or what keeps it from stealing has changed."""
         thief.prune()
         worker = thief.worker
+        if worker.running or worker.next_itl_s <= self._itl_slo_s:
+            thief.too_slow_since = None
+        elif thief.too_slow_since is None:
+            thief.too_slow_since = self._clock.now
         self._take_out(worker)
         if thief.busy or thief.returning or not worker.has_credit:
             return
@@ -141,6 +149,19 @@ class Stealing:
             self._by_room.put(worker, -worker.room)
         else:
             self._free.put(worker, worker.next_itl_s)
+
+    def tick(self) -> None:
+        """Time has passed: somebody's patience may be over, or somebody may try again whether it keeps the objective.
+
+        A rate is measured by answers, and those that had few tokens and long prompts may have given a thief a bad name,
+        which it could not get rid of if it were given nothing more.
+        """
+        for thief in self.thieves.values():
+            if thief.too_slow_since is not None and self._clock.now - thief.too_slow_since >= TRIED_AGAIN_S:
+                thief.worker.count_as(1.01 / self._itl_slo_s)
+                self.update(thief)
+            elif thief.orphans or thief.worker.host in self.impatient:  # the end of orphans shows in no book of it
+                self.update(thief)
 
     def _take_out(self, worker: DecodeWorker) -> None:
         self.impatient.pop(worker.host, None)

@@ -67,11 +67,7 @@ class Thieving:
         for thief in list(self._stealing.paused.values()):
             # What is being encoded was counted whole when it began: not again, beside the time that it has taken since.
             self._return_overdue(thief, still_s=0.0)
-        for thief in list(self._stealing.impatient.values()):
-            self._stealing.update(thief)
-        for thief in self.thieves.values():
-            if thief.orphans:  # whose end shows in no book of the thief
-                self._stealing.update(thief)
+        self._stealing.tick()
         self.due = True
 
     def returns(self, request: LiveRequest) -> bool:

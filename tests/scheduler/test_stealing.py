@@ -5,7 +5,7 @@ from core_driver import Driver, decode, encode, placed
 from thief_driver import PAUSE, RESUME, cluster, return_of, with_thief
 
 from chiasm.nouns import Role
-from scheduler.stealing import FIRST_PATIENCE, LONGEST_PATIENCE_S, Mode
+from scheduler.stealing import FIRST_PATIENCE, LONGEST_PATIENCE_S, TRIED_AGAIN_S, Mode
 
 
 def test_an_idle_encoder_takes_text_that_would_wait() -> None:
@@ -89,6 +89,17 @@ def test_a_thief_that_would_break_the_objective_takes_nothing() -> None:
     driver = cluster()
     driver.thief("t0", "e0", rate=0.9)
     assert driver.submit("text", output=1, stealable=True) == []
+
+
+def test_a_thief_with_a_bad_name_is_tried_again() -> None:
+    driver = cluster(heartbeat_timeout_s=1e6)
+    driver.thief("t0", "e0", rate=1.1)
+    for index in range(3):  # a token each, after long prompts
+        driver.submit(f"short-{index}", output=1, stealable=True, deadline=1e6)
+        driver.decoded(f"short-{index}", "t0", output=1, seconds=30.0)
+    assert driver.submit("text", output=1, stealable=True, deadline=1e6) == []
+    assert driver.tick(TRIED_AGAIN_S / 2) == []
+    assert placed(driver.tick(TRIED_AGAIN_S / 2)) == ["t0"]
 
 
 def test_the_one_that_gains_most_is_taken_and_the_oldest_on_a_tie() -> None:
