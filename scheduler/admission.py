@@ -9,8 +9,8 @@ from collections import ChainMap
 from collections.abc import Callable
 
 from chiasm.nouns import Role
+from scheduler.arrangement_forecasts import Forecasts
 from scheduler.finish_index import LOOKED_AT, Candidate
-from scheduler.forecasts import Forecasts
 from scheduler.ordering import PriorityQueue
 from scheduler.placement import avoiding
 from scheduler.pool import Pool

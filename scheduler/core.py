@@ -33,6 +33,7 @@ from chiasm.messages import (
 from chiasm.messages import Reasons as ReasonsAnswer
 from chiasm.nouns import RequestId, WorkerId
 from scheduler.admission import Admission
+from scheduler.arrangement_forecasts import Forecasts
 from scheduler.clock import Clock
 from scheduler.counters import new_counters
 from scheduler.directory import Directory
@@ -40,7 +41,6 @@ from scheduler.dispatch import Dispatch
 from scheduler.encodes import Encodes
 from scheduler.events import Decision, Event, Refused
 from scheduler.finish_index import FinishIndex
-from scheduler.forecasts import Forecasts
 from scheduler.integrity import check_together
 from scheduler.lifecycle import Lifecycle
 from scheduler.placement import Placement, retry_after_s, seconds_of

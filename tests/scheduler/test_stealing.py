@@ -188,6 +188,15 @@ def test_a_thief_is_as_fast_as_it_is_while_it_is_not_held() -> None:
     assert rate == pytest.approx(100.0)
 
 
+def test_a_thief_that_is_never_held_does_not_pay_for_pauses() -> None:
+    driver = with_thief(stealing="share", heartbeat_timeout_s=1e6)
+    driver.submit("image", "a", tokens=10)
+    driver.tick(180.0)
+    driver.encoded("image", "e0", "a", tokens=10, seconds=0.1)
+    driver.tick(5.0)
+    assert placed(driver.submit("text", output=1000, stealable=True, deadline=1e6)) == ["t0"]
+
+
 def test_an_encoder_that_is_lost_holds_its_thief_no_longer() -> None:
     driver = with_thief()
     driver.submit("text", output=50, stealable=True)
