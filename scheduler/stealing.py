@@ -168,10 +168,17 @@ class Stealing:
         for queue in (self._free, self._generating, self._by_room):
             queue.discard(worker)
 
-    @property
-    def anybody(self) -> bool:
-        """May any thief steal, if it pays?"""
-        return self._free.first is not None or self._generating.first is not None
+    def anybody(self, victims: Victims) -> bool:
+        """Do the objective and its share allow one more request to any thief?"""
+        return self._leads(self._free, victims) or self._leads(self._generating, victims)
+
+    def _leads(self, queue: PriorityQueue[DecodeWorker], victims: Victims, limit_itl_s: float = math.inf) -> bool:
+        """May the first of a queue take one more request, at so much a token? If not, so may nobody behind it."""
+        first = queue.first
+        return first is not None and first.next_itl_s <= limit_itl_s and self._may_take(first, victims)
+
+    def _may_take(self, worker: DecodeWorker, victims: Victims) -> bool:
+        return worker.next_itl_s <= self._itl_slo_s and len(worker.running) < victims.cap(worker)
 
     def best(self, requests: Sequence[LiveRequest], victims: Victims) -> "Theft | None":
         """The request that gains most, the oldest on a tie, and the thief that it gains most with; None if none gains.
@@ -188,9 +195,13 @@ class Stealing:
             shortest = next((one for one in shortest_first if worker.admits(one.kv_tokens)), None)
             return shortest is not None and self._theft(shortest, worker, victims, now).gain_s > 0
 
-        thieves = [self._free.first_that(gains, LOOKED_AT), self._generating.first_that(gains, LOOKED_AT)]
-        if thieves[1] is None:
-            thieves.append(self._by_room.first_that(gains, 1))
+        thieves: list[DecodeWorker | None] = []
+        limit_itl_s = victims.limit_itl_s(shortest_first[0].output_tokens) if requests else 0.0
+        if self._leads(self._free, victims, limit_itl_s):
+            thieves.append(self._free.first_that(gains, LOOKED_AT))
+        if self._leads(self._generating, victims, limit_itl_s):
+            found = self._generating.first_that(gains, LOOKED_AT)
+            thieves.append(found or self._by_room.first_that(gains, 1))
         thefts = [
             self._theft(request, worker, victims, now)
             for worker in thieves
@@ -203,7 +214,7 @@ class Stealing:
     def _theft(self, request: LiveRequest, worker: DecodeWorker, victims: Victims, now: float) -> "Theft":
         thief = self.thieves[worker.host]
         itl_s = worker.next_itl_s
-        if itl_s > self._itl_slo_s or len(worker.running) >= victims.cap(worker):
+        if not self._may_take(worker, victims):
             return Theft(thief, request, -math.inf)
         if not victims.live:
             return Theft(thief, request, math.inf)

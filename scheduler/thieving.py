@@ -161,8 +161,7 @@ class Thieving:
 
     def _steal(self) -> None:
         self.due = False
-        while self._stealing.anybody:
-            victims = self._victims()
+        while self._stealing.anybody(victims := self._victims()):
             theft = self._stealing.best(self._candidates(victims), victims)
             if theft is None:
                 return

@@ -33,6 +33,12 @@ class Victims:
         """Of one more stream."""
         return (self.crew.running + self.crew.workers) / self.crew.tokens_per_s
 
+    def limit_itl_s(self, output_tokens: int) -> float:
+        """What a token may take with a thief at most, pauses aside, so that a request of so many gains by it."""
+        if not self.live or not output_tokens:
+            return math.inf
+        return self.itl_s + self.wait_s / output_tokens
+
     def turn_s(self, ahead: int, free: int, now: float) -> float:
         """Until a request has a credit there that is the next in the queue but for so many others.
 
