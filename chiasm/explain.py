@@ -29,7 +29,13 @@ SENTENCES = {
     "decode posted": "{worker} would be done first, in {finish:.2f} s: {running:.0f} requests owe {owed:.0f} tokens, "
     "this {tokens:.0f}, at {tokens_per_s:.0f} tokens/s; it takes {kv_tokens:.0f} of {room:.0f} free KV tokens",
     "decoder lost": "{worker} was lost",
-    "returned": "{worker} was asked to give it back, for an image had to go first",
+    "stolen": "{worker}, whose card no image needs, would have it done {gain_s:.2f} s sooner: it would wait "
+    "{wait_s:.2f} s for a decoder; each of {tokens:.0f} tokens takes {itl_s:.4f} s here, {victims_itl_s:.4f} s there, "
+    "and images cost {pauses_s:.2f} s of pauses",
+    "only thieves": "{worker}, whose card no image needs, takes it, as no decoder lives: a token takes {itl_s:.4f} s",
+    "asked back": "{worker} is held for {stall_s:.2f} s, as an image goes first; a decoder would have a credit in "
+    "{turn_s:.2f} s, and be as far again {again_s:.2f} s later",
+    "returned": "{worker} gave it back with {done:.0f} tokens done; a decoder goes on with it, before all that waits",
     "decode failed": "attempt {attempt:.0f} failed: {detail}",
     "ended": "{detail}",
 }

@@ -9,8 +9,8 @@ from collections import ChainMap
 from collections.abc import Callable
 
 from chiasm.nouns import Role
+from scheduler.arrangement_forecasts import Forecasts
 from scheduler.finish_index import LOOKED_AT, Candidate
-from scheduler.forecasts import Forecasts
 from scheduler.ordering import PriorityQueue
 from scheduler.placement import avoiding
 from scheduler.pool import Pool
@@ -55,7 +55,8 @@ class Admission:
         self._text: PriorityQueue[LiveRequest] = PriorityQueue()
         self._images: PriorityQueue[LiveRequest] = PriorityQueue()
         self._for_whole: PriorityQueue[LiveRequest] = PriorityQueue()
-        self.text_output = self.whole_output = 0  # tokens that those in the lanes of text and for whole may generate
+        # Tokens that those in a lane may generate.
+        self.text_output = self.image_output = self.whole_output = 0
         self.whole_prompts = 0  # tokens of the prompts that wait for a whole worker
         self.waits_for_whole: LiveRequest | None = None  # the first of these, if `next` left it and it has a choice
         self._steals = steals
@@ -78,6 +79,7 @@ class Admission:
             self.whole_prompts += request.prompt_tokens
         elif request.parts:
             lane = self._images
+            self.image_output += request.output_tokens
         else:
             lane = self._text
             self.text_output += request.output_tokens
@@ -96,6 +98,7 @@ class Admission:
             self.whole_prompts -= request.prompt_tokens
         elif request.parts:
             self._images.discard(request)
+            self.image_output -= request.output_tokens
         else:
             self._text.discard(request)
             self.text_output -= request.output_tokens
@@ -153,6 +156,11 @@ class Admission:
         encoded, whole = self._images.first, self._for_whole.first
         tag = math.inf if encoded is None else encoded.tag
         return tag if whole is None else min(tag, whole.tag)
+
+    @property
+    def output(self) -> int:
+        """Tokens that all that waits may generate."""
+        return self.text_output + self.image_output + self.whole_output
 
     @property
     def wholes_wait(self) -> bool:
@@ -256,8 +264,9 @@ class Admission:
         self._text.check_integrity()
         self._images.check_integrity()
         self._for_whole.check_integrity()
-        texts, wholes = self._text.unordered(), self._for_whole.unordered()
+        texts, images, wholes = self._text.unordered(), self._images.unordered(), self._for_whole.unordered()
         assert self.text_output == sum(one.output_tokens for one in texts), "waiting text is miscounted"
+        assert self.image_output == sum(one.output_tokens for one in images), "waiting images are miscounted"
         assert self.whole_output == sum(one.output_tokens for one in wholes), "what is to go whole is miscounted"
         assert self.whole_prompts == sum(one.prompt_tokens for one in wholes), "prompts to go whole are miscounted"
         stealable = [one for one in self._text.unordered() if self._may_be_stolen(one)]

@@ -33,6 +33,7 @@ from chiasm.messages import (
 from chiasm.messages import Reasons as ReasonsAnswer
 from chiasm.nouns import RequestId, WorkerId
 from scheduler.admission import Admission
+from scheduler.arrangement_forecasts import Forecasts
 from scheduler.clock import Clock
 from scheduler.counters import new_counters
 from scheduler.directory import Directory
@@ -40,7 +41,6 @@ from scheduler.dispatch import Dispatch
 from scheduler.encodes import Encodes
 from scheduler.events import Decision, Event, Refused
 from scheduler.finish_index import FinishIndex
-from scheduler.forecasts import Forecasts
 from scheduler.integrity import check_together
 from scheduler.lifecycle import Lifecycle
 from scheduler.placement import Placement, retry_after_s, seconds_of
@@ -111,7 +111,15 @@ class Core:
             self._clock,
         )
         self._thieving = Thieving(
-            stealing, itl_slo_s, self._workers, self._admission, self._roster, self._life, self._counters, self._clock
+            stealing,
+            itl_slo_s,
+            self._workers,
+            self._admission,
+            self._roster,
+            self._life,
+            self._counters,
+            self._reasons,
+            self._clock,
         )
         self._dispatch = Dispatch(
             self._workers, self._encodes, self._admission, self._roster, self._routing, self._life, self._thieving
@@ -191,6 +199,7 @@ class Core:
         for part in (self._workers, self._directory, self._encodes, self._admission, self._roster, self._life):
             part.check_integrity()
         self._dispatch.check_integrity()
+        self._thieving.check_integrity()
         check_together(self._workers, self._directory, self._encodes, self._roster, self._counters)
 
     # -- gateways ------------------------------------------------------------------------------------------------

@@ -134,13 +134,15 @@ class Lifecycle:
     ) -> Decode:
         """Books a READY request on a worker. From here on it is the decoder that notices a lost embedding.
 
-        `considered` are the workers that it was chosen from, if there was a choice.
+        `considered` are the workers that it was chosen from, if there was a choice. Why a thief takes one is for
+        `scheduler.thieving` to note.
         """
         embeddings = self._hand_over(request, worker) if request.parts else ()
         request_id, output_tokens, kv_tokens = request.id, request.output_tokens, request.kv_tokens
-        rate, running = worker.rate.tokens_per_s, len(worker.running)
-        numbers = worker.owed, output_tokens, rate, kv_tokens, worker.room, running
-        self._reasons.note(request_id, "decode posted", worker.id, "", numbers, considered)
+        if not worker.host:
+            rate, running = worker.rate.tokens_per_s, len(worker.running)
+            numbers = worker.owed, output_tokens, rate, kv_tokens, worker.room, running
+            self._reasons.note(request_id, "decode posted", worker.id, "", numbers, considered)
         self._roster.to_decoding(request, worker)
         if request.parts:
             prompt, prefill = request.prompt_tokens, request.prefill_tokens
@@ -180,8 +182,8 @@ class Lifecycle:
     def give_back(self, request: LiveRequest, output_tokens: int) -> None:
         """A thief has stopped after so many tokens: the rest is for a decoder, before all else, and stolen no more."""
         self._counters["returned"] += 1
-        self._reasons.note(request.id, "returned", request.decoder.id if request.decoder else NOBODY)
         done = min(output_tokens, request.output_tokens)
+        self._reasons.note(request.id, "returned", request.decoder.id if request.decoder else NOBODY, "", (done,))
         request.output_tokens -= done
         self._roster.owed_output -= done
         request.stealable = False

@@ -26,6 +26,10 @@ NUMBERS: dict[str, tuple[str, ...]] = {
     "encoded": ("tokens",),
     "encode failed": ("attempt",),
     "decode posted": ("owed", "tokens", "tokens_per_s", "kv_tokens", "room", "running"),
+    "stolen": ("gain_s", "wait_s", "tokens", "itl_s", "victims_itl_s", "pauses_s"),
+    "only thieves": ("itl_s",),
+    "asked back": ("stall_s", "turn_s", "again_s"),
+    "returned": ("done",),
     "decode failed": ("attempt",),
 }
 """What the numbers of a note are called, by what the note says; every other note has none."""

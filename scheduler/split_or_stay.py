@@ -7,7 +7,7 @@ the standard library and its neighbours.
 
 from chiasm.messages import NOBODY
 from scheduler.admission import Admission
-from scheduler.forecasts import Forecast, Forecasts, Queue
+from scheduler.arrangement_forecasts import Forecast, Forecasts, Queue
 from scheduler.reasons import Reasons
 from scheduler.requests import LiveRequest
 from scheduler.workers import DecodeWorker

@@ -1,21 +1,22 @@
 """Work stealing: idle encoders generate text, revocably.
 
 A *thief* is a text engine on an encoder's card. While no image waits there it takes queued text requests that have not
-been started, where that pays; the image that comes goes first. Owns who may steal, how patient each thief is, and when
-stolen requests must go back; `scheduler.thieving` acts on it. Imports only `chiasm.nouns`, the standard library and
-its neighbours.
+been started, where that pays; the image that comes goes first. Owns who may steal, how patient each thief is, and what
+a theft gains; `scheduler.thieving` acts on it. Imports only `chiasm.nouns`, the standard library and its neighbours.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from chiasm.nouns import RequestId, WorkerId
-from scheduler.crew import DecodeCrews
-from scheduler.finish_index import FinishIndex
+from scheduler.clock import Clock
+from scheduler.finish_index import LOOKED_AT
+from scheduler.ordering import PriorityQueue
 from scheduler.requests import LiveRequest
-from scheduler.workers import DecodeWorker
+from scheduler.victims import Victims
+from scheduler.workers import DecodeWorker, EncodeWorker
 
 Mode = Literal["off", "yield", "share"]
 
@@ -26,6 +27,9 @@ LONGEST_PATIENCE_S = 60.0
 PATIENCE_HALVES = 3.0
 """Times the mean encode, in which half of what pre-emptions have added to a thief's patience is forgotten. So patience
 stays short where images come less often than that, and grows to the longest where they come more often."""
+
+TRIED_AGAIN_S = 60.0
+"""After so long with nothing to do, a thief that has proved too slow for the objective may take one request again."""
 
 BUSY_MEMORY_S = 60.0
 """Time constant of the share of time that an encoder is found busy."""
@@ -45,9 +49,10 @@ class Thief:
     paused_at: float | None = None
     patience_s: float = 0.0  # beyond the first; grows by pre-emptions
     preempted_at: float = 0.0
-    busy_share: float = 0.0  # of the time
-    observed_at: float = 0.0
+    too_slow_since: float | None = None  # for the objective, while it holds nothing
     busy: bool = False
+    observed_at: float = 0.0
+    busy_share_then: float = 0.0
     returning: set[RequestId] = field(default_factory=set)
 
     def holds(self) -> list[RequestId]:
@@ -65,10 +70,18 @@ class Thief:
 
     def observe(self, busy: bool, now: float) -> None:
         """The encoder has work, or none, from now on."""
-        passed = now - self.observed_at
-        kept = math.exp(-passed / BUSY_MEMORY_S)
-        self.busy_share = kept * self.busy_share + (1 - kept) * self.busy
+        self.busy_share_then = self.busy_share(now)
         self.observed_at, self.busy = now, busy
+
+    def busy_share(self, now: float) -> float:
+        """Of the time of late, the share in which its encoder had work."""
+        kept = math.exp((self.observed_at - now) / BUSY_MEMORY_S)
+        return kept * self.busy_share_then + (1 - kept) * self.busy
+
+    def pauses_s(self, now: float) -> float:
+        """For how long it is held, as its encoder has been busy of late, for each second in which it generates."""
+        busy_share = self.busy_share(now)
+        return busy_share / max(1 - busy_share, 1e-3)
 
     def patience(self, mean_encode_s: float, now: float) -> float:
         """How long its encoder must have been idle."""
@@ -81,19 +94,31 @@ class Thief:
 class Stealing:
     """All `thieves`, by the encoder whose card they are on. `paused` are those whose engines are held.
 
+    Those that may steal are kept by what a token takes there if they take one more request, as the objective and a
+    thief's share of requests bound that too: who is bound by them is behind all who are not. Those that hold nothing
+    are kept apart, because each of them may take one. So few are looked at.
+
     Args:
+        encoders: the registered ones.
         itl_slo_s: the objective for inter-token latency: a thief's step must keep to it; beyond it
             a pause is compared with a return.
     """
 
-    def __init__(self, itl_slo_s: float) -> None:
+    def __init__(self, mode: Mode, encoders: Mapping[WorkerId, EncodeWorker], itl_slo_s: float, clock: Clock) -> None:
+        self._pauses = mode == "yield"
+        self._encoders = encoders
         self._itl_slo_s = itl_slo_s
+        self._clock = clock
         self.thieves: dict[WorkerId, Thief] = {}
-        self._by_finish: FinishIndex[DecodeWorker] = FinishIndex()
         self.paused: dict[WorkerId, Thief] = {}
+        self.impatient: dict[WorkerId, Thief] = {}  # those that could steal, but for their patience
+        self._free: PriorityQueue[DecodeWorker] = PriorityQueue()
+        self._generating: PriorityQueue[DecodeWorker] = PriorityQueue()
+        self._by_room: PriorityQueue[DecodeWorker] = PriorityQueue()  # the latter, by their room
 
-    def add(self, worker: DecodeWorker, orphans: list[LiveRequest], now: float) -> Thief:
+    def add(self, worker: DecodeWorker, orphans: list[LiveRequest]) -> Thief:
         """A thief has registered."""
+        now = self._clock.now
         thief = self.thieves[worker.host] = Thief(worker, now, orphans, observed_at=now)
         self.update(thief)
         return thief
@@ -104,51 +129,116 @@ class Stealing:
         if thief is not None and thief.worker is worker:
             del self.thieves[worker.host]
             self.paused.pop(worker.host, None)
-            self._by_finish.remove(worker)
+            self._take_out(worker)
 
     def update(self, thief: Thief) -> None:
         """What it holds, its rate, or what keeps it from stealing has changed."""
         thief.prune()
-        self._by_finish.update(thief.worker, not thief.busy and not thief.returning and thief.worker.has_credit)
+        worker = thief.worker
+        if worker.running or worker.next_itl_s <= self._itl_slo_s:
+            thief.too_slow_since = None
+        elif thief.too_slow_since is None:
+            thief.too_slow_since = self._clock.now
+        self._take_out(worker)
+        if thief.busy or thief.returning or not worker.has_credit:
+            return
+        if self._clock.now - thief.idle_since < thief.patience(self._mean_encode_s(thief), self._clock.now):
+            self.impatient[worker.host] = thief
+        elif worker.running:
+            self._generating.put(worker, worker.next_itl_s)
+            self._by_room.put(worker, -worker.room)
+        else:
+            self._free.put(worker, worker.next_itl_s)
 
-    def best(
-        self, tokens: int, victims: "Victims", mean_encode_s: Callable[[WorkerId], float], now: float
-    ) -> Thief | None:
-        """Who would be done first with so many tokens, among those that may take one more request."""
+    def tick(self) -> None:
+        """Time has passed: somebody's patience may be over, or somebody may try again whether it keeps the objective.
 
-        def able(worker: DecodeWorker) -> bool:
-            thief = self.thieves[worker.host]
-            patience_s = thief.patience(mean_encode_s(worker.host), now)
-            return now - thief.idle_since >= patience_s and len(worker.running) < victims.cap(worker)
-
-        worker = self._by_finish.best(tokens, able)
-        return None if worker is None else self.thieves[worker.host]
-
-    def gain_s(self, request: LiveRequest, thief: Thief, victims: "Victims") -> float:
-        """Seconds by which `request` is done sooner if `thief` takes it now; minus infinity beyond the objective.
-
-        It saves the wait in the queue. It costs what each token takes longer than with the victim, and the pauses: a
-        card whose encoder is busy for a share b of the time generates for the rest, so what takes t takes t b / (1 - b)
-        more. Without victims it would wait for ever.
+        A rate is measured by answers, and those that had few tokens and long prompts may have given a thief a bad name,
+        which it could not get rid of if it were given nothing more.
         """
-        itl_s = (len(thief.worker.running) + 1) / thief.worker.rate.tokens_per_s
-        if itl_s > self._itl_slo_s:
-            return -math.inf
-        if not victims.live:
-            return math.inf
-        generating_s = request.output_tokens * itl_s
-        pauses_s = generating_s * thief.busy_share / max(1 - thief.busy_share, 1e-3)
-        return victims.wait_s - request.output_tokens * (itl_s - victims.itl_s) - pauses_s
+        for thief in self.thieves.values():
+            if thief.too_slow_since is not None and self._clock.now - thief.too_slow_since >= TRIED_AGAIN_S:
+                thief.worker.count_as(1.01 / self._itl_slo_s)
+                self.update(thief)
+            elif thief.orphans or thief.worker.host in self.impatient:  # the end of orphans shows in no book of it
+                self.update(thief)
 
-    def stall_s(self, thief: Thief, still_s: float, now: float) -> float:
+    def _take_out(self, worker: DecodeWorker) -> None:
+        self.impatient.pop(worker.host, None)
+        for queue in (self._free, self._generating, self._by_room):
+            queue.discard(worker)
+
+    def anybody(self, victims: Victims) -> bool:
+        """Do the objective and its share allow one more request to any thief?"""
+        return self._leads(self._free, victims) or self._leads(self._generating, victims)
+
+    def _leads(self, queue: PriorityQueue[DecodeWorker], victims: Victims, limit_itl_s: float = math.inf) -> bool:
+        """May the first of a queue take one more request, at so much a token? If not, so may nobody behind it."""
+        first = queue.first
+        return first is not None and first.next_itl_s <= limit_itl_s and self._may_take(first, victims)
+
+    def _may_take(self, worker: DecodeWorker, victims: Victims) -> bool:
+        return worker.next_itl_s <= self._itl_slo_s and len(worker.running) < victims.cap(worker)
+
+    def best(self, requests: Sequence[LiveRequest], victims: Victims) -> "Theft | None":
+        """The request that gains most, the oldest on a tie, and the thief that it gains most with; None if none gains.
+
+        Of those that hold something and of those that do not, the first that gains anything with one of these requests
+        is taken for the best; where a full cache keeps the first few from that, the one with the most room is asked.
+        """
+        now = self._clock.now
+        shortest_first = sorted(requests, key=lambda request: request.output_tokens)
+
+        def gains(worker: DecodeWorker) -> bool:
+            # Where the wait is not worth it for the shortest, a token takes longer than with a victim; so it is not
+            # for any.
+            shortest = next((one for one in shortest_first if worker.admits(one.kv_tokens)), None)
+            return shortest is not None and self._theft(shortest, worker, victims, now).gain_s > 0
+
+        thieves: list[DecodeWorker | None] = []
+        limit_itl_s = victims.limit_itl_s(shortest_first[0].output_tokens) if requests else 0.0
+        if self._leads(self._free, victims, limit_itl_s):
+            thieves.append(self._free.first_that(gains, LOOKED_AT))
+        if self._leads(self._generating, victims, limit_itl_s):
+            found = self._generating.first_that(gains, LOOKED_AT)
+            thieves.append(found or self._by_room.first_that(gains, 1))
+        thefts = [
+            self._theft(request, worker, victims, now)
+            for worker in thieves
+            if worker is not None
+            for request in requests
+            if worker.admits(request.kv_tokens)
+        ]
+        return max(thefts, key=_preference, default=None)
+
+    def _theft(self, request: LiveRequest, worker: DecodeWorker, victims: Victims, now: float) -> "Theft":
+        thief = self.thieves[worker.host]
+        itl_s = worker.next_itl_s
+        if not self._may_take(worker, victims):
+            return Theft(thief, request, -math.inf)
+        if not victims.live:
+            return Theft(thief, request, math.inf)
+        pauses_s = request.output_tokens * itl_s * thief.pauses_s(now) if self._pauses else 0.0
+        gain_s = victims.wait_s - request.output_tokens * (itl_s - victims.itl_s) - pauses_s
+        return Theft(thief, request, gain_s, pauses_s)
+
+    def stall_s(self, thief: Thief, still_s: float) -> float:
         """How long its pause of so far, which will last so long yet, keeps streams waiting; 0 within the objective."""
         if thief.paused_at is None:
             return 0.0
-        stall_s = now - thief.paused_at + still_s
+        stall_s = self._clock.now - thief.paused_at + still_s
         return stall_s if stall_s > self._itl_slo_s else 0.0
 
-    def preempted(self, thief: Thief, mean_encode_s: float, now: float) -> None:
+    def made(self, request: LiveRequest, thief: Thief) -> float:
+        """How many tokens of a request a thief that is held has generated, as it is as fast as it is."""
+        if request.decoder is None or thief.paused_at is None:
+            return 0.0
+        tokens_per_s = thief.worker.rate.tokens_per_s / len(thief.holds())
+        return min(request.decoder.ran_s(request.id, thief.paused_at) * tokens_per_s, request.output_tokens)
+
+    def preempted(self, thief: Thief) -> None:
         """An image has come while it generated: it waits twice as long before it steals again."""
+        mean_encode_s, now = self._mean_encode_s(thief), self._clock.now
         patience_s = thief.patience(mean_encode_s, now)
         thief.paused_at = thief.preempted_at = now
         self.paused[thief.worker.host] = thief
@@ -156,56 +246,47 @@ class Stealing:
 
     def resumed(self, thief: Thief) -> None:
         """Its engine is held no longer."""
+        if thief.paused_at is not None:
+            thief.worker.stood_still_s += self._clock.now - thief.paused_at
         thief.paused_at = None
         self.paused.pop(thief.worker.host, None)
 
+    def _mean_encode_s(self, thief: Thief) -> float:
+        encoder = self._encoders.get(thief.worker.host)
+        return encoder.encode_time.seconds if encoder is not None else 0.0
+
+    def check_integrity(self, requests: Sequence[LiveRequest], victims: Victims) -> None:
+        """Raises AssertionError where a thief is out of place, or the search finds none though there is one."""
+        for queue in (self._free, self._generating, self._by_room):
+            queue.check_integrity()
+        able = [*self._free.unordered(), *self._generating.unordered()]
+        assert set(self._by_room.unordered()) == set(self._generating.unordered()), "thieves by room"
+        for thief in self.thieves.values():
+            may = thief.worker.has_credit and not (thief.busy or thief.returning)
+            assert may == (thief.worker in able or thief.worker.host in self.impatient), f"{thief.worker.id} is astray"
+        if len(able) <= LOOKED_AT:  # else some may be overlooked
+            every = [(one, each) for one in requests for each in able if each.admits(one.kv_tokens)]
+            gains = any(self._theft(*pair, victims, self._clock.now).gain_s > 0 for pair in every)
+            assert gains == (self.best(requests, victims) is not None), "a theft that gains is not found"
+
 
 @dataclass(frozen=True, slots=True)
-class Victims:
-    """The workers that requests are stolen from, at this moment."""
+class Theft:
+    """What it would be if `thief` took `request` now.
 
-    crew: DecodeCrews
-    owed: int  # tokens of all text requests that wait or run
+    It saves the wait in the queue. It costs what each token takes longer than with a victim, and the pauses: a card
+    whose encoder is busy for a share b of the time generates for the rest, so what takes t takes t b / (1 - b) more.
+    Without victims it would wait for ever.
 
-    @property
-    def live(self) -> bool:
-        """Are there any? Else there is no wait and no inter-token latency to compare with."""
-        return self.crew.workers > 0
+    `gain_s`: by how much it is done sooner; minus infinity beyond the objective, or what the thief may hold.
+    """
 
-    @property
-    def wait_s(self) -> float:
-        """Until the last request of the queue has its turn."""
-        return self.owed / self.crew.tokens_per_s
+    thief: Thief
+    request: LiveRequest
+    gain_s: float
+    pauses_s: float = 0.0
 
-    @property
-    def itl_s(self) -> float:
-        """Of one more stream."""
-        return (self.crew.running + self.crew.workers) / self.crew.tokens_per_s
 
-    def turn_s(self, ahead: int, free: int, now: float) -> float:
-        """Until a request has a credit there that is the next in the queue but for so many others.
-
-        Each credit is held for the mean time. So it becomes free when that has passed since it was handed out; and as
-        some are held for longer, they become free no faster than one after the other in that time.
-
-        Args:
-            free: credits that such requests could have at once.
-        """
-        if ahead < free:
-            return 0.0
-        held_s, running = self.crew.held.seconds, self.crew.running + free
-        if not self.live or not running:
-            return math.inf
-        place = ahead - free + 1
-        evenly_s = place * held_s / running
-        since = self.crew.oldest(place)
-        if not since:
-            return evenly_s
-        rounds, last = divmod(place - 1, len(since))
-        return max(evenly_s, since[last] + (1 + rounds) * held_s - now)
-
-    def cap(self, thief: DecodeWorker) -> int:
-        """Most requests that a thief may hold: what a victim holds in mean, by how much slower it is; at least one."""
-        if not self.live:
-            return thief.credits
-        return max(1, math.floor(self.crew.running * thief.rate.tokens_per_s / self.crew.tokens_per_s))
+def _preference(theft: Theft) -> tuple[float, int, float, int]:
+    worker = theft.thief.worker
+    return theft.gain_s, -theft.request.arrival, -worker.next_itl_s, -worker.arrival

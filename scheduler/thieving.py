@@ -6,14 +6,16 @@ Acts by the rules of `scheduler.stealing`. Imports only `chiasm.{nouns,messages}
 from collections.abc import Iterable
 
 from chiasm.messages import Decode, Pause, Resume, Return
-from chiasm.nouns import RequestId, RequestState, WorkerId
+from chiasm.nouns import RequestId, RequestState
 from scheduler.admission import Admission
 from scheduler.clock import Clock
 from scheduler.lifecycle import Lifecycle
+from scheduler.reasons import Reasons
 from scheduler.requests import LiveRequest
 from scheduler.roster import Roster
-from scheduler.stealing import Mode, Stealing, Thief, Victims
+from scheduler.stealing import Mode, Stealing, Theft, Thief
 from scheduler.table import WorkerTable
+from scheduler.victims import Victims
 from scheduler.workers import DecodeWorker, EncodeWorker
 
 
@@ -29,11 +31,12 @@ class Thieving:
         roster: Roster,
         life: Lifecycle,
         counters: dict[str, int],
+        reasons: Reasons,
         clock: Clock,
     ) -> None:
         self._clock = clock
         self._mode = mode
-        self._stealing = Stealing(itl_slo_s)
+        self._stealing = Stealing(mode, workers.encoders, itl_slo_s, clock)
         self._given_back: list[LiveRequest] = []  # and those that wait for a decoder among them
         self.thieves = self._stealing.thieves
         self._workers = workers
@@ -41,6 +44,7 @@ class Thieving:
         self._roster = roster
         self._life = life
         self._counters = counters
+        self._reasons = reasons
         self._out: list[Pause | Resume | Return | Decode] = []
         self.due = False  # has anything changed since nothing was worth stealing?
 
@@ -48,7 +52,7 @@ class Thieving:
         """A thief has registered."""
         if self._mode != "off":
             encoder = self._workers.encoders.get(worker.host)
-            thief = self._stealing.add(worker, self._roster.orphans_of(worker.id), self._clock.now)
+            thief = self._stealing.add(worker, self._roster.orphans_of(worker.id))
             if encoder is not None:
                 self._mind(encoder, thief, busy=bool(encoder.running))
             self.due = True
@@ -63,9 +67,7 @@ class Thieving:
         for thief in list(self._stealing.paused.values()):
             # What is being encoded was counted whole when it began: not again, beside the time that it has taken since.
             self._return_overdue(thief, still_s=0.0)
-        for thief in self.thieves.values():
-            if thief.orphans:  # whose end shows in no book of the thief
-                self._stealing.update(thief)
+        self._stealing.tick()
         self.due = True
 
     def returns(self, request: LiveRequest) -> bool:
@@ -91,7 +93,7 @@ class Thieving:
             thief.observe(busy, self._clock.now)
             if busy and thief.holds() and self._mode == "yield":
                 self._counters["paused"] += 1
-                self._stealing.preempted(thief, encoder.encode_time.seconds, self._clock.now)
+                self._stealing.preempted(thief)
                 self._out.append(Pause(thief.worker.id))
             elif not busy:
                 thief.idle_since = self._clock.now
@@ -116,24 +118,29 @@ class Thieving:
         return out
 
     def _return_overdue(self, thief: Thief, still_s: float) -> None:
-        """Asks for what a decoder would go on with sooner than its pause ends, if that is beyond the objective.
+        """Asks for what a decoder would be as far with sooner than its pause ends, if that is beyond the objective.
 
-        What returns to full decoders waits for a credit there, and others wait behind it. A pause may last longer than
-        is foreseen, but a stream stalls at most about twice as long as it would have by the better choice.
+        What returns to full decoders waits for a credit there, and others wait behind it; then it is prefilled again,
+        or all of it generated again. A pause may last longer than is foreseen, but a stream stalls at most about twice
+        as long as it would have by the better choice.
         """
-        stall_s = self._stealing.stall_s(thief, still_s, self._clock.now)
+        stall_s = self._stealing.stall_s(thief, still_s)
         if not stall_s:
             return
         self._given_back = [request for request in self._given_back if request.state is RequestState.READY]
         ahead = len(self._given_back) + sum(len(each.returning) for each in self.thieves.values())
         victims = self._victims()
+        prompt_rate = self._workers.encoders[thief.worker.host].rate.tokens_per_s  # it is there: it holds the thief
         asked: list[RequestId] = []
         for request in self._held_by(thief):
             place = ahead + len(asked)
             turn_s = victims.turn_s(place, self._admission.credits_for(request, place + 1), self._clock.now)
             if turn_s >= stall_s:
                 break
-            asked.append(request.id)
+            again_s = victims.again_s(request, self._stealing.made(request, thief), prompt_rate)
+            if turn_s + again_s < stall_s:
+                asked.append(request.id)
+                self._reasons.note(request.id, "asked back", thief.worker.id, "", (stall_s, turn_s, again_s))
         if asked:
             self._out.extend(Return(request, thief.worker.id) for request in asked)
             thief.returning.update(asked)
@@ -149,28 +156,33 @@ class Thieving:
         self._given_back.append(request)
 
     def _victims(self) -> Victims:
-        return Victims(self._workers.decode_crews, self._roster.owed_output)
+        crews = self._workers.decode_crews
+        return Victims(crews, crews.owed + self._admission.output)
 
     def _steal(self) -> None:
         self.due = False
-        while True:
-            victims = self._victims()
-            candidates = self._admission.waits_longest() if victims.live else self._admission.first_stealable()
-            if not candidates:
-                return
-            tokens = min(request.output_tokens for request in candidates)
-            thief = self._stealing.best(tokens, victims, self._mean_encode_s, self._clock.now)
-            if thief is None:
-                return
-            room = [request for request in candidates if thief.worker.admits(request.kv_tokens)]
-            gains = [(self._stealing.gain_s(request, thief, victims), -request.arrival, request) for request in room]
-            best = max(gains, default=None)
-            if best is None or best[0] <= 0:
+        while self._stealing.anybody(victims := self._victims()):
+            theft = self._stealing.best(self._candidates(victims), victims)
+            if theft is None:
                 return
             self._counters["stolen"] += 1
-            self._out.append(self._life.hand_out(best[2], thief.worker))
-            self._stealing.update(thief)
+            self._note(theft, victims)
+            self._out.append(self._life.hand_out(theft.request, theft.thief.worker))
+            self._stealing.update(theft.thief)
 
-    def _mean_encode_s(self, encoder: WorkerId) -> float:
-        found = self._workers.encoders.get(encoder)
-        return found.encode_time.seconds if found is not None else 0.0
+    def _note(self, theft: Theft, victims: Victims) -> None:
+        request, worker = theft.request, theft.thief.worker
+        itl_s = worker.next_itl_s
+        if victims.live:
+            numbers = theft.gain_s, victims.wait_s, request.output_tokens, itl_s, victims.itl_s, theft.pauses_s
+            self._reasons.note(request.id, "stolen", worker.id, "", numbers)
+        else:
+            self._reasons.note(request.id, "only thieves", worker.id, "", (itl_s,))
+
+    def _candidates(self, victims: Victims) -> list[LiveRequest]:
+        return self._admission.waits_longest() if victims.live else self._admission.first_stealable()
+
+    def check_integrity(self) -> None:
+        """Raises AssertionError where the thieves are out of order."""
+        victims = self._victims()
+        self._stealing.check_integrity(self._candidates(victims), victims)

@@ -123,10 +123,13 @@ class EncodeWorker(Worker):
         Returns by how much it has changed.
 
         An engine that holds several encodes works them off in turn, so these seconds contain the work that lay ahead
-        of the job as well as its own: both count as done. Work posted later is left out, which errs on the slow side.
+        of the job as well as its own: both count as done, and of the time its own part is what one encode takes. Work
+        posted later is left out, which errs on the slow side.
         """
-        self.encode_time.learn(seconds)
-        return self.rate.learn(job.ahead + tokens, seconds)
+        done = job.ahead + tokens
+        if done > 0:
+            self.encode_time.learn(seconds * tokens / done)
+        return self.rate.learn(done, seconds)
 
     def check_integrity(self) -> None:
         """Raises AssertionError where its books do not add up."""
@@ -146,7 +149,8 @@ class Reservation(Struct, eq=False):
 
     `prompt_tokens`: of a prompt with images, until its first token has been reported, if it is. `prefill_tokens`: the
     same of one whose first token will be, else 0. `prefill_ahead`: those that were in the prefill when it came.
-    `first_token_s`: from its post, where that is known, else 0.
+    `first_token_s`: from its post, where that is known, else 0. `since`: when it came. `stood_still_s`: for how long
+    its engine had been held until then.
     """
 
     kv_tokens: int
@@ -155,6 +159,8 @@ class Reservation(Struct, eq=False):
     prefill_tokens: int
     prefill_ahead: int
     batch: int
+    since: float
+    stood_still_s: float
     first_token_s: float = 0.0
 
 
@@ -169,12 +175,18 @@ class DecodeWorker(Worker):
         self.room = self.kv_tokens  # tokens of its KV cache that nobody has reserved
         self.prompts = 0  # tokens of the prompts with images that are not known to be through the prefill
         self.prefilling = 0  # of these, those that will be known
+        self.stood_still_s = 0.0  # in all the pauses of its engine that are over
         self._prefill_limit = PREFILLS_AT_ONCE * register.prefill_tokens or math.inf
 
     @property
     def has_credit(self) -> bool:
         """May it be handed another request, if there is room for it?"""
         return len(self.running) < self.credits
+
+    @property
+    def next_itl_s(self) -> float:
+        """Seconds a token of each of its streams would take if it took one more request."""
+        return (len(self.running) + 1) / self.rate.tokens_per_s
 
     def admits(self, kv_tokens: int) -> bool:
         """Is there a credit and room for `kv_tokens`? A request larger than the whole cache fits when it is empty."""
@@ -208,8 +220,9 @@ class DecodeWorker(Worker):
         running, crew = self.running, self.crew
         if kv_tokens > self.kv_tokens:
             kv_tokens = self.kv_tokens
+        ahead, batch, stood_still_s = self.prefilling, len(running) + 1, self.stood_still_s
         running[request] = Reservation(
-            kv_tokens, output_tokens, prompt_tokens, prefill_tokens, self.prefilling, len(running) + 1
+            kv_tokens, output_tokens, prompt_tokens, prefill_tokens, ahead, batch, now, stood_still_s
         )
         self.room -= kv_tokens
         self.owed += output_tokens
@@ -254,15 +267,26 @@ class DecodeWorker(Worker):
 
         The engine served its whole batch meanwhile, so one stream's rate times the mean of the batch that it met and
         the batch that it leaves is what the engine generated. Its first token is left out, with the time that it took,
-        if that has been reported: an image may have been encoded in it.
+        if that has been reported: an image may have been encoded in it. So is the time in which the engine was held.
         """
         reservation = self.running[request]
         if output_tokens > 0:  # else it was refused, and at once
             self.crew.held.learn(seconds)
         batch = (reservation.batch + len(self.running)) / 2
+        seconds -= self.stood_still_s - reservation.stood_still_s
         if reservation.first_token_s:
             output_tokens, seconds = output_tokens - 1, seconds - reservation.first_token_s
         self.crew.tokens_per_s += self.rate.learn(output_tokens * batch, seconds)
+
+    def count_as(self, tokens_per_s: float) -> None:
+        """It is taken to be so fast, until its next answer."""
+        self.crew.tokens_per_s += tokens_per_s - self.rate.tokens_per_s
+        self.rate.tokens_per_s = tokens_per_s
+
+    def ran_s(self, request: RequestId, until: float) -> float:
+        """For how long its engine has worked at a request; `until` is now, or when it was held if it is."""
+        reservation = self.running[request]
+        return max(0.0, until - reservation.since - (self.stood_still_s - reservation.stood_still_s))
 
     def check_integrity(self) -> None:
         """Raises AssertionError where its books do not add up."""

@@ -223,7 +223,7 @@ class RequestTrace:
         root.end(_nanoseconds(timeline.ended))
 
 
-_CHOICES = {Phase.ENCODE_QUEUE: ("encode placed",), Phase.DECODE_QUEUE: ("decode posted",)}
+_CHOICES = {Phase.ENCODE_QUEUE: ("encode placed",), Phase.DECODE_QUEUE: ("decode posted", "stolen", "only thieves")}
 
 
 def _within(span: Span, attempt: EncodeAttempt | DecodeAttempt) -> bool:

@@ -164,7 +164,7 @@ async def test_what_is_given_back_goes_on_on_a_decoder(
     assert (served.count("stolen"), served.count("returned"), served.count("decode_retries")) == (1, 1, 0)
     async with served.client.get(f"/v1/chiasm/requests/{answer.headers['X-Request-Id']}/reasons") as asking:
         told_why = [reason["what"] for reason in (await asking.json())["reasons"]]
-    assert told_why == ["admitted", "decode posted", "returned", "decode posted", "ended"]
+    assert told_why == ["admitted", "stolen", "asked back", "returned", "decode posted", "ended"]
     assert set(told_why) <= SENTENCES.keys()
 
 

@@ -33,6 +33,7 @@ from chiasm.nouns import Item, ItemUuid, RequestId, Role, WorkerId
 from scheduler import finish_index, pool
 from scheduler.core import Core
 from scheduler.events import Decision, Event, Refused
+from scheduler.stealing import Mode
 
 REQUESTS = st.sampled_from([RequestId(f"r{n}") for n in range(30)])
 UUIDS = st.sampled_from([ItemUuid(f"u{n}") for n in range(5)])
@@ -45,10 +46,12 @@ WORKERS = {
     WorkerId("w0"): Role.WHOLE,
     WorkerId("w1"): Role.WHOLE,
     WorkerId("x0"): Role.TEXT,
+    WorkerId("x1"): Role.TEXT,
 }
-HOSTS = {WorkerId("x0"): "e0"}  # thieves, and the encoders whose cards they share
+HOSTS = {WorkerId("x0"): "e0", WorkerId("x1"): "e1"}  # thieves, and the encoders whose cards they share
 SPLIT = ("e0", "d0", "d1")
 STEALING = ("e0", "d0", "x0")
+TWO_THIEVES = ("e0", "e1", "d0", "x0", "x1")
 EITHER = ("e0", "d0", "w0")
 ANY_WORKER = st.sampled_from(list(WORKERS))
 Report = EncodeDone | EncodeFailed | DecodeBegun | DecodeDone | DecodeFailed | Returned
@@ -62,7 +65,8 @@ class CoreMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.config = SchedulerConfig(queue_limit=12, max_attempts=2, look_ahead=1, cached_items=3)
-        self.core = Core(self.config, itl_slo_s=0.15)
+        self.stealing: Mode = "yield"
+        self.core = self.new_core()
         self.now = 0.0
         self.history: list[tuple[Event | None, float, list[Decision]]] = []
         self.live: set[RequestId] = set()
@@ -75,6 +79,9 @@ class CoreMachine(RuleBasedStateMachine):
         self.reported: list[Report] = []
         self.done = 0
         self.fresh = 0
+
+    def new_core(self) -> Core:
+        return Core(self.config, stealing=self.stealing, itl_slo_s=0.15)
 
     # -- one step ------------------------------------------------------------------------------------------------
 
@@ -96,7 +103,8 @@ class CoreMachine(RuleBasedStateMachine):
         self.held_engines &= self.alive.keys()
         for thief, host in HOSTS.items():
             busy = running.get(WorkerId(host), 0) > 0
-            assert not (busy and running.get(thief, 0)) or thief in self.held_engines, "an image waits behind text"
+            if self.stealing == "yield":
+                assert not (busy and running.get(thief, 0)) or thief in self.held_engines, "an image waits behind text"
             assert busy or thief not in self.held_engines, "a thief is held for nothing"
         return decisions
 
@@ -111,6 +119,7 @@ class CoreMachine(RuleBasedStateMachine):
             assert decision.request in self.live
             assert self.alive[decision.worker] is decision.role
             if decision.worker in HOSTS:
+                assert self.stealing != "off"
                 assert self.text[decision.request], "stolen, though not text that may be stolen"
                 assert decision.request not in self.started, "stolen, though it was started before"
             self.started.add(decision.request)
@@ -122,6 +131,7 @@ class CoreMachine(RuleBasedStateMachine):
             assert decision.request in self.live
             self.posted.append(decision)
         elif isinstance(decision, Pause):
+            assert self.stealing == "yield"
             assert decision.worker not in self.held_engines
             self.held_engines.add(decision.worker)
         elif isinstance(decision, Resume):
@@ -254,8 +264,13 @@ class CoreMachine(RuleBasedStateMachine):
 
     # -- workers and time ----------------------------------------------------------------------------------------
 
-    @initialize(workers=st.sampled_from([SPLIT, STEALING, STEALING, EITHER, EITHER, tuple(WORKERS), ("w0",), ()]))
-    def start(self, workers: tuple[str, ...]) -> None:
+    @initialize(
+        workers=st.sampled_from([SPLIT, STEALING, TWO_THIEVES, EITHER, EITHER, tuple(WORKERS), ("w0",), ()]),
+        stealing=st.sampled_from(["yield", "yield", "share"]),
+    )
+    def start(self, workers: tuple[str, ...], stealing: Mode) -> None:
+        self.stealing = stealing
+        self.core = self.new_core()
         for worker in workers:
             self.register(WorkerId(worker), True)
 
@@ -304,7 +319,7 @@ class CoreMachine(RuleBasedStateMachine):
         assert not self.live
 
     def replay(self) -> None:
-        core = Core(self.config, itl_slo_s=0.15)
+        core = self.new_core()
         for event, now, decisions in self.history:
             assert (core.tick(now) if event is None else core.handle(event, now)) == decisions
 

@@ -1,6 +1,7 @@
 """What the core says of its decisions."""
 
 from core_driver import Driver
+from thief_driver import cluster, with_thief
 
 from chiasm.explain import SENTENCES, reasons_table, sentence
 from chiasm.messages import AskReasons, Reason, Reasons
@@ -45,6 +46,32 @@ def test_a_request_that_fails_says_how() -> None:
     assert whats.count("encode failed") == 2
     assert whats[-1] == "ended"
     assert said(reasons(driver, "r")[-1]).startswith("attempts_exhausted")
+
+
+def test_a_theft_and_a_return_name_the_numbers_that_decided() -> None:
+    driver = with_thief()  # its decoder owes 500 tokens, and does 100 a second
+    driver.submit("r", output=50, stealable=True)
+    driver.submit("image", "a", tokens=1000)
+    [_, stolen, asked] = reasons(driver, "r")
+    assert (stolen.what, stolen.worker, asked.what, asked.worker) == ("stolen", "t0", "asked back", "t0")
+    assert said(stolen) == (
+        "t0, whose card no image needs, would have it done 6.00 s sooner: it would wait 5.50 s for a decoder; each of "
+        "50 tokens takes 0.0100 s here, 0.0200 s there, and images cost 0.00 s of pauses"
+    )
+    assert said(asked) == (
+        "t0 is held for 10.00 s, as an image goes first; a decoder would have a credit in 5.00 s, and be as far again "
+        "0.10 s later"
+    )
+    driver.returned("r", "t0", 20)
+    assert said(reasons(driver, "r")[-1]).startswith("t0 gave it back with 20 tokens done")
+
+
+def test_what_a_thief_takes_while_no_decoder_lives_says_so() -> None:
+    driver = cluster()
+    driver.lost("d0")
+    driver.submit("r", output=50, stealable=True)
+    driver.thief("t0", "e0")
+    assert [reason.what for reason in reasons(driver, "r")] == ["admitted", "only thieves"]
 
 
 def test_notes_are_bounded_by_requests_and_by_request() -> None:

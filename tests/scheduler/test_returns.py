@@ -10,8 +10,8 @@ from chiasm.messages import Return
 def test_beyond_the_objective_what_is_stolen_returns_and_is_generated_to_its_end_elsewhere() -> None:
     driver = with_thief()
     driver.submit("text", output=50, stealable=True)
-    assert driver.submit("image", "a", tokens=200) == [encode("image", "a", "e0"), PAUSE, return_of("text")]
-    assert driver.submit("image too", "b", tokens=200) == []  # it is asked once
+    assert driver.submit("image", "a", tokens=700) == [encode("image", "a", "e0"), PAUSE, return_of("text")]
+    assert driver.submit("image too", "b", tokens=700) == []  # it is asked once
     assert driver.returned("text", "t0", 20) == []
     assert driver.decoded("running", "d0", output=500) == [decode("text", "d0")]
     assert (driver.count("returned"), driver.status.counters["decode_retries"]) == (1, 0)
@@ -21,6 +21,8 @@ def test_beyond_the_objective_what_is_stolen_returns_and_is_generated_to_its_end
 
 def test_a_pause_that_grows_too_long_ends_in_a_return() -> None:
     driver = with_thief()
+    driver.decoded("running", "d0", output=50, seconds=0.5)  # so long it held the only credit
+    driver.submit("running too", output=500, deadline=1e6)
     driver.submit("text", output=50, stealable=True)
     assert driver.submit("image", "a", tokens=10) == [encode("image", "a", "e0"), PAUSE]
     assert driver.tick(0.5) == []
@@ -35,6 +37,45 @@ def test_who_would_wait_longer_for_a_decoder_than_the_pause_lasts_stays() -> Non
     assert driver.submit("image", "a", tokens=200) == [encode("image", "a", "e0"), PAUSE]
     assert driver.tick(0.9) == []
     assert driver.tick(2.2) == [return_of("text")]  # the pause has taken longer than was foreseen
+
+
+def test_before_any_answer_is_complete_what_decoders_owe_says_when_a_credit_will_be_free() -> None:
+    driver = with_thief()  # whose decoder owes 500 tokens, and does 100 a second
+    driver.submit("text", output=50, stealable=True)
+    assert driver.submit("image", "a", tokens=200) == [encode("image", "a", "e0"), PAUSE]
+    assert driver.tick(4.0) == []
+    assert driver.tick(1.5) == [return_of("text")]
+
+
+def answered_at_an_idle_decoder(streams: bool) -> Driver:
+    """A thief has made 1,000 tokens of an answer of at most 1,100; the decoder has finished its own."""
+    driver = Driver(heartbeat_timeout_s=1e6)
+    driver.encoder("e0")
+    driver.decoder("d0", slots=1, kv=10_000, rate=100.0)
+    driver.submit("running", output=5000, deadline=1e6)
+    driver.submit("text", text=10, output=1100, stealable=True, streams=streams, deadline=1e6)
+    assert placed(driver.thief("t0", "e0", kv=10_000, rate=100.0)) == ["t0"]
+    driver.tick(10.0)
+    driver.decoded("running", "d0", output=1000, seconds=10.0)
+    return driver
+
+
+def test_an_answer_that_is_no_stream_stays_where_it_would_take_longer_to_generate_again() -> None:
+    driver = answered_at_an_idle_decoder(streams=False)
+    assert driver.submit("image", "a", tokens=200) == [encode("image", "a", "e0"), PAUSE]
+    assert driver.tick(9.0) == []
+    assert driver.tick(2.0) == [return_of("text")]  # by now it would be as far again
+
+
+def test_a_stream_stays_where_it_would_take_longer_to_prefill_again() -> None:
+    driver = answered_at_an_idle_decoder(streams=True)
+    driver.submit("prompt", "b", tokens=490, output=10, streams=True, deadline=1e6)
+    driver.encoded("prompt", "e0", "b", tokens=490, seconds=0.1)
+    driver.begun("prompt", "d0", seconds=1.0)  # 500 tokens a second
+    driver.decoded("prompt", "d0", output=10, seconds=1.1)
+    assert driver.submit("image", "a", tokens=200) == [encode("image", "a", "e0"), PAUSE]
+    assert driver.tick(1.9) == []
+    assert driver.tick(0.2) == [return_of("text")]
 
 
 def full_decoder(held_s: float, queued: int) -> Driver:
@@ -77,7 +118,7 @@ def test_where_all_have_begun_at_once_nobody_returns_before_they_end() -> None:
         driver.submit(f"text-{index}", output=10, stealable=True, deadline=1e6)
     assert placed(driver.thief("t0", "e0", slots=9, rate=600.0)) == ["t0"] * 2
     assert driver.submit("image", "a", tokens=150) == [encode("image", "a", "e0"), PAUSE]  # which takes 1.5 s
-    assert driver.tick(1.05) == [return_of("text-0"), return_of("text-1")]  # as long as they still have to run
+    assert driver.tick(1.1) == [return_of("text-0"), return_of("text-1")]  # as long as they still have to run
 
 
 def test_what_returns_goes_on_before_all_that_waits() -> None:
@@ -161,7 +202,7 @@ def test_an_encode_that_takes_as_long_as_was_foreseen_keeps_what_is_stolen() -> 
 def test_who_has_finished_before_it_could_return_is_done() -> None:
     driver = with_thief()
     driver.submit("text", output=50, stealable=True)
-    driver.submit("image", "a", tokens=200)
+    driver.submit("image", "a", tokens=700)
     driver.decoded("text", "t0", output=50)
     assert driver.count("done") == 1
     driver.returned("text", "t0", 50)
@@ -188,7 +229,7 @@ def test_what_a_thief_gave_back_as_it_was_lost_is_generated_elsewhere(comes_back
     """Its gateway has stopped it, and has nothing else to report."""
     driver = with_thief()
     driver.submit("text", output=50, stealable=True)
-    driver.submit("image", "a", tokens=200)
+    driver.submit("image", "a", tokens=700)
     driver.lost("t0")
     if comes_back:
         driver.thief("t0", "e0")
@@ -207,5 +248,5 @@ def test_all_that_is_stolen_returns_in_the_order_in_which_it_was_taken() -> None
     for name in names:
         driver.submit(name, output=10, stealable=True)
     assert placed(driver.thief("t0", "e0", slots=9)) == ["t0"] * 6
-    returns = [one.request for one in driver.submit("image", "a", tokens=200) if isinstance(one, Return)]
+    returns = [one.request for one in driver.submit("image", "a", tokens=6000) if isinstance(one, Return)]
     assert returns == names

@@ -5,7 +5,7 @@ from core_driver import Driver, decode, encode, placed
 from thief_driver import PAUSE, RESUME, cluster, return_of, with_thief
 
 from chiasm.nouns import Role
-from scheduler.stealing import FIRST_PATIENCE, LONGEST_PATIENCE_S, Mode
+from scheduler.stealing import FIRST_PATIENCE, LONGEST_PATIENCE_S, TRIED_AGAIN_S, Mode
 
 
 def test_an_idle_encoder_takes_text_that_would_wait() -> None:
@@ -68,10 +68,38 @@ def test_it_must_pay() -> None:
     assert driver.submit("short", output=5, stealable=True) == [decode("short", "t0", role=Role.TEXT)]
 
 
+def test_what_does_not_wait_for_a_decoder_is_no_wait_for_one() -> None:
+    driver = cluster()
+    driver.encoder("e1", rate=1.0)
+    driver.submit("image", "a", tokens=10_000, output=10_000, deadline=1e6)  # which e0 encodes for a while
+    driver.thief("t1", "e1", rate=2.0)
+    assert driver.submit("long", output=50, stealable=True) == []  # d0's queue is over in 5 s, and t1 takes 25 s
+
+
+def test_what_thieves_hold_is_no_wait_for_a_decoder() -> None:
+    driver = cluster()
+    driver.thief("t0", "e0", rate=1000.0, kv=10_000, slots=1)
+    assert placed(driver.submit("taken", output=5000, stealable=True)) == ["t0"]
+    driver.encoder("e1")
+    driver.thief("t1", "e1", rate=2.0)
+    assert driver.submit("long", output=50, stealable=True) == []
+
+
 def test_a_thief_that_would_break_the_objective_takes_nothing() -> None:
     driver = cluster()
     driver.thief("t0", "e0", rate=0.9)
     assert driver.submit("text", output=1, stealable=True) == []
+
+
+def test_a_thief_with_a_bad_name_is_tried_again() -> None:
+    driver = cluster(heartbeat_timeout_s=1e6)
+    driver.thief("t0", "e0", rate=1.1)
+    for index in range(3):  # a token each, after long prompts
+        driver.submit(f"short-{index}", output=1, stealable=True, deadline=1e6)
+        driver.decoded(f"short-{index}", "t0", output=1, seconds=30.0)
+    assert driver.submit("text", output=1, stealable=True, deadline=1e6) == []
+    assert driver.tick(TRIED_AGAIN_S / 2) == []
+    assert placed(driver.tick(TRIED_AGAIN_S / 2)) == ["t0"]
 
 
 def test_the_one_that_gains_most_is_taken_and_the_oldest_on_a_tie() -> None:
@@ -137,6 +165,38 @@ def test_patience_grows_with_each_preemption_and_is_forgotten_in_some_encodes() 
     assert waited_for(driver) == pytest.approx(FIRST_PATIENCE, abs=0.25)
 
 
+def test_how_busy_an_encoder_was_is_forgotten_with_time_and_not_only_when_the_next_image_comes() -> None:
+    driver = with_thief(heartbeat_timeout_s=1e6)
+    driver.submit("image", "a", tokens=10)
+    driver.tick(180.0)
+    driver.encoded("image", "e0", "a", tokens=10, seconds=0.1)
+    driver.tick(5.0)  # its patience is over, but an image may come any time
+    assert driver.submit("text", output=1000, stealable=True, deadline=1e6) == []
+    assert placed(driver.tick(600.0)) == ["t0"]
+
+
+def test_a_thief_is_as_fast_as_it_is_while_it_is_not_held() -> None:
+    driver = with_thief(heartbeat_timeout_s=1e6)
+    for index in range(12):
+        assert placed(driver.submit(f"text-{index}", output=50, stealable=True, deadline=1e6)) == ["t0"]
+        driver.submit(f"image-{index}", "a" * (index + 1), tokens=10)
+        driver.tick(9.5)
+        driver.encoded(f"image-{index}", "e0", "a" * (index + 1), tokens=10, seconds=0.1)
+        driver.decoded(f"text-{index}", "t0", output=50, seconds=10.0)  # half a second of work, and the pause
+        driver.tick(LONGEST_PATIENCE_S)
+    [rate] = [one.tokens_per_s for one in driver.status.workers if one.worker == "t0"]
+    assert rate == pytest.approx(100.0)
+
+
+def test_a_thief_that_is_never_held_does_not_pay_for_pauses() -> None:
+    driver = with_thief(stealing="share", heartbeat_timeout_s=1e6)
+    driver.submit("image", "a", tokens=10)
+    driver.tick(180.0)
+    driver.encoded("image", "e0", "a", tokens=10, seconds=0.1)
+    driver.tick(5.0)
+    assert placed(driver.submit("text", output=1000, stealable=True, deadline=1e6)) == ["t0"]
+
+
 def test_an_encoder_that_is_lost_holds_its_thief_no_longer() -> None:
     driver = with_thief()
     driver.submit("text", output=50, stealable=True)
@@ -149,9 +209,9 @@ def test_the_image_goes_first_also_when_the_thief_was_given_up_meanwhile() -> No
     driver = with_thief()
     driver.submit("text", output=50, stealable=True)
     driver.thief("t0", "e0")
-    assert driver.submit("image", "a", tokens=200) == [encode("image", "a", "e0"), PAUSE, return_of("text")]
+    assert driver.submit("image", "a", tokens=700) == [encode("image", "a", "e0"), PAUSE, return_of("text")]
     driver.returned("text", "t0", 20)
-    driver.encoded("image", "e0", "a", tokens=200, seconds=0.1)
+    driver.encoded("image", "e0", "a", tokens=700, seconds=0.1)
     assert driver.submit("another", "b", tokens=10) == [encode("another", "b", "e0")]
 
 
@@ -167,8 +227,8 @@ def test_a_thief_steals_on_after_what_it_held_before_it_was_given_up_has_come_ba
     driver = with_thief(heartbeat_timeout_s=1e6)
     driver.submit("text", output=50, stealable=True, deadline=1e6)
     driver.thief("t0", "e0")
-    driver.submit("image", "a", tokens=200)
-    driver.encoded("image", "e0", "a", tokens=200, seconds=0.1)
+    driver.submit("image", "a", tokens=700)
+    driver.encoded("image", "e0", "a", tokens=700, seconds=0.1)
     driver.returned("text", "t0", 5)
     assert driver.submit("next", output=50, stealable=True, deadline=1e6) == []
     assert placed(driver.tick(LONGEST_PATIENCE_S)) == ["t0"]

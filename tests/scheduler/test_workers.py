@@ -48,3 +48,4 @@ def test_an_encode_is_measured_with_the_work_that_lay_ahead_of_it() -> None:
     encoder.learn(first, 100, 1.0)
     encoder.learn(second, 100, 2.0)  # an engine of 100 tokens/s that works them off in turn
     assert encoder.rate.tokens_per_s == pytest.approx(100.0)
+    assert encoder.encode_time.seconds == pytest.approx(1.0)
