@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from chiasm.nouns import Embedding, Item, ItemUuid, RequestId, Role, WorkerId
 
-PROTOCOL_VERSION = 4
+PROTOCOL_VERSION = 5
 """Raised whenever a message changes shape; a peer of another version is refused by name."""
 
 
@@ -261,6 +261,7 @@ class Heartbeat(Message, frozen=True):
     """The worker and its engine live; sent every `heartbeat_s`, missed for `heartbeat_timeout_s` means Lost."""
 
     worker: WorkerId
+    registrations: int = 0  # that it has sent so far
 
 
 class Lost(Message, frozen=True):
@@ -281,9 +282,13 @@ class Evicted(Message, frozen=True):
 
 
 class Unknown(Message, frozen=True):
-    """The scheduler does not know this worker (it restarted, or gave the worker up): register again."""
+    """The scheduler does not know this worker (it restarted, or gave the worker up): register again.
+
+    `registrations` is that of the Heartbeat it answers: if the worker has registered since, this is out of date.
+    """
 
     worker: WorkerId
+    registrations: int = 0
 
 
 class Pause(Message, frozen=True):

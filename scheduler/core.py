@@ -316,7 +316,7 @@ class Core:
 
     def _heartbeat(self, event: Heartbeat) -> None:
         if not self._workers.heard(event.worker, self._clock.now):
-            self._answers.append(Unknown(event.worker))
+            self._answers.append(Unknown(event.worker, event.registrations))
 
     def _lost(self, worker_id: WorkerId, reason: str) -> None:
         worker = self._workers.get(worker_id)
