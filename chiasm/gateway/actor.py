@@ -52,9 +52,8 @@ class Gateway:
             parsed_chats=parses_chats(config.text_engine_args),
             created=int(time.time()),
         )
-        app = make_app(
-            serving, config.gateway, SchedulerLink(channel), self._membership.token, telemetry=config.telemetry
-        )
+        link = SchedulerLink(channel, config.scheduler.heartbeat_s)
+        app = make_app(serving, config.gateway, link, self._membership.token, telemetry=config.telemetry)
         try:
             runner = await start_gateway(app, config.gateway)
             try:
