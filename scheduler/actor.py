@@ -7,6 +7,7 @@ import asyncio
 import gc
 import logging
 import time
+from collections.abc import Callable
 
 from chiasm import messages
 from chiasm.config import ClusterConfig
@@ -31,7 +32,8 @@ STOP_TIMEOUT_S = 10.0
 class Scheduler:
     """A Ray actor (see `chiasm.cluster`) with one thread for the core. `endpoint` is fixed, so peers find it again.
 
-    `encoders` is how encodes are placed; by least predicted finish unless given.
+    `encoders` is how encodes are placed; by least predicted finish unless given. `another_life` is asked whether an
+    earlier process has come up: then nobody waits for this one to, and it ends where it cannot.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class Scheduler:
         config: ClusterConfig,
         keys: ClusterKeys,
         encoders: Placement[EncodeWorker] | None = None,
+        another_life: Callable[[], bool] = lambda: False,
     ) -> None:
         self._endpoint = endpoint
         self._config = config
@@ -48,7 +51,7 @@ class Scheduler:
         self._core = Core(scheduler, encoders, scheduler.stealing, scheduler.itl_slo_ms / 1000)
         self._gateways = Gateways()
         self._workers: dict[WorkerId, Peer] = {}
-        self._loop = LoopThread("scheduler", self._run)
+        self._loop = LoopThread("scheduler", self._run, another_life())
 
     def endpoint(self) -> str:
         """Where it listens.

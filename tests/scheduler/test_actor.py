@@ -2,6 +2,8 @@
 
 import asyncio
 import itertools
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -198,3 +200,18 @@ async def test_a_gateway_that_has_joined_hears_nothing_of_it(peers: Peers) -> No
     peers.gateway.send(AskStatus(RequestId("status")))
     async with asyncio.timeout(PATIENCE_S):
         assert isinstance(await peers.gateway.receive(), Status)
+
+
+def test_one_that_cannot_listen_again_ends_so_that_another_is_made() -> None:
+    """In its first life whoever made it hears of the failure; later nobody asks."""
+    code = """
+import time
+from chiasm.config import ClusterConfig
+from chiasm.wire.keys import ClusterKeys
+from scheduler.actor import Scheduler
+Scheduler("ipc:///nowhere/scheduler", ClusterConfig(), ClusterKeys.generate(), another_life=lambda: True)
+time.sleep(30)
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=25, check=False)
+    assert run.returncode == 1
+    assert "scheduler ended" in run.stderr
