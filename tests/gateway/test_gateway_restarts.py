@@ -40,7 +40,7 @@ HEARTBEAT_S = 0.02
 CONFIG = ClusterConfig.model_validate(
     {
         "gateway": {"port": 0},
-        "scheduler": {"look_ahead": 0, "heartbeat_s": HEARTBEAT_S, "heartbeat_timeout_s": 1.0},
+        "scheduler": {"look_ahead": 0, "heartbeat_s": HEARTBEAT_S, "heartbeat_timeout_s": 3.0},
     }
 )
 

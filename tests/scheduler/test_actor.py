@@ -154,7 +154,7 @@ async def test_a_thief_that_cannot_be_told_is_given_up_until_it_is_heard_of(peer
     await peers.introduce(THIEF)
 
 
-@pytest.mark.parametrize("scheduler", [{"heartbeat_s": 0.02, "heartbeat_timeout_s": 1.0}], indirect=True)
+@pytest.mark.parametrize("scheduler", [{"heartbeat_s": 0.02, "heartbeat_timeout_s": 2.0}], indirect=True)
 async def test_what_a_dead_gateway_held_is_free_when_it_has_been_silent_long_enough(peers: Peers) -> None:
     """Nothing is sent to it meanwhile that could fail: it held all credits."""
     peers.other_gateway.send(Join(GatewayId("second")))
