@@ -19,6 +19,7 @@ from chiasm.config import ClusterConfig, PoolConfig
 from chiasm.gateway.actor import Gateway
 from chiasm.membership import Membership
 from chiasm.preflight import ModelFacts
+from chiasm.ray_life import is_another_life
 from chiasm.whole import WholeWorker
 from chiasm.wire.keys import ClusterKeys
 from decoder.worker import DecoderWorker
@@ -146,12 +147,13 @@ class Cluster:
         self._scheduler = (
             ray.remote(Scheduler)
             .options(name="scheduler", **common)
-            .remote(membership.scheduler, membership.config, membership.keys)
+            .remote(membership.scheduler, membership.config, membership.keys, another_life=is_another_life)
         )
         self._answer(self._scheduler.endpoint.remote(), "the scheduler")
         # No accelerator for the gateway, though Ray would let an actor without GPUs see them all.
         hidden = {"env_vars": {"CUDA_VISIBLE_DEVICES": ""}}
-        self._gateway = ray.remote(Gateway).options(name="gateway", runtime_env=hidden, **common).remote(membership)
+        placed = ray.remote(Gateway).options(name="gateway", runtime_env=hidden, **common)
+        self._gateway = placed.remote(membership, is_another_life)
         self.url = self._answer(self._gateway.url.remote(), "the gateway")
         cores = share_cores(self._config) if membership.one_machine else {}
         self._place("encoder", EncoderWorker, self._config.encoders, cores)

@@ -131,8 +131,8 @@ class SchedulerConfig(_Section):
     explained_requests: PositiveInt = Field(
         4096, description="requests of which the scheduler remembers why it treated them so (chiasm explain)"
     )
-    heartbeat_s: PositiveFloat = Field(1.0, description="how often a worker reports that it lives")
-    heartbeat_timeout_s: PositiveFloat = Field(10.0, description="silence after which a worker is given up")
+    heartbeat_s: PositiveFloat = Field(1.0, description="how often a worker or a gateway reports that it lives")
+    heartbeat_timeout_s: PositiveFloat = Field(10.0, description="silence after which either is given up")
     stealing: Literal["off", "yield", "share"] = Field(
         "off",
         description="what encoders' cards do while no image waits. off: nothing. yield: a second, text-only engine on "

@@ -14,15 +14,18 @@ T = TypeVar("T")
 
 
 class LoopThread:
-    """Runs `program` until it ends or `stop` is called. Start it once."""
+    """Runs `program` until it ends or `stop` is called. Start it once.
 
-    def __init__(self, name: str, program: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    `vital`: its failure ends the process. Set at once where nobody would hear of it, else by who has seen it come up.
+    """
+
+    def __init__(self, name: str, program: Callable[[], Coroutine[Any, Any, None]], vital: bool = False) -> None:
         self._program = program
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
         self._started = threading.Event()
         self.error: BaseException | None = None
-        self.vital = False  # set by a program that has come up: from then on its failure ends the process
+        self.vital = vital
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
         self._started.wait()

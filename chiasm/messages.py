@@ -5,7 +5,8 @@ scheduler's core takes these very objects as its events and returns them as its 
 
     gateway ──Submit, EncodeDone, EncodeFailed, DecodeBegun, DecodeDone, DecodeFailed, Returned, Cancel──► scheduler
     gateway ──AskStatus, AskReasons──► scheduler
-    gateway ◄──Encode, Decode, Return, Reject, Status, Reasons── scheduler
+    gateway ──Join, Alive──► scheduler
+    gateway ◄──Encode, Decode, Return, Reject, Status, Reasons, Forgotten── scheduler
     worker  ──Register, Heartbeat, Lost, Evicted──► scheduler
     worker  ◄──Unknown, Pause, Resume── scheduler
 """
@@ -15,9 +16,9 @@ from enum import StrEnum
 import msgspec
 from msgspec import Struct
 
-from chiasm.nouns import Embedding, Item, ItemUuid, RequestId, Role, WorkerId
+from chiasm.nouns import Embedding, GatewayId, Item, ItemUuid, RequestId, Role, WorkerId
 
-PROTOCOL_VERSION = 4
+PROTOCOL_VERSION = 5
 """Raised whenever a message changes shape; a peer of another version is refused by name."""
 
 
@@ -129,6 +130,22 @@ class AskReasons(Message, frozen=True):
     about: RequestId
 
 
+class Join(Message, frozen=True):
+    """A gateway begins, or begins anew: what it has submitted before is cancelled, and what lives it submits again.
+
+    Nothing else is taken of a gateway that has not joined by the connection that it speaks through: after a break
+    nobody knows what got lost.
+    """
+
+    gateway: GatewayId
+
+
+class Alive(Message, frozen=True):
+    """The gateway lives; sent every `heartbeat_s`, missed for `heartbeat_timeout_s` means that its requests end."""
+
+    joins: int  # that it has sent so far
+
+
 # -- scheduler to gateway ------------------------------------------------------------------------------------------
 
 
@@ -162,6 +179,15 @@ class Return(Message, frozen=True):
 
     request: RequestId
     worker: WorkerId
+
+
+class Forgotten(Message, frozen=True):
+    """The scheduler knows nothing of this gateway's requests (it restarted, or gave the gateway up): join again.
+
+    `joins` is that of the Alive it answers: if the gateway has joined since, this is out of date.
+    """
+
+    joins: int
 
 
 class RejectReason(StrEnum):
@@ -261,6 +287,7 @@ class Heartbeat(Message, frozen=True):
     """The worker and its engine live; sent every `heartbeat_s`, missed for `heartbeat_timeout_s` means Lost."""
 
     worker: WorkerId
+    registrations: int = 0  # that it has sent so far
 
 
 class Lost(Message, frozen=True):
@@ -281,9 +308,13 @@ class Evicted(Message, frozen=True):
 
 
 class Unknown(Message, frozen=True):
-    """The scheduler does not know this worker (it restarted, or gave the worker up): register again."""
+    """The scheduler does not know this worker (it restarted, or gave the worker up): register again.
+
+    `registrations` is that of the Heartbeat it answers: if the worker has registered since, this is out of date.
+    """
 
     worker: WorkerId
+    registrations: int = 0
 
 
 class Pause(Message, frozen=True):
@@ -310,10 +341,12 @@ FromGateway = (
     | AskStatus
     | AskReasons
 )
+Presence = Join | Alive
+"""Of a gateway, for whoever carries messages: the core hears of the requests only."""
 ToGateway = Encode | Decode | Return | Reject | Status | Reasons
 FromWorker = Register | Heartbeat | Lost | Evicted
 ToWorker = Unknown | Pause | Resume
-AnyMessage = FromGateway | ToGateway | FromWorker | ToWorker
+AnyMessage = FromGateway | Presence | ToGateway | Forgotten | FromWorker | ToWorker
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(AnyMessage)

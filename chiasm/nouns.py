@@ -14,6 +14,9 @@ RequestId = NewType("RequestId", str)
 WorkerId = NewType("WorkerId", str)
 """One worker actor and the engine it owns, e.g. `encoder-0`."""
 
+GatewayId = NewType("GatewayId", str)
+"""One life of one gateway's process: one that was started again is another."""
+
 ItemUuid = NewType("ItemUuid", str)
 """The identity of one item of media (`chiasm.gateway.identity`): equal uuids mean equal embeddings."""
 

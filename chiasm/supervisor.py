@@ -79,6 +79,7 @@ class Supervisor:
         self._ready = False
         self._ready_since: float | None = None
         self._restarts = 0
+        self._registrations = 0
         self._error: str | None = None
 
     @property
@@ -126,8 +127,9 @@ class Supervisor:
             self._ready_since = time.monotonic()
             self._error = None
             holding = Holding(engine)
+            self._introduce(channel, register)
             tasks = [
-                asyncio.create_task(self._report(channel, register)),
+                asyncio.create_task(self._report(channel, register.worker)),
                 asyncio.create_task(self._obey(channel, register, engine, holding)),
                 asyncio.create_task(holding.keep()),
             ]
@@ -177,12 +179,15 @@ class Supervisor:
             await asyncio.shield(asyncio.to_thread(engine.stop))
             self._engine = None
 
-    async def _report(self, channel: ChannelClient, register: messages.Register) -> None:
-        """Heartbeats go on while the engine's process lives; whether it answers shows when the scheduler asks."""
+    def _introduce(self, channel: ChannelClient, register: messages.Register) -> None:
+        self._registrations += 1
         channel.send(register)
+
+    async def _report(self, channel: ChannelClient, worker: WorkerId) -> None:
+        """Heartbeats go on while the engine's process lives; whether it answers shows when the scheduler asks."""
         while True:
             await asyncio.sleep(self._config.scheduler.heartbeat_s)
-            channel.send(messages.Heartbeat(register.worker))
+            channel.send(messages.Heartbeat(worker, self._registrations))
 
     async def _obey(
         self, channel: ChannelClient, register: messages.Register, engine: Engine, holding: Holding
@@ -190,9 +195,11 @@ class Supervisor:
         while True:
             message = await channel.receive()
             if isinstance(message, messages.Unknown):
+                if message.registrations != self._registrations:
+                    continue  # a second registration would cost what the first has been handed since
                 if await asyncio.to_thread(engine.answers):
                     holding.want(False)  # who has forgotten the engine has forgotten that it is held
-                    channel.send(register)
+                    self._introduce(channel, register)
             elif isinstance(message, messages.Pause | messages.Resume):
                 holding.want(isinstance(message, messages.Pause))
             else:

@@ -7,6 +7,7 @@ import asyncio
 import gc
 import logging
 import time
+from collections.abc import Callable
 
 from chiasm import messages
 from chiasm.config import ClusterConfig
@@ -17,6 +18,7 @@ from chiasm.wire.keys import ClusterKeys
 from scheduler.core import Core
 from scheduler.events import Decision, Refused
 from scheduler.garbage import COLLECT_BELOW, COLLECT_S, sparing_what_waits
+from scheduler.gateways import Gateways, Peer
 from scheduler.placement import Placement
 from scheduler.workers import EncodeWorker
 
@@ -30,7 +32,8 @@ STOP_TIMEOUT_S = 10.0
 class Scheduler:
     """A Ray actor (see `chiasm.cluster`) with one thread for the core. `endpoint` is fixed, so peers find it again.
 
-    `encoders` is how encodes are placed; by least predicted finish unless given.
+    `encoders` is how encodes are placed; by least predicted finish unless given. `another_life` is asked whether an
+    earlier process has come up: then nobody waits for this one to, and it ends where it cannot.
     """
 
     def __init__(
@@ -39,15 +42,16 @@ class Scheduler:
         config: ClusterConfig,
         keys: ClusterKeys,
         encoders: Placement[EncodeWorker] | None = None,
+        another_life: Callable[[], bool] = lambda: False,
     ) -> None:
         self._endpoint = endpoint
         self._config = config
         self._keys = keys
         scheduler = config.scheduler
         self._core = Core(scheduler, encoders, scheduler.stealing, scheduler.itl_slo_ms / 1000)
-        self._gateways: dict[RequestId, bytes] = {}
-        self._workers: dict[WorkerId, bytes] = {}
-        self._loop = LoopThread("scheduler", self._run)
+        self._gateways = Gateways()
+        self._workers: dict[WorkerId, Peer] = {}
+        self._loop = LoopThread("scheduler", self._run, another_life())
 
     def endpoint(self) -> str:
         """Where it listens.
@@ -83,18 +87,27 @@ class Scheduler:
                 self._channel.send(peer, self._core.status(message.request, time.monotonic()))
             elif isinstance(message, messages.AskReasons):
                 self._channel.send(peer, self._core.reasons(message.request, message.about, time.monotonic()))
+            elif isinstance(message, messages.Join):
+                self._cancel(self._gateways.join(peer, message.gateway, time.monotonic()))
+            elif isinstance(message, messages.Alive):
+                if not self._gateways.heard(peer, time.monotonic()):
+                    self._channel.send(peer, messages.Forgotten(message.joins))
             elif isinstance(message, messages.FromGateway):
-                decisions = self._core.handle(message, time.monotonic())
-                if isinstance(message, messages.Submit) and not any(isinstance(each, Refused) for each in decisions):
-                    self._gateways[message.request] = peer
-                self._dispatch(decisions)
-                if isinstance(message, messages.DecodeDone | messages.Cancel):
-                    self._gateways.pop(message.request, None)
+                if peer in self._gateways:  # else it will say it again, when it hears that it is forgotten
+                    self._of_a_request(peer, message)
             elif isinstance(message, messages.FromWorker):
                 self._workers[message.worker] = peer
                 self._dispatch(self._core.handle(message, time.monotonic()))
             else:
                 logger.warning("%s is not for the scheduler", type(message).__name__)
+
+    def _of_a_request(self, peer: Peer, message: messages.FromGateway) -> None:
+        decisions = self._core.handle(message, time.monotonic())
+        if isinstance(message, messages.Submit) and not any(isinstance(each, Refused) for each in decisions):
+            self._gateways.submitted(peer, message.request)
+        self._dispatch(decisions)
+        if isinstance(message, messages.DecodeDone | messages.Cancel):
+            self._gateways.ended(message.request)
 
     async def _tick(self) -> None:
         collected = time.monotonic()
@@ -102,6 +115,8 @@ class Scheduler:
             await asyncio.sleep(TICK_S)
             now = time.monotonic()
             self._dispatch(self._core.tick(now))
+            for peer in self._gateways.silent_since(now - self._config.scheduler.heartbeat_timeout_s):
+                self._forget_gateway(peer, "it has fallen silent")
             if now - collected > COLLECT_S and self._core.live < COLLECT_BELOW:
                 gc.collect()
                 collected = now
@@ -116,20 +131,23 @@ class Scheduler:
             elif isinstance(decision, messages.Pause | messages.Resume):
                 peer = self._workers.get(decision.worker)
             else:
-                peer = self._gateways.get(decision.request)
+                peer = self._gateways.sender(decision.request)
             if isinstance(decision, messages.Reject):
-                self._gateways.pop(decision.request, None)
+                self._gateways.ended(decision.request)
             if peer is not None and not self._channel.send(peer, decision):
                 if isinstance(decision, messages.Pause | messages.Resume):
                     self._forget_worker(decision.worker)
                 else:
-                    self._forget_gateway(peer)
+                    self._forget_gateway(peer, f"it could not be sent {type(decision).__name__}")
 
-    def _forget_gateway(self, peer: bytes) -> None:
-        """A gateway is gone, and its requests with it: they must not hold credits until their deadlines."""
-        orphans = [request for request, gateway in self._gateways.items() if gateway == peer]
-        for request in orphans:
-            del self._gateways[request]
+    def _forget_gateway(self, peer: Peer, why: str) -> None:
+        """A gateway is gone, and its requests with it; if it lives, it joins again and submits them anew."""
+        orphans = self._gateways.leave(peer)
+        logger.warning("a gateway is given up, with %d requests: %s", len(orphans), why)
+        self._cancel(orphans)
+
+    def _cancel(self, orphans: list[RequestId]) -> None:
+        """They must not hold credits until their deadlines."""
         for request in orphans:
             self._dispatch(self._core.handle(messages.Cancel(request), time.monotonic()))
 

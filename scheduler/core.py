@@ -53,6 +53,8 @@ from scheduler.table import WorkerTable, fault
 from scheduler.thieving import Thieving
 from scheduler.workers import DecodeWorker, EncodeWorker
 
+NONE_REGISTERED = "no worker that could take it has registered"
+
 
 class Core:
     """All of the scheduler but its sockets and its clock. One writer: calls must not overlap.
@@ -77,6 +79,7 @@ class Core:
     ) -> None:
         self._queue_limit = config.queue_limit
         self._heartbeat_timeout_s = config.heartbeat_timeout_s
+        self._is_new = True
         self._counters = new_counters()
         self._clock = Clock()
         self._reasons = Reasons(config.explained_requests, self._clock)
@@ -155,6 +158,8 @@ class Core:
         self._clock.advance(now)
         out = self._answers = []
         self._roster.expire(self._clock.now)
+        if self._is_new and self._clock.now >= self._heartbeat_timeout_s:
+            self._grow_up()
         for worker in self._workers.silent_since(self._clock.now - self._heartbeat_timeout_s):
             self._lost(worker, f"not heard of for {self._heartbeat_timeout_s} s")
         self._thieving.tick()
@@ -215,14 +220,25 @@ class Core:
         withheld = self._roster.withheld
         if not 0 < event.deadline_s < math.inf:
             self._roster.reject(event.request, RejectReason.DEADLINE, f"deadline_s is {event.deadline_s}")
-        elif not (self._workers.images_known if has_items else self._workers.text_known):
-            self._roster.reject(event.request, RejectReason.NO_WORKER, "no worker that could take it has registered")
+        elif not self._expects_worker(has_items):
+            self._roster.reject(event.request, RejectReason.NO_WORKER, NONE_REGISTERED)
         elif withheld >= self._queue_limit:
             detail = f"{withheld} requests wait already"
             self._roster.reject(event.request, RejectReason.QUEUE_FULL, detail, self._retry_after_s(has_items))
         else:
             self._life.admit(event, withheld, self._clock.now)
             self._thieving.due = True
+
+    def _expects_worker(self, has_items: bool) -> bool:
+        """A core that is new may have followed upon another one, whose workers have yet to hear of it."""
+        return self._is_new or (self._workers.images_known if has_items else self._workers.text_known)
+
+    def _grow_up(self) -> None:
+        """All workers that live had the time to register: requests wait no longer for such as have not."""
+        self._is_new = False
+        for request in list(self._roster.live.values()):
+            if not self._expects_worker(bool(request.parts)):
+                self._roster.fail(request, RejectReason.NO_WORKER, NONE_REGISTERED)
 
     def _retry_after_s(self, has_items: bool) -> float:
         waits = [seconds_of(self._roster.owed_output, self._workers.decode_crews.tokens_per_s)]
@@ -325,7 +341,7 @@ class Core:
 
     def _heartbeat(self, event: Heartbeat) -> None:
         if not self._workers.heard(event.worker, self._clock.now):
-            self._answers.append(Unknown(event.worker))
+            self._answers.append(Unknown(event.worker, event.registrations))
 
     def _lost(self, worker_id: WorkerId, reason: str) -> None:
         worker = self._workers.get(worker_id)

@@ -97,6 +97,12 @@ class Serving:
         assert worker is not None
         return worker
 
+    def scheduler(self) -> psutil.Process:
+        """The scheduler's process."""
+        children = psutil.Process(self.process.pid).children(recursive=True)
+        [found] = [one for one in children if " ".join(one.cmdline()).startswith("ray::Scheduler")]
+        return found
+
     def engine_log(self, role: str) -> str:
         """What the engines of a role's worker have said so far: it prints that, and Ray keeps it in a file."""
         return Path(f"/proc/{self.worker(role).pid}/fd/1").resolve().read_text(errors="replace")

@@ -144,6 +144,23 @@ def test_a_killed_engine_is_started_again(serving: Serving, role: str) -> None:
     assert serving.status()["ready"]
 
 
+def test_a_killed_scheduler_costs_no_request(serving: Serving) -> None:
+    """Killed while one request generates and another is on its way: Ray starts it again, and both are answered."""
+    long, short = chat([picture(43)], max_tokens=600), chat([picture(44)])
+    victim = serving.scheduler()
+    with ThreadPoolExecutor(2) as pool:
+        generating = pool.submit(serving.ask, long)
+        _wait_until(lambda: serving.metric("decoder", "vllm:num_requests_running") == 1, 60)
+        victim.kill()
+        asked = pool.submit(serving.ask, short)
+        assert tokens(asked.result()) == tokens(serving.ask_whole(short))
+        assert tokens(generating.result()) == tokens(serving.ask_whole(long))
+    assert serving.scheduler().pid != victim.pid
+    status = serving.status()
+    assert status["ready"]
+    assert (status["encoding"], status["withheld"], status["decoding"]) == (0, 0, 0)
+
+
 def _wait_until(condition: Callable[[], bool], timeout_s: float) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 
 from chiasm.continuable import parses_chats
 from chiasm.gateway.app import ServingFacts, make_app, start_gateway
@@ -15,13 +16,17 @@ STOP_TIMEOUT_S = 20.0
 
 
 class Gateway:
-    """A Ray actor (see `chiasm.cluster`). It listens as soon as it is made."""
+    """A Ray actor (see `chiasm.cluster`). It listens as soon as it is made.
 
-    def __init__(self, membership: Membership) -> None:
+    `another_life` is asked whether an earlier process has listened: then nobody waits for this one to, and it ends
+    where it cannot.
+    """
+
+    def __init__(self, membership: Membership, another_life: Callable[[], bool] = lambda: False) -> None:
         self._membership = membership
         self._listening = asyncio.Event()
         self._url = ""
-        self._loop = LoopThread("gateway", self._run)
+        self._loop = LoopThread("gateway", self._run, another_life())
 
     def url(self) -> str:
         """Base URL of the endpoint, once it listens.
@@ -52,9 +57,8 @@ class Gateway:
             parsed_chats=parses_chats(config.text_engine_args),
             created=int(time.time()),
         )
-        app = make_app(
-            serving, config.gateway, SchedulerLink(channel), self._membership.token, telemetry=config.telemetry
-        )
+        link = SchedulerLink(channel, config.scheduler.heartbeat_s)
+        app = make_app(serving, config.gateway, link, self._membership.token, telemetry=config.telemetry)
         try:
             runner = await start_gateway(app, config.gateway)
             try:

@@ -70,6 +70,11 @@ class Answering:
         return max(0, self._transcript.tokens - self._before)
 
     @property
+    def standing(self) -> int:
+        """Tokens of all attempts that another engine would build upon."""
+        return self._before + self.generated
+
+    @property
     def ended(self) -> int | None:
         """Tokens of the latest attempt, if it is a stream that its engine has brought to its end."""
         if not self._tally.complete or self._tally.error is not None:

@@ -4,6 +4,7 @@ that they name, and reports what came of it. Owns the calls; routes are in `app`
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Coroutine
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from aiohttp import web
 
 from chiasm.gateway.answering import Answering
 from chiasm.gateway.delivery import ClientLeft, Delivery
+from chiasm.gateway.encoding import Encoding
 from chiasm.gateway.errors import (
     ApiError,
     deadline_exceeded,
@@ -21,7 +23,7 @@ from chiasm.gateway.errors import (
     prompt_too_long,
     rejected,
 )
-from chiasm.gateway.link import SchedulerLink
+from chiasm.gateway.link import Decisions, SchedulerLink
 from chiasm.gateway.parsing import ParsedRequest
 from chiasm.gateway.upstream import EngineFailed, Upstream
 from chiasm.gateway.views.timelines import Timelines
@@ -32,18 +34,15 @@ from chiasm.messages import (
     DecodeDone,
     DecodeFailed,
     Encode,
-    EncodeDone,
-    EncodeFailed,
+    Forgotten,
     Reject,
     Return,
     Returned,
     Submit,
-    ToGateway,
 )
 from chiasm.nouns import RequestId
-from chiasm.telemetry.marks import Marks, encoder_call
+from chiasm.telemetry.marks import Marks
 from chiasm.telemetry.metrics import GatewayMetrics
-from chiasm.wire.protocol import tensor_nbytes
 
 if TYPE_CHECKING:
     from chiasm.telemetry.tracing import RequestTrace
@@ -96,9 +95,14 @@ class Flow:
         self._delivery = delivery
         self._marks = marks
         self._trace = trace
+        self._encoding = Encoding(
+            request, parsed, services.link, services.upstream, services.metrics, marks, trace, self._start
+        )
         self._answering = Answering(request, parsed, services.upstream, delivery, self._decode_begun, marks.last_token)
         self._end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._deadline = math.inf
         self._scheduler_knows = False  # that the request has ended
+        self._forgotten = False  # by the scheduler, and not submitted again
         self._tasks: set[asyncio.Task[None]] = set()
         self._decode: Decode | None = None  # the latest
         self._decoding: asyncio.Task[None] | None = None
@@ -111,12 +115,13 @@ class Flow:
             ApiError: the request ended with this error, and nothing was delivered.
             ClientLeft: nobody waits for the answer any more.
         """
+        self._deadline = deadline
         try:
             async with asyncio.timeout_at(deadline):
                 with self._link.open(self._request) as decisions:
                     self._marks.submitted(self._parsed.items, self._parsed.stream)
                     self._timelines.add(self._marks)
-                    self._link.send(self._submission(deadline))
+                    self._submit()
                     self._start(self._follow(decisions))
                     await self._end
                     await self._stop()  # a decision that crosses our last word must not begin anything
@@ -138,20 +143,23 @@ class Flow:
             return Cancel(self._request)
         return self._done(self._decode, tokens)
 
-    def _submission(self, deadline: float) -> Submit:
-        parsed = self._parsed
-        left = max(0.0, deadline - asyncio.get_running_loop().time())
-        sizes = (parsed.text_tokens, parsed.output_tokens)
+    def _submit(self) -> None:
+        """For the first time, or what is left of it to a scheduler that has forgotten it."""
+        parsed, done = self._parsed, self._answering.standing
+        left = max(0.0, self._deadline - asyncio.get_running_loop().time())
+        sizes = (parsed.text_tokens + done, parsed.output_tokens - done)
         tenant = (self._tenant.name, self._tenant.weight)
-        return Submit(
-            self._request, parsed.items, *sizes, left, *tenant, streams=parsed.stream, stealable=parsed.may_move
+        stealable = parsed.may_move and self._decode is None
+        self._forgotten = False
+        self._link.send(
+            Submit(self._request, parsed.items, *sizes, left, *tenant, streams=parsed.stream, stealable=stealable)
         )
 
-    async def _follow(self, decisions: asyncio.Queue[ToGateway]) -> None:
+    async def _follow(self, decisions: Decisions) -> None:
         while True:
             match await decisions.get():
                 case Encode() as encode:
-                    self._start(self._encode(encode))
+                    self._encoding.begin(encode)
                 case Decode() as decode:
                     await self._begin(decode)
                 case Return() as asked:
@@ -159,28 +167,17 @@ class Flow:
                 case Reject() as reject:
                     self._scheduler_knows = True
                     self._fail(rejected(reject))
+                case Forgotten():
+                    await self._begin_again()
 
-    async def _encode(self, encode: Encode) -> None:
-        part = next((part for part in self._parsed.media if part.uuid == encode.uuid), None)
-        if part is None:
-            reason = "the request has no such item"
-            self._link.send(EncodeFailed(self._request, encode.worker, encode.uuid, reason, retryable=False))
+    async def _begin_again(self) -> None:
+        """The scheduler has forgotten the request. What generates goes on without it; all else it has to place anew."""
+        await self._encoding.give_up("the scheduler has forgotten it")
+        if self._end.done():
             return
-        attempt, began = self._marks.encode_posted(part.uuid, encode.worker), time.monotonic()
-        call = encoder_call(self._request, attempt.item)
-        headers = self._trace.encode_headers(attempt) if self._trace is not None else {}
-        try:
-            embedding = await self._upstream.encode(encode.url, call, self._parsed, part, headers)
-        except EngineFailed as failure:
-            self._marks.encode_failed(attempt, failure.reason)
-            self._count_retry("encode", failure.retryable)
-            failed = (failure.reason, failure.retryable, failure.unreachable)
-            self._link.send(EncodeFailed(self._request, encode.worker, encode.uuid, *failed))
-        else:
-            seconds = time.monotonic() - began
-            nbytes = tensor_nbytes(embedding.shape, embedding.dtype)
-            self._marks.encode_answered(attempt, embedding.shape[0], nbytes)
-            self._link.send(EncodeDone(self._request, encode.worker, embedding, seconds, nbytes))
+        self._forgotten = True
+        if self._decoding is None or self._decoding.done():
+            self._submit()
 
     async def _begin(self, decode: Decode) -> None:
         """Begin an attempt; the scheduler has given the one before up, even if its engine has not failed us yet."""
@@ -272,19 +269,19 @@ class Flow:
     def _decode_failed(self, decode: Decode, failure: EngineFailed) -> None:
         retryable = failure.retryable and self._answering.obstacle is None
         self._marks.decode_failed(failure.reason, self._answering.generated)
-        self._count_retry("decode", retryable)
+        if retryable:
+            self._metrics.retries.labels("decode").inc()
+            if self._forgotten:
+                self._submit()
+                return
         lost = tuple(embedding.uuid for embedding in decode.embeddings if embedding.key in failure.lost)
         self._link.send(
             DecodeFailed(self._request, decode.worker, failure.reason, retryable, lost, failure.unreachable)
         )
-        if self._delivery.response is not None and not retryable:
+        if not retryable and (self._forgotten or self._delivery.response is not None):
             # Otherwise the scheduler has the word: another attempt, or a rejection with this reason.
             self._scheduler_knows = True
             self._fail(decode_failed(failure.reason))
-
-    def _count_retry(self, phase: str, retryable: bool) -> None:
-        if retryable:
-            self._metrics.retries.labels(phase).inc()
 
     def _fail(self, error: BaseException) -> None:
         if not self._end.done():

@@ -32,6 +32,7 @@ from chiasm.messages import (
     Encode,
     EncodeDone,
     EncodeFailed,
+    Presence,
     Reject,
     RejectReason,
     Status,
@@ -54,6 +55,7 @@ FACTS = ServingFacts(
     image_pixels=(3136, 12_845_056),
 )
 PATIENCE_S = 10.0
+HEARTBEAT_S = 600.0
 
 
 def events(*payloads: Any, done: bool = True) -> bytes:
@@ -264,7 +266,9 @@ class CoreChannel:
         self._clock = itertools.count()
         self._inbox: asyncio.Queue[Any] = asyncio.Queue()
 
-    def send(self, message: Any) -> None:
+    def send(self, message: Any) -> bool:
+        if isinstance(message, Presence):
+            return True
         for decision in self.core.handle(message, next(self._clock) / 1000):
             if isinstance(decision, ToGateway):
                 self._inbox.put_nowait(decision)
@@ -272,6 +276,7 @@ class CoreChannel:
                 self.told_workers.append(decision)
         self.core.check_integrity()
         self._heard[type(message)].set()
+        return True
 
     async def heard(self, kind: type) -> None:
         """Waits for the first message of that kind."""
@@ -296,7 +301,8 @@ class FakeScheduler:
         self.role = Role.DECODER
         self.ready = True
         self.workers: tuple[WorkerStatus, ...] = ()
-        self.sent: list[Any] = []
+        self.sent: list[Any] = []  # about requests
+        self.presence: list[Any] = []
         self.decide: Callable[[Any], list[Any]] = self.usual
         self.attempts_allowed = 3
         self._news = asyncio.Condition()
@@ -306,13 +312,16 @@ class FakeScheduler:
         self._attempts: dict[tuple[type, str], int] = defaultdict(int)
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def send(self, message: Any) -> None:
-        self.sent.append(message)
-        for decision in self.decide(message):
-            self._inbox.put_nowait(decision)
+    def send(self, message: Any) -> bool:
+        if isinstance(message, Presence):
+            self.presence.append(message)
+        else:
+            self.sent.append(message)
+            self.push(*self.decide(message))
         task = asyncio.ensure_future(self._tell())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return True
 
     async def receive(self) -> Any:
         return await self._inbox.get()
@@ -322,7 +331,7 @@ class FakeScheduler:
             self._inbox.put_nowait(decision)
 
     def of(self, kind: type) -> list[Any]:
-        return [message for message in self.sent if isinstance(message, kind)]
+        return [message for message in (*self.sent, *self.presence) if isinstance(message, kind)]
 
     async def wait_for(self, kind: type, count: int = 1) -> Any:
         async with asyncio.timeout(PATIENCE_S), self._news:
@@ -412,7 +421,9 @@ async def a_cluster(reach: Reach | None = None, **config: Any) -> AsyncIterator[
     async with running(*encoders, *decoders):
         scheduler = FakeScheduler(encoders, decoders)
         settings = GatewayConfig(port=0, **config)
-        runner = await start_gateway(make_app(FACTS, settings, SchedulerLink(scheduler), TOKEN, reach), settings)
+        runner = await start_gateway(
+            make_app(FACTS, settings, SchedulerLink(scheduler, HEARTBEAT_S), TOKEN, reach), settings
+        )
         url = f"http://127.0.0.1:{runner.addresses[0][1]}"
         try:
             async with ClientSession(url) as client:

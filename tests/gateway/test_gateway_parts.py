@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from gateway_fakes import ERROR, OPENING, USAGE, chunk, events
+from gateway_fakes import ERROR, HEARTBEAT_S, OPENING, USAGE, chunk, events
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,7 +16,7 @@ from chiasm.gateway.bodies import completion_tokens, error_message
 from chiasm.gateway.identity import item_uuid
 from chiasm.gateway.link import SchedulerLink
 from chiasm.gateway.sse import EventTooLong, Tally, whole_events
-from chiasm.messages import Cancel, Reject, RejectReason
+from chiasm.messages import Alive, Cancel, Forgotten, Join, Reject, RejectReason
 from chiasm.nouns import RequestId
 
 
@@ -132,9 +132,14 @@ def test_tokens_are_counted_if_the_answer_tells(answer: bytes, tokens: int) -> N
 class Pipe:
     def __init__(self) -> None:
         self.inbox: asyncio.Queue[Any] = asyncio.Queue()
+        self.sent: list[Any] = []
+        self.full = False
 
-    def send(self, message: Any) -> None:
-        raise AssertionError
+    def send(self, message: Any) -> bool:
+        if self.full:
+            return False
+        self.sent.append(message)
+        return True
 
     async def receive(self) -> Any:
         return await self.inbox.get()
@@ -149,7 +154,7 @@ async def test_the_link_hands_each_decision_to_its_request_alone(
 ) -> None:
     monkeypatch.setattr(link, "DECISIONS_HELD", 2)
     pipe = Pipe()
-    scheduler = SchedulerLink(pipe)
+    scheduler = SchedulerLink(pipe, HEARTBEAT_S)
     routing = asyncio.create_task(scheduler.run())
     with scheduler.open(RequestId("a")) as a, scheduler.open(RequestId("b")) as b:
         for message in (Cancel(RequestId("a")), reject("c"), reject("a", "1"), reject("a", "2"), reject("a", "3")):
@@ -161,3 +166,39 @@ async def test_the_link_hands_each_decision_to_its_request_alone(
     assert "Cancel" in caplog.text
     assert "request a has too many decisions waiting" in caplog.text
     routing.cancel()
+
+
+async def test_the_link_says_that_its_gateway_lives_and_joins_again_once_when_it_is_forgotten() -> None:
+    pipe = Pipe()
+    scheduler = SchedulerLink(pipe, 0.001)
+    running = asyncio.create_task(scheduler.run())
+    with scheduler.open(RequestId("a")) as a:
+        await until_sent(pipe, Alive(1))
+        for _ in range(3):  # one for each heartbeat that came too late
+            pipe.inbox.put_nowait(Forgotten(1))
+        await until_sent(pipe, Alive(2))
+        pipe.inbox.put_nowait(reject("a"))
+        assert [await a.get(), await a.get()] == [Forgotten(2), reject("a")]
+    assert isinstance(pipe.sent[0], Join)
+    assert pipe.sent.count(pipe.sent[0]) == 2
+    running.cancel()
+
+
+async def test_the_link_joins_again_when_the_scheduler_may_have_missed_something() -> None:
+    pipe = Pipe()
+    scheduler = SchedulerLink(pipe, 0.001)
+    running = asyncio.create_task(scheduler.run())
+    with scheduler.open(RequestId("a")) as a:
+        await until_sent(pipe, Alive(1))
+        pipe.full = True
+        scheduler.send(Cancel(RequestId("b")))
+        pipe.full = False
+        assert isinstance(await asyncio.wait_for(a.get(), 10), Forgotten)
+        await until_sent(pipe, Alive(2))
+    running.cancel()
+
+
+async def until_sent(pipe: Pipe, message: Any) -> None:
+    async with asyncio.timeout(10):
+        while message not in pipe.sent:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)

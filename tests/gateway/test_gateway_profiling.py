@@ -12,6 +12,7 @@ import pytest
 from aiohttp import ClientSession, web
 from gateway_fakes import (
     FACTS,
+    HEARTBEAT_S,
     TOKEN,
     CoreChannel,
     FakeEngine,
@@ -66,7 +67,7 @@ async def serving(**telemetry: Any) -> AsyncIterator[Served]:
         channel.send(Register(WorkerId("encoder-0"), Role.ENCODER, "n", encoder.url, 4, 0, 1000.0))
         channel.send(Register(WorkerId("decoder-0"), Role.DECODER, "n", decoder.url, 4, 10_000, 100.0))
         config, told = GatewayConfig(port=0), TelemetryConfig(**telemetry)
-        app = make_app(FACTS, config, SchedulerLink(channel), TOKEN, telemetry=told)
+        app = make_app(FACTS, config, SchedulerLink(channel, HEARTBEAT_S), TOKEN, telemetry=told)
         runner = await start_gateway(app, config)
         try:
             async with ClientSession(f"http://127.0.0.1:{runner.addresses[0][1]}") as client:

@@ -13,6 +13,7 @@ from aiohttp import ClientResponse, ClientSession
 from gateway_fakes import (
     ERROR,
     FACTS,
+    HEARTBEAT_S,
     TOKEN,
     Behaviour,
     CoreChannel,
@@ -120,7 +121,7 @@ async def served() -> AsyncIterator[Served]:
         channel.send(Register(WorkerId("thief-0"), Role.TEXT, "n", thief.url, 4, 10_000, 100.0, host=host))
         served = Served(channel, encoder, thief, decoder)
         config = GatewayConfig(port=0)
-        runner = await start_gateway(make_app(FACTS, config, SchedulerLink(channel), TOKEN), config)
+        runner = await start_gateway(make_app(FACTS, config, SchedulerLink(channel, HEARTBEAT_S), TOKEN), config)
         try:
             async with ClientSession(f"http://127.0.0.1:{runner.addresses[0][1]}") as served.client:
                 await served.occupy_decoder()

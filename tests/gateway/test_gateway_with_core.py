@@ -9,6 +9,7 @@ from aiohttp import ClientSession, web
 from gateway_fakes import (
     ERROR,
     FACTS,
+    HEARTBEAT_S,
     OPENING,
     TOKEN,
     CoreChannel,
@@ -53,7 +54,7 @@ async def served() -> AsyncIterator[Served]:
         channel.send(Register(WorkerId("encoder-0"), Role.ENCODER, "n", encoder.url, 4, 0, 1000.0))
         channel.send(Register(WorkerId("decoder-0"), Role.DECODER, "n", decoder.url, 4, 10_000, 100.0))
         config = GatewayConfig(port=0)
-        runner = await start_gateway(make_app(FACTS, config, SchedulerLink(channel), TOKEN), config)
+        runner = await start_gateway(make_app(FACTS, config, SchedulerLink(channel, HEARTBEAT_S), TOKEN), config)
         try:
             async with ClientSession(f"http://127.0.0.1:{runner.addresses[0][1]}") as client:
                 yield Served(channel, encoder, decoder, client)

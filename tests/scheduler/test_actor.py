@@ -2,7 +2,10 @@
 
 import asyncio
 import itertools
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +14,14 @@ from core_driver import embedding, register
 
 from chiasm.config import ClusterConfig, SchedulerConfig
 from chiasm.messages import (
+    Alive,
     AskStatus,
     Decode,
     Encode,
     EncodeDone,
+    Forgotten,
     Heartbeat,
+    Join,
     Pause,
     Register,
     Resume,
@@ -23,7 +29,7 @@ from chiasm.messages import (
     Submit,
     Unknown,
 )
-from chiasm.nouns import Item, ItemUuid, RequestId, Role, WorkerId
+from chiasm.nouns import GatewayId, Item, ItemUuid, RequestId, Role, WorkerId
 from chiasm.wire.channel import ChannelClient
 from chiasm.wire.keys import ClusterKeys
 from scheduler.actor import Scheduler
@@ -37,7 +43,8 @@ class Peers:
 
     def __init__(self, scheduler: Scheduler) -> None:
         endpoint = scheduler.endpoint()
-        self.gateway, self.thief, self.others = (ChannelClient(endpoint) for _ in range(3))
+        self.gateway, self.other_gateway, self.thief, self.others = (ChannelClient(endpoint) for _ in range(4))
+        self.gateway.send(Join(GatewayId("first")))
 
     async def meet(self) -> None:
         """All workers register, and the decoder gets something to do."""
@@ -52,9 +59,9 @@ class Peers:
         self.thief.send(thief)
         await self.known(3)
 
-    def submit(self, request: str, *items: str, stealable: bool = False) -> None:
+    def submit(self, request: str, *items: str, stealable: bool = False, gateway: ChannelClient | None = None) -> None:
         asked = tuple(Item(ItemUuid(item), "image", 100) for item in items)
-        self.gateway.send(Submit(RequestId(request), asked, 10, 50, 60.0, stealable=stealable))
+        (gateway or self.gateway).send(Submit(RequestId(request), asked, 10, 50, 60.0, stealable=stealable))
 
     async def heard(self, who: ChannelClient, kind: type) -> Any:
         async with asyncio.timeout(PATIENCE_S):
@@ -72,8 +79,22 @@ class Peers:
         while len((await self.status()).workers) != workers:
             pass
 
+    @asynccontextmanager
+    async def living(self) -> AsyncIterator[None]:
+        """All but the first gateway say that they live."""
+        beating = asyncio.create_task(self._beat())
+        yield
+        beating.cancel()
+
+    async def _beat(self) -> None:
+        while True:
+            for worker in ("encoder-0", "decoder-0"):
+                self.others.send(Heartbeat(WorkerId(worker)))
+            self.other_gateway.send(Alive(1))
+            await asyncio.sleep(0.02)
+
     def close(self) -> None:
-        for channel in (self.gateway, self.thief, self.others):
+        for channel in (self.gateway, self.other_gateway, self.thief, self.others):
             channel.close()
 
 
@@ -83,8 +104,8 @@ def encoded(request: str, item: str) -> EncodeDone:
 
 @pytest.fixture
 def scheduler(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Scheduler]:
-    settings = {"look_ahead": 0, "stealing": getattr(request, "param", "yield"), "itl_slo_ms": 1e6}
-    config = ClusterConfig(scheduler=SchedulerConfig.model_validate(settings))
+    settings = {"look_ahead": 0, "stealing": "yield", "itl_slo_ms": 1e6}
+    config = ClusterConfig(scheduler=SchedulerConfig.model_validate(settings | getattr(request, "param", {})))
     scheduler = Scheduler(f"ipc://{tmp_path}/scheduler", config, ClusterKeys.generate())
     yield scheduler
     scheduler.stop()
@@ -108,7 +129,7 @@ async def test_a_thief_hears_that_it_is_to_pause_and_to_go_on(peers: Peers) -> N
     assert await peers.heard(peers.thief, Pause | Resume) == Resume(WorkerId("encoder-0-text"))
 
 
-@pytest.mark.parametrize("scheduler", ["off"], indirect=True)
+@pytest.mark.parametrize("scheduler", [{"stealing": "off"}], indirect=True)
 async def test_nobody_steals_where_it_is_off(peers: Peers) -> None:
     await peers.meet()
     peers.submit("text", stealable=True)
@@ -131,3 +152,66 @@ async def test_a_thief_that_cannot_be_told_is_given_up_until_it_is_heard_of(peer
     peers.thief.send(Heartbeat(WorkerId("encoder-0-text")))
     assert await peers.heard(peers.thief, Unknown) == Unknown(WorkerId("encoder-0-text"))
     await peers.introduce(THIEF)
+
+
+@pytest.mark.parametrize("scheduler", [{"heartbeat_s": 0.02, "heartbeat_timeout_s": 2.0}], indirect=True)
+async def test_what_a_dead_gateway_held_is_free_when_it_has_been_silent_long_enough(peers: Peers) -> None:
+    """Nothing is sent to it meanwhile that could fail: it held all credits."""
+    peers.other_gateway.send(Join(GatewayId("second")))
+    async with peers.living():
+        await peers.meet()
+        peers.submit("waiting", gateway=peers.other_gateway)
+        peers.submit("encoding", "a")
+        await peers.heard(peers.gateway, Encode)
+        peers.gateway.close()
+        peers.submit("waiting too", "b", gateway=peers.other_gateway)
+        heard = [await peers.heard(peers.other_gateway, Decode | Encode) for _ in range(2)]
+        assert {(type(one), one.request) for one in heard} == {(Decode, "waiting"), (Encode, "waiting too")}
+        peers.gateway = ChannelClient(peers.others.endpoint)
+        status = await peers.status()
+    assert (status.decoding, status.encoding, status.withheld) == (1, 1, 0)
+
+
+async def test_what_a_gateway_held_is_free_when_it_joins_by_another_connection(peers: Peers) -> None:
+    """Something may have been lost with the old one, so all that it has submitted comes again."""
+    await peers.meet()
+    peers.submit("waiting")
+    anew = ChannelClient(peers.gateway.endpoint)
+    try:
+        anew.send(Join(GatewayId("first")))
+        peers.submit("waiting", gateway=anew)
+        assert (await peers.heard(anew, Decode)).request == "waiting"
+    finally:
+        anew.close()
+
+
+async def test_nothing_is_taken_of_a_gateway_that_has_not_joined_and_it_is_told_so(peers: Peers) -> None:
+    await peers.meet()
+    peers.submit("image", "a", gateway=peers.other_gateway)
+    peers.other_gateway.send(Alive(7))
+    async with asyncio.timeout(PATIENCE_S):
+        assert await peers.other_gateway.receive() == Forgotten(7)
+    status = await peers.status()
+    assert (status.counters["submitted"], status.decoding, status.encoding) == (1, 1, 0)
+
+
+async def test_a_gateway_that_has_joined_hears_nothing_of_it(peers: Peers) -> None:
+    peers.gateway.send(Alive(1))
+    peers.gateway.send(AskStatus(RequestId("status")))
+    async with asyncio.timeout(PATIENCE_S):
+        assert isinstance(await peers.gateway.receive(), Status)
+
+
+def test_one_that_cannot_listen_again_ends_so_that_another_is_made() -> None:
+    """In its first life whoever made it hears of the failure; later nobody asks."""
+    code = """
+import time
+from chiasm.config import ClusterConfig
+from chiasm.wire.keys import ClusterKeys
+from scheduler.actor import Scheduler
+Scheduler("ipc:///nowhere/scheduler", ClusterConfig(), ClusterKeys.generate(), another_life=lambda: True)
+time.sleep(30)
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=25, check=False)
+    assert run.returncode == 1
+    assert "scheduler ended" in run.stderr

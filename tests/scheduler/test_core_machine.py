@@ -2,10 +2,11 @@
 
 from unittest.mock import patch
 
+import msgspec
 from core_driver import Driver, embedding, register
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from chiasm.config import SchedulerConfig
 from chiasm.messages import (
@@ -29,10 +30,11 @@ from chiasm.messages import (
     Submit,
     Unknown,
 )
-from chiasm.nouns import Item, ItemUuid, RequestId, Role, WorkerId
+from chiasm.nouns import GatewayId, Item, ItemUuid, RequestId, Role, WorkerId
 from scheduler import finish_index, pool
 from scheduler.core import Core
 from scheduler.events import Decision, Event, Refused
+from scheduler.gateways import Gateways, Peer
 from scheduler.stealing import Mode
 
 REQUESTS = st.sampled_from([RequestId(f"r{n}") for n in range(30)])
@@ -54,9 +56,14 @@ STEALING = ("e0", "d0", "x0")
 TWO_THIEVES = ("e0", "e1", "d0", "x0", "x1")
 EITHER = ("e0", "d0", "w0")
 ANY_WORKER = st.sampled_from(list(WORKERS))
+GATEWAYS = {b"even": GatewayId("g0"), b"odd": GatewayId("g1")}  # by their connections
 Report = EncodeDone | EncodeFailed | DecodeBegun | DecodeDone | DecodeFailed | Returned
 
 OUTCOMES = ("good", "good", "good", "retry", "bad", "lost", "unreachable")
+
+
+def sender(request: RequestId) -> Peer:
+    return b"odd" if int(request[1:]) % 2 else b"even"
 
 
 class CoreMachine(RuleBasedStateMachine):
@@ -66,9 +73,8 @@ class CoreMachine(RuleBasedStateMachine):
         super().__init__()
         self.config = SchedulerConfig(queue_limit=12, max_attempts=2, look_ahead=1, cached_items=3)
         self.stealing: Mode = "yield"
-        self.core = self.new_core()
         self.now = 0.0
-        self.history: list[tuple[Event | None, float, list[Decision]]] = []
+        self.begin_core()
         self.live: set[RequestId] = set()
         self.alive: dict[WorkerId, Role] = {}
         self.held: set[tuple[str, ItemUuid]] = set()  # what decoders may be told to fetch
@@ -77,11 +83,20 @@ class CoreMachine(RuleBasedStateMachine):
         self.text: dict[RequestId, bool] = {}  # live requests: text that may be stolen?
         self.held_engines: set[WorkerId] = set()  # thieves that have been told to pause
         self.reported: list[Report] = []
-        self.done = 0
+        self.submits: dict[RequestId, Submit] = {}  # the latest of each
+        self.forgotten: set[RequestId] = set()  # by a core that is no more, while they were decoded
         self.fresh = 0
 
     def new_core(self) -> Core:
         return Core(self.config, stealing=self.stealing, itl_slo_s=0.15)
+
+    def begin_core(self) -> None:
+        self.core = self.new_core()
+        self.history: list[tuple[Event | None, float, list[Decision]]] = []
+        self.done = 0
+        self.gateways = Gateways()
+        for peer, gateway in GATEWAYS.items():
+            self.gateways.join(peer, gateway, 0.0)
 
     # -- one step ------------------------------------------------------------------------------------------------
 
@@ -94,7 +109,7 @@ class CoreMachine(RuleBasedStateMachine):
         self.alive = {worker.worker: worker.role for worker in status.workers}
         self.held = {(worker, uuid) for worker, uuid in self.held if worker in self.alive}
         if isinstance(event, DecodeDone) and status.counters["done"] > self.done:
-            self.live.remove(event.request)
+            self.end(event.request)
         self.done = status.counters["done"]
         for decision in decisions:
             self.observe(decision)
@@ -108,9 +123,20 @@ class CoreMachine(RuleBasedStateMachine):
             assert busy or thief not in self.held_engines, "a thief is held for nothing"
         return decisions
 
+    @invariant()
+    def every_request_is_somebodys(self) -> None:
+        self.gateways.check_integrity()
+        assert {request: sender(request) for request in self.live} == {
+            request: self.gateways.sender(request) for request in self.live
+        }
+
+    def end(self, request: RequestId) -> None:
+        self.live.remove(request)  # KeyError: a second end
+        self.gateways.ended(request)
+
     def observe(self, decision: Decision) -> None:
         if isinstance(decision, Reject):
-            self.live.remove(decision.request)  # KeyError: a second end
+            self.end(decision.request)
         elif isinstance(decision, Encode):
             assert decision.request in self.live
             assert self.alive[decision.worker] is Role.ENCODER
@@ -173,14 +199,21 @@ class CoreMachine(RuleBasedStateMachine):
         streams: bool = True,
     ) -> None:
         items = tuple(Item(uuid, "image", 10) for uuid in uuids)
+        tenant = f"t{text % 3}"
+        self.send(Submit(request, items, text, output, deadline, tenant, 1.0, streams, stealable))
+
+    def send(self, submit: Submit) -> None:
+        request = submit.request
         known = request in self.live
         full = self.withheld() >= self.config.queue_limit
         if not known:
             self.started.discard(request)
-            self.text[request] = stealable and not uuids
+            self.text[request] = submit.stealable and not submit.items
+            self.submits[request] = submit
+            self.forgotten.discard(request)
+            self.gateways.submitted(sender(request), request)
         self.live.add(request)
-        tenant = f"t{text % 3}"
-        decisions = self.step(Submit(request, items, text, output, deadline, tenant, 1.0, streams, stealable))
+        decisions = self.step(submit)
         assert known == any(isinstance(one, Refused) for one in decisions)
         assert known or not full or request not in self.live, "admitted beyond the limit"
 
@@ -192,7 +225,40 @@ class CoreMachine(RuleBasedStateMachine):
     @rule(request=REQUESTS)
     def cancel(self, request: RequestId) -> None:
         self.live.discard(request)
+        self.gateways.ended(request)
         self.step(Cancel(request))
+
+    @rule(peer=st.sampled_from([b"even", b"odd"]), anew=st.booleans())
+    def gateway_dies(self, peer: Peer, anew: bool) -> None:
+        """Its requests end, and all that they held goes to others, though it reports on nothing any more."""
+        orphans = self.gateways.join(peer, GATEWAYS[peer], 0.0) if anew else self.gateways.leave(peer)
+        assert set(orphans) == {request for request in self.live if sender(request) == peer}
+        self.posted = [posted for posted in self.posted if posted.request not in orphans]
+        for request in orphans:
+            self.live.remove(request)
+            self.step(Cancel(request))
+        self.gateways.join(peer, GATEWAYS[peer], 0.0)  # another life of it
+
+    @rule()
+    def scheduler_restarts(self) -> None:
+        """Gateways submit again what is not being decoded. Workers register when they hear that they are unknown."""
+        self.replay()
+        self.posted = [posted for posted in self.posted if isinstance(posted, Decode)]
+        decoding = {posted.request for posted in self.posted}
+        before = [request for request in self.submits if request in self.live]
+        self.live, self.alive, self.held, self.held_engines = set(), {}, set(), set()
+        self.begin_core()
+        for request in before:
+            if request in decoding:
+                self.forgotten.add(request)
+            else:
+                self.submit_again(request)
+
+    def submit_again(self, request: RequestId) -> None:
+        submit = self.submits[request]
+        if request in self.started:
+            submit = msgspec.structs.replace(submit, stealable=False)
+        self.send(submit)
 
     @precondition(lambda self: self.posted)
     @rule(
@@ -226,6 +292,8 @@ class CoreMachine(RuleBasedStateMachine):
                 )
         elif outcome == "good":
             self.deliver(DecodeDone(request, worker, 5, 0.5))
+        elif request in self.forgotten and outcome != "bad":
+            self.submit_again(request)
         else:
             lost = tuple(one.uuid for one in posted.embeddings) if outcome == "lost" else ()
             self.deliver(DecodeFailed(request, worker, "it broke", outcome != "bad", lost, outcome == "unreachable"))

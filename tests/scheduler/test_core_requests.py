@@ -97,7 +97,31 @@ def test_without_a_worker_of_the_needed_role_a_request_is_rejected(roles: list[R
     driver = Driver()
     for role in roles:
         driver.encoder("w") if role is Role.ENCODER else driver.decoder("w", role=role)
+    driver.tick()
+    driver.tick(driver.config.heartbeat_timeout_s)
     assert rejected(driver.submit("r", *uuids)) == [("r", RejectReason.NO_WORKER)]
+
+
+def test_a_new_core_waits_until_all_that_live_have_heard_of_it() -> None:
+    """It may have followed upon another one, whose requests may come before its workers."""
+    driver = Driver(heartbeat_timeout_s=10.0)
+    assert driver.submit("image", "a", deadline=600.0) == []
+    assert driver.submit("text", deadline=600.0) == []
+    driver.tick(9.0)
+    assert driver.encoder("e0") == [encode("image", "a", "e0")]
+    assert driver.decoder("d0") == [decode("text", "d0")]
+    assert driver.tick(5.0) == []
+
+
+def test_a_new_core_does_not_wait_longer_for_what_has_never_been() -> None:
+    driver = Driver(heartbeat_timeout_s=10.0)
+    driver.submit("image", "a", deadline=600.0)
+    driver.submit("text", deadline=600.0)
+    driver.decoder("d0")
+    driver.tick(9.0)
+    driver.heartbeat("d0")
+    assert rejected(driver.tick(1.0)) == [("image", RejectReason.NO_WORKER)]
+    assert driver.status.decoding == 1
 
 
 def test_while_workers_restart_requests_wait_for_them() -> None:

@@ -5,7 +5,7 @@ import math
 import pytest
 from core_driver import Driver, decode, encode, register, rejected
 
-from chiasm.messages import Register, RejectReason, Unknown
+from chiasm.messages import Heartbeat, Register, RejectReason, Unknown
 from chiasm.nouns import Role, WorkerId
 from scheduler.events import Refused
 
@@ -20,7 +20,7 @@ def split(*encoders: str, **config: float) -> Driver:
 
 def test_the_heartbeat_of_an_unknown_worker_is_answered() -> None:
     driver = split("e0")
-    assert driver.heartbeat("stranger") == [Unknown(WorkerId("stranger"))]
+    assert driver.do(Heartbeat(WorkerId("stranger"), 3)) == [Unknown(WorkerId("stranger"), 3)]
     assert driver.heartbeat("e0") == []
 
 

@@ -11,7 +11,7 @@ import chiasm.supervisor
 from chiasm.capacity import Capacity
 from chiasm.config import ClusterConfig, SchedulerConfig
 from chiasm.engine import EngineFailed, EngineSpec
-from chiasm.messages import Lost, Pause, Register, Resume, Unknown
+from chiasm.messages import Heartbeat, Lost, Pause, Register, Resume, Unknown
 from chiasm.nouns import Role, WorkerId
 from chiasm.supervisor import Supervisor
 
@@ -89,10 +89,10 @@ class FakeTuning:
 
 
 class Supervised:
-    def __init__(self, tuning: FakeTuning | None = None) -> None:
+    def __init__(self, tuning: FakeTuning | None = None, heartbeat_s: float = 600.0) -> None:
         self.engines: list[FakeEngine] = []
         self.channels: list[FakeChannel] = []
-        config = ClusterConfig(scheduler=SchedulerConfig(heartbeat_s=600.0, heartbeat_timeout_s=6000.0))
+        config = ClusterConfig(scheduler=SchedulerConfig(heartbeat_s=heartbeat_s, heartbeat_timeout_s=6000.0))
         self.supervisor = Supervisor(
             SPEC,
             config,
@@ -128,7 +128,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 @pytest.fixture
 async def supervised(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> AsyncIterator[Supervised]:
-    supervised = Supervised(getattr(request, "param", None))
+    supervised = Supervised(**getattr(request, "param", {}))
     monkeypatch.setattr(chiasm.supervisor, "Engine", supervised.make_engine)
     monkeypatch.setattr(chiasm.supervisor, "FIRST_RETRY_S", 0.001)
     running = asyncio.create_task(supervised.supervisor.run())
@@ -172,7 +172,7 @@ async def test_an_engine_starts_unheld_whatever_was_said_to_the_one_before(super
     await until(lambda: any(isinstance(message, Lost) for message in channel.sent))
     channel.inbox.put_nowait(Pause(NAME))  # was under way when the engine died
     fresh, new_channel = await supervised.life(2)
-    new_channel.inbox.put_nowait(Unknown(NAME))
+    new_channel.inbox.put_nowait(Unknown(NAME, registrations=2))
     await until(lambda: len(supervised.sent(Register)) == 2)
     assert fresh.held == []
 
@@ -182,12 +182,32 @@ async def test_who_registers_anew_is_held_no_longer(supervised: Supervised) -> N
     engine, channel = await supervised.life(1)
     channel.inbox.put_nowait(Pause(NAME))
     await until(lambda: engine.held == [True])
-    channel.inbox.put_nowait(Unknown(NAME))
+    channel.inbox.put_nowait(Unknown(NAME, registrations=1))
     await until(lambda: engine.held == [True, False])
     assert len(supervised.sent(Register)) == 2
 
 
-@pytest.mark.parametrize("supervised", [FakeTuning()], indirect=True)
+async def test_heartbeats_that_nobody_knew_make_one_registration(supervised: Supervised) -> None:
+    """A second would cost what the scheduler has handed out since the first."""
+    _, channel = await supervised.life(1)
+    for _ in range(3):  # sent while the scheduler was away, or while the engine was asked whether it answers
+        channel.inbox.put_nowait(Unknown(NAME, registrations=1))
+    channel.inbox.put_nowait(Unknown(NAME, registrations=2))  # this registration was lost
+    await until(lambda: channel.inbox.empty() and len(supervised.sent(Register)) == 3)
+    channel.inbox.put_nowait(Unknown(NAME, registrations=3))
+    await until(lambda: len(supervised.sent(Register)) == 4)
+
+
+@pytest.mark.parametrize("supervised", [{"heartbeat_s": 0.001}], indirect=True)
+async def test_heartbeats_say_how_often_their_worker_has_registered(supervised: Supervised) -> None:
+    _, channel = await supervised.life(1)
+    await until(lambda: bool(supervised.sent(Heartbeat)))
+    channel.inbox.put_nowait(Unknown(NAME, registrations=1))
+    await until(lambda: supervised.sent(Heartbeat)[-1] == Heartbeat(NAME, registrations=2))
+    assert supervised.sent(Heartbeat)[0] == Heartbeat(NAME, registrations=1)
+
+
+@pytest.mark.parametrize("supervised", [{"tuning": FakeTuning()}], indirect=True)
 async def test_an_engine_is_started_again_with_what_was_found_by_trying_it(supervised: Supervised) -> None:
     engine, channel = await supervised.life(2)
     tried, _ = supervised.engines
