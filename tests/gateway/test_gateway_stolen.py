@@ -42,7 +42,7 @@ from chiasm.nouns import Role, WorkerId
 from scheduler.core import Core
 
 TEXT = "a red circle, é, 😀 and 日本 "
-IMAGE = chat_body(data_url(png()))
+IMAGE = chat_body(data_url(png(size=(560, 560))))
 PATHS = pytest.mark.parametrize("path", [CHAT, COMPLETIONS])
 
 
