@@ -53,7 +53,7 @@ SETTLE_S = 2.0  # an engine polls for a second after its last step
 WARM_UP = 24  # requests: more than one engine takes
 WARM_UP_TOKENS = 16  # each
 TEXT_STREAMS = 24  # beside images: three times what a decoder runs at once
-IMAGES_PER_S = 0.4  # an encode takes some 0.4 s of a laptop's core, and to prefill it takes longer
+IMAGES_PER_S = 0.6  # an encode takes some 0.4 s of a laptop's core, and to prefill it takes longer
 IMAGES = 80
 TWO_ENGINES, STEALING, OFF = "two engines", "stealing", "off"
 
