@@ -225,6 +225,16 @@ class WorkerStatus(Struct, frozen=True, array_like=True):
     held: int  # embeddings an encoder is known to hold
 
 
+class ThiefStatus(Struct, frozen=True, array_like=True):
+    """What decides whether a registered text engine steals, as the scheduler's core sees it now."""
+
+    worker: WorkerId
+    held: bool  # it stands still, as an image is encoded on its card
+    encoder_busy_share: float  # of the time of late, in which its encoder had work
+    patience_s: float  # for which its encoder must have been idle
+    at_most: int  # requests that it may hold: as many as a decoder, by how much slower it is
+
+
 class Status(Message, frozen=True):
     """A snapshot of the core. `ready` means that an image request and a text request could both be placed now."""
 
@@ -235,6 +245,7 @@ class Status(Message, frozen=True):
     withheld: int
     decoding: int
     counters: dict[str, int]  # since the scheduler started: requests by end, encodes, retries
+    thieves: tuple[ThiefStatus, ...] = ()
 
 
 class Reason(Struct, frozen=True, array_like=True):

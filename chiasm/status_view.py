@@ -7,7 +7,7 @@ from rich.table import Table
 
 
 def status_tables(status: dict[str, Any]) -> list[Table]:
-    """One table of workers, one of counts."""
+    """A table of workers, one of thieves if there are any, one of counts."""
     title = "ready" if status["ready"] else "not ready"
     workers = Table(title=title, title_justify="left", box=box.SIMPLE)
     for heading in ("worker", "node"):
@@ -31,4 +31,22 @@ def status_tables(status: dict[str, Any]) -> list[Table]:
     for name, value in sorted(status["counters"].items()):
         if value:
             counts.add_row(name.replace("_", " "), str(value))
-    return [workers, counts]
+    return [workers, *_thieves(status["thieves"]), counts]
+
+
+def _thieves(thieves: list[dict[str, Any]]) -> list[Table]:
+    if not thieves:
+        return []
+    table = Table(title="stealing", title_justify="left", box=box.SIMPLE)
+    table.add_column("worker", no_wrap=True)
+    for heading in ("held now", "encoder busy", "patience s", "may hold"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for thief in thieves:
+        table.add_row(
+            thief["worker"],
+            "yes" if thief["held"] else "no",
+            f"{100 * thief['encoder_busy_share']:.0f} %",
+            f"{thief['patience_s']:.1f}",
+            str(thief["at_most"]),
+        )
+    return [table]

@@ -188,6 +188,7 @@ class Core:
             withheld=len(self._admission),
             decoding=self._roster.decoding,
             counters=dict(self._counters),
+            thieves=self._thieving.statuses(),
         )
 
     @property

@@ -142,7 +142,7 @@ class Stealing:
         self._take_out(worker)
         if thief.busy or thief.returning or not worker.has_credit:
             return
-        if self._clock.now - thief.idle_since < thief.patience(self._mean_encode_s(thief), self._clock.now):
+        if self._clock.now - thief.idle_since < self.patience_s(thief):
             self.impatient[worker.host] = thief
         elif worker.running:
             self._generating.put(worker, worker.next_itl_s)
@@ -239,7 +239,7 @@ class Stealing:
     def preempted(self, thief: Thief) -> None:
         """An image has come while it generated: it waits twice as long before it steals again."""
         mean_encode_s, now = self._mean_encode_s(thief), self._clock.now
-        patience_s = thief.patience(mean_encode_s, now)
+        patience_s = self.patience_s(thief)
         thief.paused_at = thief.preempted_at = now
         self.paused[thief.worker.host] = thief
         thief.patience_s = min(2 * patience_s - FIRST_PATIENCE * mean_encode_s, LONGEST_PATIENCE_S)
@@ -250,6 +250,10 @@ class Stealing:
             thief.worker.stood_still_s += self._clock.now - thief.paused_at
         thief.paused_at = None
         self.paused.pop(thief.worker.host, None)
+
+    def patience_s(self, thief: Thief) -> float:
+        """For how long its encoder must have been idle."""
+        return thief.patience(self._mean_encode_s(thief), self._clock.now)
 
     def _mean_encode_s(self, thief: Thief) -> float:
         encoder = self._encoders.get(thief.worker.host)

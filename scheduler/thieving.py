@@ -5,7 +5,7 @@ Acts by the rules of `scheduler.stealing`. Imports only `chiasm.{nouns,messages}
 
 from collections.abc import Iterable
 
-from chiasm.messages import Decode, Pause, Resume, Return
+from chiasm.messages import Decode, Pause, Resume, Return, ThiefStatus
 from chiasm.nouns import RequestId, RequestState
 from scheduler.admission import Admission
 from scheduler.clock import Clock
@@ -181,6 +181,20 @@ class Thieving:
 
     def _candidates(self, victims: Victims) -> list[LiveRequest]:
         return self._admission.waits_longest() if victims.live else self._admission.first_stealable()
+
+    def statuses(self) -> tuple[ThiefStatus, ...]:
+        """What decides about each thief."""
+        victims, now = self._victims(), self._clock.now
+        return tuple(
+            ThiefStatus(
+                thief.worker.id,
+                thief.paused_at is not None,
+                thief.busy_share(now),
+                self._stealing.patience_s(thief),
+                victims.cap(thief.worker),
+            )
+            for thief in self.thieves.values()
+        )
 
     def check_integrity(self) -> None:
         """Raises AssertionError where the thieves are out of order."""

@@ -6,7 +6,7 @@ from prometheus_client import generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from chiasm.counters import COUNTERS, FAILED
-from chiasm.messages import Status, WorkerStatus
+from chiasm.messages import Status, ThiefStatus, WorkerStatus
 from chiasm.nouns import Role
 
 
@@ -31,6 +31,7 @@ class _Families:
         requests.add_metric(["decoding"], status.decoding)
         yield requests
         yield from _of_workers(status.workers)
+        yield from _of_thieves(status.thieves)
         yield from _counted(status.counters)
 
 
@@ -54,6 +55,23 @@ def _gauge(name: str, about: str, values: list[tuple[WorkerStatus, float]]) -> M
     for worker, value in values:
         gauge.add_metric([worker.role, worker.worker], value)
     return gauge
+
+
+def _of_thieves(thieves: tuple[ThiefStatus, ...]) -> Iterator[Metric]:
+    about = "1 while the text engine stands still, as an image is encoded on its card"
+    held = GaugeMetricFamily("chiasm_thief_held", about, labels=["worker"])
+    about = "Share of the time of late in which the encoder on its card had work"
+    busy = GaugeMetricFamily("chiasm_thief_encoder_busy_ratio", about, labels=["worker"])
+    about = "How long that encoder must have been idle before the text engine steals"
+    patience = GaugeMetricFamily("chiasm_thief_patience_seconds", about, labels=["worker"])
+    about = "Requests that it may hold: as many as a decoder, by how much slower it is"
+    at_most = GaugeMetricFamily("chiasm_thief_requests_allowed", about, labels=["worker"])
+    for thief in thieves:
+        held.add_metric([thief.worker], thief.held)
+        busy.add_metric([thief.worker], thief.encoder_busy_share)
+        patience.add_metric([thief.worker], thief.patience_s)
+        at_most.add_metric([thief.worker], thief.at_most)
+    yield from (held, busy, patience, at_most)
 
 
 def _counted(counters: dict[str, int]) -> Iterator[Metric]:

@@ -13,7 +13,7 @@ from metric_names import PAGE, RULES, exposed, listed, of_vllm
 from prometheus_client.metrics import MetricWrapperBase
 
 from chiasm.gateway.outcomes import OUTCOMES
-from chiasm.messages import Status, WorkerStatus
+from chiasm.messages import Status, ThiefStatus, WorkerStatus
 from chiasm.nouns import RequestId, Role, WorkerId
 from chiasm.telemetry.metrics import GatewayMetrics
 from chiasm.telemetry.scheduler_metrics import scheduler_page
@@ -32,7 +32,8 @@ def test_the_gateways_metrics_are_listed() -> None:
 
 def test_the_schedulers_metrics_are_listed() -> None:
     workers = tuple(WorkerStatus(WorkerId(role), role, "n", "u", 0, 0, 1, 1, 1.0, 0) for role in Role)
-    status = Status(RequestId("r"), True, workers, 0, 0, 0, new_counters())
+    thieves = (ThiefStatus(WorkerId("text"), False, 0.0, 0.0, 1),)
+    status = Status(RequestId("r"), True, workers, 0, 0, 0, new_counters(), thieves)
     assert exposed(scheduler_page(status)) == listed("Scheduler")
 
 

@@ -3,7 +3,7 @@
 from prometheus_client.parser import text_string_to_metric_families
 
 from chiasm.counters import COUNTERS, FAILED
-from chiasm.messages import RejectReason, Status, WorkerStatus
+from chiasm.messages import RejectReason, Status, ThiefStatus, WorkerStatus
 from chiasm.nouns import RequestId, Role, WorkerId
 from chiasm.telemetry.scheduler_metrics import scheduler_page
 from scheduler.counters import new_counters
@@ -13,6 +13,9 @@ WORKERS = (
     WorkerStatus(WorkerId("decoder-0"), Role.DECODER, "n", "http://d", 5, 0, 8, 4096, 80.5, 0),
     WorkerStatus(WorkerId("encoder-0-text"), Role.TEXT, "n", "http://t", 2, 0, 8, 1024, 40.0, 0),
 )
+
+
+THIEVES = (ThiefStatus(WorkerId("encoder-0-text"), True, 0.25, 1.5, 3),)
 
 
 def samples(status: Status) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
@@ -25,7 +28,7 @@ def of(worker: WorkerStatus, name: str) -> tuple[str, frozenset[tuple[str, str]]
 
 
 def status(**counters: int) -> Status:
-    return Status(RequestId("r"), True, WORKERS, 1, 2, 3, new_counters() | counters)
+    return Status(RequestId("r"), True, WORKERS, 1, 2, 3, new_counters() | counters, THIEVES)
 
 
 def test_every_worker_has_its_numbers_under_its_pool() -> None:
@@ -37,6 +40,13 @@ def test_every_worker_has_its_numbers_under_its_pool() -> None:
     assert [found[of(worker, "tokens_per_second")] for worker in WORKERS] == [900.0, 80.5, 40.0]
     assert [found[of(worker, "kv_tokens")] for worker in (decoder, text)] == [4096, 1024]
     assert (found[of(encoder, "waiting")], found[of(encoder, "embeddings")]) == (7, 3)
+
+
+def test_what_decides_about_a_thief_is_shown() -> None:
+    found = samples(status())
+    names = ("held", "encoder_busy_ratio", "patience_seconds", "requests_allowed")
+    labels = frozenset({("worker", "encoder-0-text")})
+    assert [found[f"chiasm_thief_{name}", labels] for name in names] == [1, 0.25, 1.5, 3]
 
 
 def test_what_a_pool_cannot_have_is_left_out() -> None:

@@ -65,7 +65,8 @@ class Views:
         """The scheduler's state."""
         status = msgspec.structs.asdict(await ask_status(self._link))
         del status["request"]
-        status["workers"] = [msgspec.structs.asdict(worker) for worker in status["workers"]]
+        for name in ("workers", "thieves"):
+            status[name] = [msgspec.structs.asdict(one) for one in status[name]]
         return json_response(status)
 
     async def timeline(self, request: web.Request) -> web.Response:
