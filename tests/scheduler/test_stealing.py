@@ -250,3 +250,18 @@ def test_while_only_thieves_live_they_take_text_in_its_turn(output: int) -> None
     for number in range(1, len(names)):
         driver.submit(f"later-{number}", output=output, stealable=True, deadline=1e6)
         assert driver.decoded(names[number - 1], "t0") == [decode(names[number], "t0", role=Role.TEXT)]
+
+
+def test_the_status_tells_what_decides_about_a_thief() -> None:
+    driver = with_thief()
+    [idle] = driver.status.thieves
+    assert (idle.worker, idle.held, idle.encoder_busy_share, idle.patience_s, idle.at_most) == ("t0", False, 0, 0, 1)
+    driver.submit("text", output=50, stealable=True)
+    driver.submit("image", "a", deadline=1e6)
+    assert [thief.held for thief in driver.status.thieves] == [True]
+    driver.now += 2.0
+    driver.encoded("image", "e0", "a", seconds=2.0)
+    [after] = driver.status.thieves
+    assert not after.held
+    assert 0 < after.encoder_busy_share < 0.1  # two seconds of the last minute
+    assert after.patience_s > FIRST_PATIENCE * 2.0 - 0.001
