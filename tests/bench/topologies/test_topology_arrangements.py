@@ -164,7 +164,12 @@ def test_a_cluster_is_started_alone_if_its_decoder_was_never_measured(
 ) -> None:
     ready = [sys.executable, "-c", READY, str(setting.model / "model.safetensors")]
     commands: list[Mapping[str, Any]] = []
-    monkeypatch.setattr(chiasm_cluster, "serve_command", lambda config, _folder: commands.append(config) or ready)
+
+    def command(config: Mapping[str, Any], _folder: Path) -> list[str]:
+        commands.append(config)
+        return ready
+
+    monkeypatch.setattr(chiasm_cluster, "serve_command", command)
     for known in (False, True):
         monkeypatch.setattr(arrangements, "is_calibrated", lambda _config, known=known: known)
         commands.clear()
