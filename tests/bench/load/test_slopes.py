@@ -173,3 +173,16 @@ def test_too_much_noise_for_a_verdict() -> None:
     bent = [[(0.0, 10.0), (5.0, 20.0 + off), (10.0, 30.0)] for off in (-9.0, 0.0, 6.0)]
     with pytest.raises(Undetermined, match="all bend, or none"):
         growth(bent)
+
+
+def test_a_bend_that_may_not_be_there_does_not_count() -> None:
+    bent = [[(0.0, 10.0), (5.0, 20.0 - dent), (10.0, 30.0)] for dent in (0.625, 1.25, 1.875)]
+    verdict, words = growth(bent)
+    assert verdict is Growth.LINEAR
+    assert words.startswith("over 0 to 10 it rises by 20 (20 to 20) from 10, of which bend 5 (-1.21 to 11.2): no bend")
+
+
+def test_a_rise_that_may_be_larger_is_not_flat() -> None:
+    rising = [[(0.0, 10.0), (5.0, 10.0 + rise / 2), (10.0, 10.0 + rise)] for rise in (1.0, 2.0, 3.0)]
+    with pytest.raises(Undetermined, match=r"rises by 2 \(-0\.484 to 4\.48\) from 10"):
+        growth(rising)
