@@ -80,15 +80,10 @@ class Cluster:
         if self._url is None:
             raise NotServing("chiasm serve did not come up. It said:\n" + "".join(self._said))
 
-    @property
-    def url(self) -> str:
-        """Its gateway's base URL, once it serves."""
-        assert self._url is not None
-        return self._url
-
     def target(self, key: str) -> Target:
         """Its gateway, for whoever has that API key."""
-        return Target(self.url, key)
+        assert self._url is not None
+        return Target(self._url, key)
 
     def counters(self) -> dict[str, int]:
         """What its scheduler has counted."""
@@ -143,13 +138,6 @@ def starting_cluster(
         "encoders": {"cpus": [str(first)], "engine_args": list(ENGINE_ARGS)},
         "decoders": {"cpus": [str(second)], "engine_args": list(ENGINE_ARGS)},
     }
-    with serving(config) as cluster:
-        yield cluster
-
-
-@contextmanager
-def serving(config: Mapping[str, Any]) -> Iterator[Cluster]:
-    """What `chiasm serve` makes of a configuration, for as long as the context lasts. It is still starting."""
     with tempfile.TemporaryDirectory(prefix="chiasm-bench-") as folder:
         file = Path(folder) / "cluster.yaml"
         file.write_text(json.dumps(config))  # which is YAML, too

@@ -13,8 +13,9 @@ from bench.overhead.plan import FULL, QUICK, SEED, Traffic
 from bench.overhead.run import Run
 from bench.overhead.ways import NoSuchEngine, ways_through
 from bench.report import write_report
-from bench.stealing_sides import NotServing, cores
 from bench.streams import Unanswered
+from bench.topologies.program import NotServing
+from bench.topologies.setting import BadSetting
 from chiasm.client import EndpointError
 
 console = Console(highlight=False)
@@ -57,8 +58,6 @@ def overhead(quick: bool, json_file: Path | None, endpoint: str | None, api_key:
 
     With --endpoint the cluster must have one decoder or one whole worker, no stealing, and no other traffic.
     """
-    if endpoint is None and len(cores()) < 2:
-        raise click.UsageError("The engine has a core of its own, and there is one. Cure: a machine with more.")
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     try:
         with Progress(*columns, console=console) as progress:
@@ -67,7 +66,7 @@ def overhead(quick: bool, json_file: Path | None, endpoint: str | None, api_key:
                 run.on_clusters_of_its_own()
             else:
                 run.on(ways_through(endpoint, api_key))
-    except (NotServing, Unreachable, EndpointError, NoSuchEngine) as error:
+    except (BadSetting, NotServing, Unreachable, EndpointError, NoSuchEngine) as error:
         sys.exit(str(error))
     except Unanswered as error:
         sys.exit(f"Nothing is reported, for not every request was answered: {error}")

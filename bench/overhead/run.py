@@ -38,7 +38,7 @@ class Run:
         self._expect(sum(1 + len(kinds) * self._plan.blocks for _, _, kinds in CLUSTERS))
         for name, config, kinds in CLUSTERS:
             self._say(f"starting {name}")
-            with running(config()) as ways:
+            with running(name, config()) as ways:
                 self._progress.advance(self._task)
                 for traffic in kinds:
                     self._measure(ways, traffic)
