@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveFloat, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
 
 SHIPPED = Path(__file__).with_name("prices.yaml")
 
@@ -32,7 +32,7 @@ class Prices(BaseModel):
 
     currency: str
     silicon: Mapping[str, Silicon]
-    arrangements: Mapping[str, Mapping[str, NonNegativeInt]]
+    arrangements: Mapping[str, Annotated[Mapping[str, PositiveInt], Field(min_length=1)]]
 
     def per_hour(self, arrangement: str) -> float:
         """Of all its silicon, in the table's currency.

@@ -28,6 +28,8 @@ LIMITS: Mapping[str, int] = {"image": 255, "video": 1}
 class RandomMM:
     """Random text before a number of images of random pixels: the worst that JPEG can be given, as vLLM has it.
 
+    Sampling is greedy; `vllm bench serve` leaves it to the server unless told `--temperature 0`.
+
     Raises:
         BadWorkload: fields contradict each other, or ask for videos.
     """

@@ -87,7 +87,7 @@ def _asked(row: Mapping[str, Any], where: str, folder: Path, output_tokens: int)
     if not isinstance(images, list):
         raise BadWorkload(f'{where}: "images" must be a list.')
     try:
-        sources = [_source(image, f"{where}, image {number}", folder) for number, image in enumerate(images, start=1)]
+        sources = [_source(image, f"image {number}", folder) for number, image in enumerate(images, start=1)]
         return kind_of(len(sources)), chat_body(None, sources, question, **exactly(output_tokens))
     except AskError as error:
         raise BadWorkload(f"{where}: {error}") from error
@@ -107,19 +107,19 @@ def _questions(messages: Any) -> Iterator[str]:
         yield content
 
 
-def _source(image: Any, where: str, folder: Path) -> str | Path:
-    """Its address, or its file."""
+def _source(image: Any, name: str, folder: Path) -> str | Path:
+    """Its address, or its file. Raises AskError, with `name` for it."""
     if isinstance(image, dict):
         if image.get("bytes") is not None:
-            return data_url(_decoded(image["bytes"], where), "the image")
+            return data_url(_decoded(image["bytes"], name), name)
         image = image.get("url") or image.get("path")
     if not isinstance(image, str) or not image:
-        raise BadWorkload(f'{where}: give an address, a file, or an object with "bytes" (base64), "url" or "path".')
+        raise AskError(f'{name}: give an address, a file, or an object with "bytes" (base64), "url" or "path".')
     return image if image.startswith(("http://", "https://", "data:")) else folder / image
 
 
-def _decoded(encoded: Any, where: str) -> bytes:
+def _decoded(encoded: Any, name: str) -> bytes:
     try:
         return base64.b64decode(encoded, validate=True)
     except (TypeError, ValueError) as error:
-        raise BadWorkload(f'{where}: "bytes" is not base64: {error}. Encode the image file as base64.') from error
+        raise AskError(f'{name}: "bytes" is not base64: {error}. Encode the image file as base64.') from error

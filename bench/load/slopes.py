@@ -114,6 +114,9 @@ def growth(blocks: Sequence[Block]) -> tuple[Growth, str]:
         Undetermined: the noise allows several of these.
         ValueError: fewer than three blocks, or one has fewer than three different x.
     """
+    _enough(blocks)
+    for block in blocks:
+        _different(block, 3)
     least = min(x for block in blocks for x, _ in block)
     most = max(x for block in blocks for x, _ in block)
     scaled = [[((x - least) / (most - least), y) for x, y in block] for block in blocks]
@@ -134,17 +137,21 @@ def growth(blocks: Sequence[Block]) -> tuple[Growth, str]:
 
 def _fit(block: Block, degree: int) -> list[float]:
     """Coefficients of the least-squares polynomial, of x^0 first."""
-    xs, ys = zip(*block, strict=True) if block else ((), ())
-    if len(set(xs)) <= degree:
-        raise ValueError(f"a block has {len(set(xs))} different x, and needs {degree + 1}")
-    powers = np.vander(np.asarray(xs, dtype=float), degree + 1, increasing=True)
-    solved, *_ = np.linalg.lstsq(powers, np.asarray(ys, dtype=float), rcond=None)
+    _different(block, degree + 1)
+    xs, ys = np.asarray(block, dtype=float).T
+    solved, *_ = np.linalg.lstsq(np.vander(xs, degree + 1, increasing=True), ys, rcond=None)
     return [float(each) for each in solved]
 
 
-def _enough(values: Sequence[float]) -> None:
-    if len(values) < LEAST:
-        raise ValueError(f"{len(values)} values give no interval; measure {LEAST} or more")
+def _different(block: Block, least: int) -> None:
+    found = len({x for x, _ in block})
+    if found < least:
+        raise ValueError(f"a block has {found} different x, and needs {least}")
+
+
+def _enough(measured: Sequence[object]) -> None:
+    if len(measured) < LEAST:
+        raise ValueError(f"{len(measured)} give no interval; measure {LEAST} or more")
 
 
 def student_t(degrees: int, confidence: float = CONFIDENCE) -> float:
