@@ -61,8 +61,8 @@ def vllm_epd(
     vLLM can split as well: one server encodes and writes embeddings to files, another reads them, prefills and decodes,
     and a proxy drives the two as in vLLM's documentation. Here that gets what Chiasm's split gets: the same model, of
     120 M parameters, the first of two cores for the encoder and the second for the decoder, the same arguments and KV
-    cache, and the same requests at the same moments, with pictures that no cache has seen. Its servers are vLLM's alone;
-    those of the split have Chiasm's telemetry in them, as they always do.
+    cache, and the same requests at the same moments, with pictures that no cache has seen. Its servers are vLLM's
+    alone; those of the split have Chiasm's telemetry in them, as they always do.
 
     \b
     ttft_p50_vs_vllm_epd     time to first token, ours to theirs, below 1 is sooner: at 60 % of what theirs does at most
