@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from bench.load.asking import Unreachable
-from bench.overhead.figures import as_series, as_table, blocks_table, headline, intervals
+from bench.overhead.figures import as_lines, as_series, blocks_table, headline, intervals
 from bench.overhead.plan import FULL, QUICK, SEED, Traffic
 from bench.overhead.run import Run
 from bench.overhead.ways import NoSuchEngine, ways_through
@@ -18,7 +18,7 @@ from bench.topologies.program import NotServing
 from bench.topologies.setting import BadSetting
 from chiasm.client import EndpointError
 
-console = Console(highlight=False)
+console = Console(stderr=True, highlight=False)
 
 
 @click.command()
@@ -71,9 +71,12 @@ def overhead(quick: bool, json_file: Path | None, endpoint: str | None, api_key:
     except Unanswered as error:
         sys.exit(f"Nothing is reported, for not every request was answered: {error}")
     found = intervals(run.series)
-    for table in [*(blocks_table(run.series, traffic) for traffic in Traffic), as_table(found)]:
-        if table is not None:
-            console.print(table)
+    printed = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+    for traffic in Traffic:
+        if (table := blocks_table(run.series, traffic)) is not None:
+            printed.print(table)
+    for line in as_lines(found):
+        printed.print(line)
     if json_file is not None:
         given = {"--quick": quick, f"--endpoint {endpoint}": endpoint}
         command = " ".join(["chiasm bench overhead", *(option for option, wanted in given.items() if wanted)])

@@ -1,7 +1,7 @@
 """From answers to figures: a row for each block, and over the blocks an interval for each figure that is quoted."""
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,13 +100,11 @@ def _rounded(value: Any) -> Any:
     return round(value, 4) if isinstance(value, float) else value
 
 
-def as_table(found: Mapping[str, Interval]) -> Table:
-    """What a person reads."""
-    table = Table("what is added", "mean over blocks", "95 % interval", "target")
+def as_lines(found: Mapping[str, Interval]) -> Iterator[str]:
+    """What a person reads of the headline."""
     for name, interval in found.items():
-        between = f"{interval.low:.3f} to {interval.high:.3f}"
-        table.add_row(name, f"{interval.value:.3f}", between, QUOTED[name].target)
-    return table
+        target = f", should be {QUOTED[name].target}" if QUOTED[name].target else ""
+        yield f"{name:<34}{interval.value:.3f} ({interval.low:.3f} to {interval.high:.3f}){target}"
 
 
 def blocks_table(series: Sequence[Row], traffic: Traffic) -> Table | None:
