@@ -34,8 +34,8 @@ def overhead(quick: bool, json_file: Path | None, endpoint: str | None, api_key:
 
     Requests go to a cluster's gateway and to its engine's own address, in turn: the same lengths, and a text and a
     picture that no other has, so that no cache helps the second. Latency is of requests that come one at a time. A
-    burst is twice as many as the engine runs at once, so that it is always full; what counts is output tokens per
-    second.
+    burst is twice as many as the engine runs at once (as many, with --quick), so that it is full; what counts is output
+    tokens per second.
 
     \b
     added_ttft_p50_ms                  time to first token through the gateway, less the direct one: the median of pairs

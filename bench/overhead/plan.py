@@ -19,7 +19,6 @@ SEED = 1
 PROMPT_TOKENS = 24
 ANSWER_TOKENS = 64  # of requests that come one at a time
 SIDE = 196  # pixels: 49 image tokens, the most that the built-in model takes
-PER_SLOT = 2  # requests in a burst, for each that the engine runs at once
 WARM_UP, WARM_UP_TOKENS = 4, 16  # pairs, or requests in a burst; and the length of each answer
 
 
@@ -41,11 +40,12 @@ class Plan:
 
     blocks: int  # of each kind of traffic
     pairs: int  # of requests in a block, where they come one at a time
+    per_slot: int  # requests in a burst, for each that the engine runs at once
     lengths: tuple[int, int]  # of answers in a burst, in tokens: evenly spread between these
 
 
-FULL = Plan(blocks=5, pairs=40, lengths=(32, 96))
-QUICK = Plan(blocks=3, pairs=6, lengths=(8, 24))
+FULL = Plan(blocks=5, pairs=30, per_slot=2, lengths=(32, 96))
+QUICK = Plan(blocks=3, pairs=4, per_slot=1, lengths=(8, 24))
 
 
 def single(traffic: Traffic, answer_tokens: int, dice: random.Random) -> Planned:

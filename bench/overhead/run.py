@@ -8,7 +8,7 @@ from rich.progress import Progress
 from bench.overhead.clusters import large_split, running, small_split, small_whole
 from bench.overhead.figures import Row, row_of_bursts, row_of_pairs
 from bench.overhead.measuring import bursts, pairs, warm_up
-from bench.overhead.plan import PER_SLOT, SINGLES, Plan, Traffic
+from bench.overhead.plan import SINGLES, Plan, Traffic
 from bench.overhead.ways import Ways
 
 CLUSTERS: tuple[tuple[str, Callable[[], dict[str, Any]], tuple[Traffic, ...]], ...] = (
@@ -65,7 +65,7 @@ class Run:
     def _block(self, ways: Ways, traffic: Traffic, block: int) -> Row:
         if traffic in SINGLES:
             return row_of_pairs(pairs(ways, traffic, self._plan.pairs, block))
-        return row_of_bursts(*bursts(ways, PER_SLOT * ways.slots, self._plan.lengths, block))
+        return row_of_bursts(*bursts(ways, self._plan.per_slot * ways.slots, self._plan.lengths, block))
 
     def _expect(self, steps: int) -> None:
         self._progress.update(self._task, total=steps)

@@ -67,12 +67,15 @@ class Point:
 
     images: int
     level: Level
-    round: int  # 0 finds out how much vLLM's own can do, and counts for nothing else
+    round: int  # from 1 on, or one of those below
 
     @property
     def name(self) -> str:
         """What a journal calls it, and seeds are made of."""
         return f"{self.images} images, {self.level}, round {self.round}"
+
+
+CAPACITY, WARMING_UP = 0, -1  # rounds: what vLLM's own can do, and what counts for nothing
 
 
 def requests_at(point: Point, capacity_per_s: float, plan: Plan) -> Sequence[Planned]:

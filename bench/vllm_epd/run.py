@@ -12,7 +12,7 @@ from bench.load.figures import figures
 from bench.load.journal import Journal
 from bench.streams import Unanswered
 from bench.vllm_epd.figures import OURS, THEIRS, Row, row
-from bench.vllm_epd.plan import SETTLE_S, Level, Plan, Point, requests_at
+from bench.vllm_epd.plan import CAPACITY, SETTLE_S, WARMING_UP, Level, Plan, Point, requests_at
 
 TIMEOUT_S = 600.0
 
@@ -33,6 +33,7 @@ class Run:
         self._progress = progress
         self._task = progress.add_task("", total=2 * len(plan.images) * (1 + plan.rounds * len(plan.levels)))
         self._asked: str | None = None  # the side that was asked last
+        self._warm: set[str] = set()  # sides that have been asked at all
 
     def measure(self) -> None:
         """All of it.
@@ -52,8 +53,8 @@ class Run:
                         self.series.append(row(side, point, capacity_per_s, answers))
 
     def _capacity_per_s(self, images: int) -> float:
-        """Requests that vLLM's own answers a second, at most. Ours is asked first, so that both are warm."""
-        point = Point(images, Level.ALL_AT_ONCE, 0)
+        """Requests that vLLM's own answers a second, at most. Ours is asked too, so that both have the same past."""
+        point = Point(images, Level.ALL_AT_ONCE, CAPACITY)
         _, theirs = (self._answers(side, point, 1.0) for side in (OURS, THEIRS))
         return figures(theirs)["request_throughput"]
 
@@ -74,5 +75,10 @@ class Run:
         if self._asked not in (None, side):
             time.sleep(SETTLE_S)
         self._asked = side
+        if side not in self._warm:  # nor is one that was started anew, to go on with a journal
+            self._warm.add(side)
+            least, _ = self._plan.requests
+            cold = requests_at(Point(point.images, Level.ALL_AT_ONCE, WARMING_UP), capacity_per_s, self._plan)
+            drive(self._endpoints[side], cold[:least], timeout_s=TIMEOUT_S)
         planned = requests_at(point, capacity_per_s, self._plan)
         return drive(self._endpoints[side], planned, timeout_s=TIMEOUT_S)

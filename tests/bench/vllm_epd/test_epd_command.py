@@ -85,10 +85,12 @@ def test_a_folder_of_another_run_is_refused(tmp_path: Path) -> None:
     with playing(PlayedEngine()) as ours, playing(PlayedEngine()) as theirs:
         running = ["--endpoint", ours.url, "--against", theirs.url, "--resume", tmp_path]
         assert invoke("--quick", *running).exit_code == 0
-        result = invoke(*running)
-    assert result.exit_code == 1
-    assert "other settings" in result.output
-    assert "rounds" in result.output
+        longer = invoke(*running)
+        exchanged = invoke("--quick", "--endpoint", theirs.url, "--against", ours.url, "--resume", tmp_path)
+    for result, differs in ((longer, "rounds"), (exchanged, "command")):
+        assert result.exit_code == 1
+        assert "other settings" in result.output
+        assert differs in result.output
 
 
 def test_a_folder_that_cannot_be_one_is_named(tmp_path: Path) -> None:

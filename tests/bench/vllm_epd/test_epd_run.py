@@ -16,7 +16,7 @@ from bench.load.asking import Endpoint
 from bench.load.journal import Journal
 from bench.streams import Unanswered
 from bench.vllm_epd.figures import OURS, THEIRS
-from bench.vllm_epd.plan import SETTLE_S, Level, Plan, Point
+from bench.vllm_epd.plan import CAPACITY, SETTLE_S, Level, Plan, Point
 from bench.vllm_epd.run import Run
 
 PLAN = Plan(rounds=2, images=(1, 4), levels=(Level.LOW, Level.ALL_AT_ONCE), window_s=0.1, requests=(2, 3))
@@ -68,7 +68,7 @@ def test_rates_are_parts_of_what_theirs_can_do(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "journal", {})
     for side, seconds in ((OURS, 0.001), (THEIRS, 0.01)):
         answers = [Answer(number, "1img", 0.0, 0.0, (seconds,), seconds, 9, 1) for number in range(3)]
-        journal.put(f"{Point(1, Level.ALL_AT_ONCE, 0).name}, {side}", answers)
+        journal.put(f"{Point(1, Level.ALL_AT_ONCE, CAPACITY).name}, {side}", answers)
     plan = Plan(rounds=1, images=(1,), levels=(Level.LOW,), window_s=0.1, requests=(2, 3))
     with sides(PlayedEngine(), PlayedEngine()) as endpoints:
         run = measured(endpoints, journal, plan)
@@ -84,7 +84,7 @@ def test_what_a_journal_has_is_not_measured_again(tmp_path: Path) -> None:
     with sides(ours, theirs) as endpoints:
         again = measured(endpoints, Journal(tmp_path, {}))
     assert missing.exists()
-    assert 2 <= len(ours.asked) <= 3
+    assert 2 + 2 <= len(ours.asked) <= 2 + 3  # it was cold, so two came before
     assert theirs.asked == []
     assert len(again.series) == len(first.series)
     assert sum(old == new for old, new in zip(first.series, again.series, strict=True)) == len(first.series) - 1
