@@ -16,7 +16,7 @@ from bench.load.workloads import exactly, kind_of
 from chiasm.ask import chat_body
 
 SEED = 1
-PROMPT_TOKENS = 24
+PROMPT_LETTERS = 24  # as many tokens of the bench model; the built-in one joins some
 ANSWER_TOKENS = 64  # of requests that come one at a time
 SIDE = 196  # pixels: 49 image tokens, the most that the built-in model takes
 WARM_UP, WARM_UP_TOKENS = 4, 16  # pairs, or requests in a burst; and the length of each answer
@@ -63,5 +63,5 @@ def burst(count: int, lengths: tuple[int, int], dice: random.Random, order: str)
 
 def _request(images: int, answer_tokens: int, dice: random.Random) -> Planned:
     pictures = [picture(SIDE, SIDE, dice) for _ in range(images)]
-    body = chat_body(None, pictures, text_of(PROMPT_TOKENS, dice), **exactly(answer_tokens))
+    body = chat_body(None, pictures, text_of(PROMPT_LETTERS, dice), **exactly(answer_tokens))
     return Planned(0.0, kind_of(images), body)
