@@ -5,12 +5,14 @@ import click
 from bench.card_copies import card_copies
 from bench.clients import clients
 from bench.kv_bytes import kv_bytes
+from bench.overhead.command import overhead
 from bench.phases import phases
 from bench.placement import placement
 from bench.profile import profile
 from bench.pupil import pupil
 from bench.scheduler import scheduler
 from bench.stealing import stealing
+from bench.vllm_epd.command import vllm_epd
 from bench.wire import wire
 
 
@@ -22,10 +24,12 @@ def bench() -> None:
 bench.add_command(card_copies)
 bench.add_command(clients)
 bench.add_command(kv_bytes)
+bench.add_command(overhead)
 bench.add_command(phases)
 bench.add_command(placement)
 bench.add_command(profile)
 bench.add_command(pupil)
 bench.add_command(scheduler)
 bench.add_command(stealing)
+bench.add_command(vllm_epd)
 bench.add_command(wire)

@@ -10,12 +10,14 @@ MODULES = [
     "cli",
     "clients",
     "kv_bytes",
+    "overhead.command",
     "phases",
     "placement",
     "profile",
     "pupil",
     "serving",
     "stealing",
+    "vllm_epd.command",
 ]
 
 

@@ -1,0 +1,44 @@
+"""The clusters that are asked, as `chiasm serve` starts them: one engine of each generates, on a core of its own."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from bench.model import build_bench_model
+from bench.overhead.ways import Ways, ways_through
+from bench.topologies.chiasm_cluster import serving
+from bench.topologies.setting import COMMON_ARGS, first_two_cores
+
+
+def small_split() -> dict[str, Any]:
+    """The built-in model, an encoder and a decoder. It answers so fast that front-ends count."""
+    first, second = first_two_cores()
+    return {"encoders": {"cpus": [first]}, "decoders": {"cpus": [second]}}
+
+
+def small_whole() -> dict[str, Any]:
+    """The built-in model on one engine, which takes pictures from whoever asks."""
+    _, second = first_two_cores()
+    none = {"count": 0}
+    return {"encoders": none, "decoders": none, "wholes": {"count": 1, "cpus": [second]}}
+
+
+def large_split() -> dict[str, Any]:
+    """The bench model, whose decoder keeps its core busy, as engines on cards do.
+
+    Its prefill chunk is left to vLLM, which spares measuring it: both ways lead to the same engine.
+    """
+    pools = {name: {**pool, "engine_args": list(COMMON_ARGS)} for name, pool in small_split().items()}
+    return {"model": str(build_bench_model()), "scheduler": {"prefill_chunk": 0}, **pools}
+
+
+@contextmanager
+def running(name: str, config: Mapping[str, Any]) -> Iterator[Ways]:
+    """Both ways to the engine of such a cluster, for as long as the context lasts.
+
+    Raises:
+        NotServing: it did not come up.
+    """
+    with serving(name, {"gateway": {"port": 0}, **config}) as program:
+        program.wait_ready()
+        yield ways_through(program.url, None)

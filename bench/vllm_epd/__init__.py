@@ -1,0 +1,1 @@
+"""`chiasm bench vllm-epd`: our split against vLLM's own encoder disaggregation, on the same cores."""

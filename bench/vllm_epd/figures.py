@@ -1,0 +1,120 @@
+"""From answers to figures: a row for each side at each point, and over the rounds a ratio for each pair of them."""
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.table import Table
+
+from bench.load.answers import Answer
+from bench.load.figures import figures
+from bench.vllm_epd.plan import Level, Point, rate_at
+
+Row = dict[str, Any]
+OURS, THEIRS = "split", "vllm-epd"
+TTFT, THROUGHPUT = "median_ttft_ms", "output_throughput"
+KEPT = (
+    *("completed", "failed", "duration", "request_throughput", THROUGHPUT),
+    *("mean_ttft_ms", TTFT, "p90_ttft_ms", "median_tpot_ms", "median_itl_ms", "p90_itl_ms", "median_e2el_ms"),
+    "max_late_ms",
+)
+
+
+def row(side: str, point: Point, capacity_per_s: float, answers: Sequence[Answer]) -> Row:
+    """What the series has of one side at one point; names and units are those of `bench.load.figures`."""
+    found = figures(answers)
+    rate = rate_at(point, capacity_per_s)
+    return {
+        "arrangement": side,
+        "images": point.images,
+        "load": point.level.value,
+        "requests_per_s": rate if point.level is not Level.ALL_AT_ONCE else None,
+        "round": point.round,
+        **{name: found[name] for name in KEPT if name in found},
+    }
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """Ours to theirs at one point, over the rounds."""
+
+    images: int
+    load: str
+    figure: str
+    median: float
+    least: float
+    most: float
+
+
+def ratios(series: Sequence[Row]) -> list[Ratio]:
+    """Of times to first tokens and of throughputs, each of the same round, wherever both sides answered anything."""
+    found = []
+    for images, load in dict.fromkeys((row["images"], row["load"]) for row in series):
+        rows = [row for row in series if (row["images"], row["load"]) == (images, load)]
+        for figure in (TTFT, THROUGHPUT):
+            measured = {(row["arrangement"], row["round"]): row[figure] for row in rows if row["completed"]}
+            rounds = sorted(
+                {number for side, number in measured if {(OURS, number), (THEIRS, number)} <= measured.keys()}
+            )
+            if values := [measured[OURS, number] / measured[THEIRS, number] for number in rounds]:
+                found.append(Ratio(images, load, figure, statistics.median(values), min(values), max(values)))
+    return found
+
+
+def headline(found: Sequence[Ratio]) -> dict[str, float]:
+    """The figures to quote: for each number of pictures, and the least favourable of those by the names that count."""
+    figures = {}
+    chosen = (
+        ("ttft_p50_vs_vllm_epd", TTFT, Level.MIDDLE, max),
+        ("throughput_vs_vllm_epd", THROUGHPUT, Level.ALL_AT_ONCE, min),
+    )
+    for name, figure, level, worst in chosen:
+        medians = {one.images: one.median for one in found if (one.figure, one.load) == (figure, level.value)}
+        if medians:
+            figures[name] = round(worst(medians.values()), 3)
+            figures |= {f"{name}_{images}img": round(median, 3) for images, median in medians.items()}
+    return figures
+
+
+def failed(series: Sequence[Row]) -> dict[str, int]:
+    """Requests that were not answered, by side."""
+    return {side: sum(row["failed"] for row in series if row["arrangement"] == side) for side in (OURS, THEIRS)}
+
+
+def as_series(series: Sequence[Row], found: Sequence[Ratio]) -> list[Row]:
+    """For the report: every point, and behind them the ratios."""
+    points = [{name: _rounded(value) for name, value in row.items()} for row in series]
+    names = {TTFT: "ttft_p50_vs_vllm_epd", THROUGHPUT: "throughput_vs_vllm_epd"}
+    return points + [
+        {"images": one.images, "load": one.load, "round": "all", "figure": names[one.figure]}
+        | {"median": _rounded(one.median), "least": _rounded(one.least), "most": _rounded(one.most)}
+        for one in found
+    ]
+
+
+def _rounded(value: Any) -> Any:
+    return round(value, 4) if isinstance(value, float) else value
+
+
+def medians(series: Sequence[Row], side: str, images: int, figure: str) -> dict[str, tuple[float, float, float]]:
+    """Of one side over the rounds, by load: the median, the least and the most."""
+    values: dict[str, list[float]] = {}
+    for row in series:
+        if (row["arrangement"], row["images"]) == (side, images) and row["completed"]:
+            values.setdefault(row["load"], []).append(row[figure])
+    return {load: (statistics.median(each), min(each), max(each)) for load, each in values.items()}
+
+
+def as_table(series: Sequence[Row], found: Sequence[Ratio], images: int) -> Table:
+    """What a person reads of requests with so many pictures: medians over the rounds."""
+    table = Table(title=f"{images} pictures in a request" if images > 1 else "one picture in a request")
+    for column in ("load", "", OURS, THEIRS, "ratio", "in rounds from", "to"):
+        table.add_column(column, justify="right")
+    for name, figure in (("TTFT P50 ms", TTFT), ("tokens/s", THROUGHPUT)):
+        sides = [medians(series, side, images, figure) for side in (OURS, THEIRS)]
+        for one in found:
+            if (one.images, one.figure) == (images, figure):
+                both = [f"{side[one.load][0]:.1f}" for side in sides]
+                table.add_row(one.load, name, *both, f"{one.median:.3f}", f"{one.least:.3f}", f"{one.most:.3f}")
+    return table
