@@ -84,8 +84,8 @@ def announced(effort: Effort, sizes: int, url: str, rate: float | None) -> Itera
     yield (
         f"This puts load on {url}: at most {most.requests} requests within {minutes:.1f} minutes, {most.with_pictures} "
         f"of them with pictures ({most.pictures} pictures in all), most of them one after the other; at the end "
-        f"up to {max(effort.bursts)} at once. {STREAMS} streams of text run beside them all the while, so there are never "
-        f"more than {effort.most_at_once} requests of ours."
+        f"up to {max(effort.bursts)} at once. {STREAMS} streams of text run beside them all the while, so there are "
+        f"never more than {effort.most_at_once} requests of ours."
     )
     if rate is not None:
         yield f"No more than {rate:g} requests a second are begun, without those of the streams."

@@ -1,4 +1,4 @@
-"""The first requests, one after another: how many tokens pictures and words make, and what they take of the KV cache."""
+"""The first requests, one after another: how many tokens pictures and words make, and their room in the KV cache."""
 
 import asyncio
 import random
@@ -102,8 +102,8 @@ async def _ladder(
         if len(different) >= FEWEST_RUNGS:
             return tuple(different.values()), slowest_s
     raise Stopped(
-        "Pictures make the same number of tokens whatever their size and number, so nothing can be told of what a token "
-        "costs. Name larger --sizes; is the model one that sees?"
+        "Pictures make the same number of tokens whatever their size and number, so nothing can be told of what "
+        "a token costs. Name larger --sizes; is the model one that sees?"
     )
 
 

@@ -3,6 +3,7 @@
 import base64
 import io
 import random
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from bench.load.workloads import BadWorkload
 Size = tuple[int, int]
 """Width and height in pixels."""
 
+_SIZE = re.compile(r"(\d+)x(\d+)", re.IGNORECASE)
 UNTOLD = ((336, 336), (672, 672), (1008, 1008))
 MOST = 6  # sizes that are taken of a file
 LEAST_SIDE, GREATEST_SIDE = 16, 16_384  # pixels
@@ -34,26 +36,22 @@ class Sent:
     unseen: int = 0  # of these, how many are addresses, whose sizes nobody has looked up
 
 
-class SizesType(click.ParamType):
-    """`448x448,1344x896`."""
+def sizes_option(_context: click.Context, _parameter: click.Parameter, given: str | None) -> tuple[Size, ...]:
+    """`448x448,1344x896`, as an option's callback.
 
-    name = "WxH,..."
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Size, ...]:
-        """Sizes, as they were given."""
-        if isinstance(value, tuple):
-            return value
-        try:
-            sizes = [tuple(int(side) for side in each.lower().split("x")) for each in value.split(",")]
-        except ValueError:
-            sizes = []
-        found = [(size[0], size[1]) for size in sizes if len(size) == 2]
-        if not sizes or len(found) != len(sizes):
-            self.fail(f"{value!r} is no list of sizes. Write them like 448x448,1344x896.", param, ctx)
-        for side in (side for size in found for side in size):
-            if not LEAST_SIDE <= side <= GREATEST_SIDE:
-                self.fail(f"a side of {side} pixels is not between {LEAST_SIDE} and {GREATEST_SIDE}.", param, ctx)
-        return tuple(found)
+    Raises:
+        BadParameter: it is no such list, or a size cannot be that of a picture.
+    """
+    if given is None:
+        return ()
+    found = [_SIZE.fullmatch(each.strip()) for each in given.split(",")]
+    sizes = [(int(each[1]), int(each[2])) for each in found if each]
+    if len(sizes) != len(found):
+        raise click.BadParameter(f"{given!r} is no list of sizes. Write them like 448x448,1344x896.")
+    for side in (side for size in sizes for side in size):
+        if not LEAST_SIDE <= side <= GREATEST_SIDE:
+            raise click.BadParameter(f"a side of {side} pixels is not between {LEAST_SIDE} and {GREATEST_SIDE}.")
+    return tuple(sizes)
 
 
 def named(sizes: Sequence[Size]) -> Sent:

@@ -1,9 +1,9 @@
 """What streams suffer while something else is computed: how far they fall behind, and their longest gap. Pure.
 
 Times are seconds of one clock. A stream is a sequence of runs, each the times at which the pieces of one answer came.
-While `n` pieces came in a window that lasts from one piece to another, the stream fell behind by the window's length less
-`n` usual gaps. That is all the work that was done for others, however it was cut into steps; the longest gap is what
-of it came in one piece.
+While `n` pieces came in a window that lasts from one piece to another, the stream fell behind by the window's length
+less `n` usual gaps. That is all the work that was done for others, however it was cut into steps; the longest gap is
+what of it came in one piece.
 """
 
 from bisect import bisect_left, bisect_right

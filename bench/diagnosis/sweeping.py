@@ -42,7 +42,7 @@ class Carried:
 
 @dataclass
 class Measured:
-    """What was seen, as far as it came. Of each answer of a stream, all pieces but the first, which only names a role."""
+    """What was seen, as far as it came. Of a stream's answers, all pieces but the first, which only names a role."""
 
     runs: list[Run] = field(default_factory=list)
     busy: list[Window] = field(default_factory=list)  # when streams were not left alone, in order
