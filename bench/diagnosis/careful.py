@@ -11,7 +11,7 @@ from bench.diagnosis.bodies import Body
 from bench.load.answers import Answer
 from bench.load.asking import Endpoint, Planned, ask
 
-PATIENCE = 3  # readings in a row with requests that wait, before that is too many
+PATIENCE_S = 5.0  # for which requests may wait at the server at every reading, before that is too long
 
 
 class Stopped(RuntimeError):
@@ -31,7 +31,7 @@ class Asker:
         self._free_s = 0.0  # when the next request may begin
         self._began = time.monotonic()
         self._number = 0
-        self._waited = 0  # readings in a row
+        self._waiting_since: float | None = None
 
     def now(self) -> float:
         """The time."""
@@ -76,8 +76,12 @@ class Asker:
             Stopped: requests have been waiting there for some time.
         """
         found = await metrics.read(self._client, self._endpoint.url, self._endpoint.key)
-        self._waited = self._waited + 1 if found is not None and found.waiting else 0
-        if self._waited >= PATIENCE and found is not None:
+        if found is None or not found.waiting:
+            self._waiting_since = None
+            return found
+        now = self.now()
+        self._waiting_since = now if self._waiting_since is None else self._waiting_since
+        if now - self._waiting_since > PATIENCE_S:
             raise Stopped(
                 f"Stopped, for {found.waiting} requests wait at {self._endpoint.url}: it has as much as it can take. "
                 "Come again when it has less to do, or diagnose a copy of it."

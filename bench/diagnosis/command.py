@@ -93,6 +93,8 @@ def diagnose(
     try:
         sent = recorded(workload) if workload else named(sizes)
         server = look(url, key)
+        if model or server.folder:
+            console.print("reading the model's configuration ...")
         config = configuration(server, model)
         page = metrics_of(server)
         effort = QUICK if quick else _longer(minutes)

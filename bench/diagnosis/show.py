@@ -14,9 +14,14 @@ from bench.diagnosis.phases import Phases
 from bench.diagnosis.sizes import Sent
 from bench.diagnosis.together import AtOnce, Together
 from bench.diagnosis.verdict import Advice, Verdict, ms, percent
-from bench.load.slopes import Interval
+from bench.load.slopes import Growth, Interval
 
 UNKNOWN = "–"
+PLAIN = {
+    Growth.FLAT: "more pictures at once do not make it worse",
+    Growth.LINEAR: "each picture adds as much as the one before, or less",
+    Growth.SUPER_LINEAR: "the more pictures at once, the more each of them adds",
+}
 
 
 @dataclass(frozen=True)
@@ -148,7 +153,8 @@ def _together(found: Together | None) -> Iterator[str | Table]:
         [(str(row.pictures), *(f"{figure:.0f}" for figure in _figures(row))) for row in found.rows],
     )
     for name, grown in (("How far streams fall behind", found.behind), ("Their longest gap", found.longest)):
-        yield f"{name}: {'not told' if grown.growth is None else grown.growth}. {grown.why}"
+        plain = "not told" if grown.growth is None else f"{grown.growth}: {PLAIN[grown.growth]}"
+        yield f"{name}, {plain}. In numbers: {grown.why}"
 
 
 def _figures(row: AtOnce) -> tuple[float, float, float]:
@@ -167,7 +173,8 @@ def _verdict(report: Report) -> Iterator[str]:
     yield (
         f"\nThe arithmetic. One such picture holds up each stream for {ms(now.behind)} in all; a text of as many "
         f"tokens for {ms(after.behind)}. The second is the prefill, which stays on the card whether you split or "
-        f"not; the difference, {ms(report.phases.encode)} by the lines through all sizes, is the encode, which a split removes."
+        f"not; the difference, {ms(report.phases.encode)} by the lines through all sizes, is the encode, which a "
+        "split removes."
     )
     yield (
         f"Longest gap of a stream beside it: now {ms(now.longest)}; after a split about {ms(after.longest)}, as it is "

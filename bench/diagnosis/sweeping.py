@@ -63,7 +63,6 @@ class Sweeps:
     ) -> None:
         self.measured = Measured()
         self._asker = asker
-        self._effort = effort
         self._known = known
         self._say = say
         self._dice = dice

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import io
 import json
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -84,10 +85,6 @@ class StallingServer:
 
     async def wait_listening(self) -> None:
         await self.listening.wait()
-
-    async def wait_until(self, condition: Callable[[], bool]) -> None:
-        while not condition():
-            await asyncio.sleep(0.01)
 
     async def _steps(self) -> None:
         while True:
@@ -180,12 +177,18 @@ def _event(delta: dict[str, str], finish_reason: str | None) -> bytes:
     return b"data: " + json.dumps({"choices": [choice]}).encode() + b"\n\n"
 
 
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 @contextmanager
-def running(server: StallingServer) -> Iterator[LoopThread]:
-    """Its thread, in which `wait_until` can be called."""
+def running(server: StallingServer) -> Iterator[None]:
     thread = LoopThread("stalling server", server.run)
     try:
         thread.call(server.wait_listening, PATIENCE_S)
-        yield thread
+        yield
     finally:
         thread.stop(PATIENCE_S)

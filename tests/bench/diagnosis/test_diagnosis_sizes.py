@@ -26,7 +26,9 @@ def test_sizes_are_read(given: str) -> None:
     assert CliRunner().invoke(show, ["--sizes", given]).output == "((448, 448), (1344, 896))\n"
 
 
-@pytest.mark.parametrize("given", ["448", "448x", "448x448;1x1", "", "448x448x3", "-1x5", "448x448,", "5x448", "448x99999"])
+@pytest.mark.parametrize(
+    "given", ["448", "448x", "448x448;1x1", "", "448x448x3", "-1x5", "448x448,", "5x448", "448x99999"]
+)
 def test_other_sizes_are_refused_in_words(given: str) -> None:
     refused = CliRunner().invoke(show, ["--sizes", given])
     assert refused.exit_code == 2
