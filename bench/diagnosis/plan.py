@@ -88,5 +88,5 @@ def announced(effort: Effort, sizes: int, url: str, rate: float | None) -> Itera
         f"never more than {effort.most_at_once} requests of ours."
     )
     if rate is not None:
-        yield f"No more than {rate:g} requests a second are begun, without those of the streams."
+        yield f"On average no more than {rate:g} requests a second are begun, without those of the streams."
     yield "It stops at the first error, when requests pile up at the server, and at Ctrl-C."

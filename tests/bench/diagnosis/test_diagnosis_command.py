@@ -18,6 +18,8 @@ from bench.diagnosis import careful, command, sweeping
 from bench.diagnosis.command import diagnose
 from bench.diagnosis.plan import Effort
 
+pytestmark = pytest.mark.timeout(150)  # steps take their time, and more on a busy machine
+
 ROOT = Path(__file__).parents[3]
 SIZES = ("--sizes", "448x448,896x896")
 SHORT = Effort(40.0, (1 / 8, 1 / 2, 1.0), sweeps=4, bursts=(1, 2, 4), rounds=3)
@@ -56,6 +58,9 @@ def test_where_the_encode_is_the_stall_it_says_split(tmp_path: Path) -> None:
     assert report["headline"]["encode_share"] > 0.6
     assert report["headline"]["longest_gap_after_split_ms"] < 70 < report["headline"]["longest_gap_ms"]
     assert rows_of(tmp_path / "found.json", "verdict")[0]["advice"] == "split"
+    told = [row for row in rows_of(tmp_path / "found.json", "point") if row["vllm_prefill_ms"] is not None]
+    assert told
+    assert all(row["vllm_prefill_ms"] > 0.12 * row["tokens"] for row in told if row["kind"] == "picture")
     # The rungs of the ladder have 128, 512 and 1,024 tokens; each sweep has a picture and a text of each.
     assert len(rows_of(tmp_path / "found.json", "point")) == 6 * report["headline"]["sweeps"]
     assert {row["tokens"] for row in rows_of(tmp_path / "found.json", "kv")} == {256, 1024}
@@ -135,7 +140,7 @@ def test_requests_begin_no_faster_than_allowed(monkeypatch: pytest.MonkeyPatch) 
     server = StallingServer(encode=1, prefill=1)
     with running(server):
         result = diagnosed(server.url, *SIZES, "--quick", "--yes", "--rate", "2")
-    assert "No more than 2 requests a second" in result.output
+    assert "On average no more than 2 requests a second" in result.output
     assert server.asked <= 7  # in three seconds
     assert result.exit_code == 1
     assert "allow a higher --rate" in " ".join(result.output.split())
