@@ -9,6 +9,7 @@ MODULES = [
     "card_copies",
     "cli",
     "clients",
+    "diagnosis.command",
     "kv_bytes",
     "overhead.command",
     "phases",

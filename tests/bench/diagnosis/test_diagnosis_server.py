@@ -1,0 +1,73 @@
+"""What a server and its model's configuration say before anything is measured."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from stalling_server import StallingServer, running
+
+from bench.diagnosis.server import NoConfiguration, Server, configuration, look
+from bench.load.asking import Endpoint, Unreachable
+from chiasm.footprint import footprint
+from chiasm.models.builtin import model_folder
+
+SOMEWHERE = Endpoint("http://127.0.0.1:9", "model")
+
+
+class Listing(StallingServer):
+    """Answers one thing to whoever asks for its models."""
+
+    listed: Any = None
+    status = 200
+
+    async def _models(self, _request: web.Request) -> web.Response:
+        return web.json_response(self.listed, status=self.status)
+
+
+@contextmanager
+def listing(listed: Any, status: int = 200) -> Iterator[str]:
+    server = Listing(encode=1, prefill=1)
+    server.listed, server.status = listed, status
+    with running(server):
+        yield server.url
+
+
+def test_the_first_model_and_a_folder_that_is_here_are_found(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    with listing({"data": [{"id": "one", "max_model_len": 4096, "root": str(tmp_path)}, {"id": "two"}]}) as url:
+        assert look(f"{url}/v1/", "key") == Server(Endpoint(url, "one", "key"), 4096, str(tmp_path))
+    with listing({"data": [{"id": "one", "root": "hub/name"}]}) as url:
+        assert look(url, None) == Server(Endpoint(url, "one"), None, None)
+
+
+@pytest.mark.parametrize(
+    ("listed", "status", "said"),
+    [
+        ({"data": []}, 200, "lists no model"),
+        ([], 200, "lists no model"),
+        ({"error": {"message": "who are you"}}, 401, "--key"),
+        ({"error": {"message": "loading"}}, 503, "loading"),
+    ],
+)
+def test_a_server_that_lists_no_model_is_refused_in_words(listed: Any, status: int, said: str) -> None:
+    with listing(listed, status) as url, pytest.raises(Unreachable, match=said):
+        look(url, None)
+
+
+def test_a_configuration_is_read_from_where_it_is_named_or_served() -> None:
+    folder = str(model_folder())
+    named = configuration(Server(SOMEWHERE, None, None), folder)
+    assert named is not None
+    assert footprint(named).kv > 0
+    assert configuration(Server(SOMEWHERE, None, folder), None) == named
+    assert configuration(Server(SOMEWHERE, None, None), None) is None
+
+
+def test_only_one_that_was_named_must_be_readable(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(NoConfiguration, match="Name its folder"):
+        configuration(Server(SOMEWHERE, None, None), str(tmp_path))
+    assert configuration(Server(SOMEWHERE, None, str(tmp_path)), None) is None
