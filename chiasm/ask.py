@@ -56,9 +56,18 @@ def _data_url(path: Path) -> str:
             f"cannot read {path}: {error.strerror}. Name images by file or http(s) address, and put the question last, "
             "in quotes."
         ) from error
+    return data_url(data, str(path))
+
+
+def data_url(data: bytes, name: str) -> str:
+    """An image file's content as an address; `name` is what an error calls it.
+
+    Raises:
+        AskError: not an image of a type that is served.
+    """
     mime = next((mime for signature, mime in _SIGNATURES if signature.match(data)), None)
     if mime is None:
-        raise AskError(f"{path} is no PNG, JPEG, WebP or GIF file. Convert it to one.")
+        raise AskError(f"{name} is no PNG, JPEG, WebP or GIF file. Convert it to one.")
     return f"data:{mime};base64,{base64.b64encode(data).decode()}"
 
 

@@ -1,0 +1,173 @@
+"""Intervals hold the true figure as often as they say, and growth is told apart where noise allows."""
+
+import random
+from collections.abc import Callable
+
+import pytest
+
+from bench.load.slopes import (
+    Block,
+    Growth,
+    Interval,
+    Undetermined,
+    block_slopes,
+    growth,
+    mean_interval,
+    ratio,
+    slope,
+    student_t,
+)
+
+REPETITIONS = 2000
+CONCURRENCIES = (1, 2, 4, 8, 12, 16)
+
+
+def coverage(truth: float, repeat: Callable[[random.Random], Interval]) -> float:
+    dice = random.Random(6)
+    intervals = [repeat(dice) for _ in range(REPETITIONS)]
+    return sum(each.low <= truth <= each.high for each in intervals) / REPETITIONS
+
+
+# Of 2,000 repetitions, two standard errors are 1 %.
+SAYS = pytest.approx(0.95, abs=0.015)
+
+
+@pytest.mark.parametrize(
+    ("degrees", "t"),
+    [(1, 12.706), (2, 4.303), (3, 3.182), (4, 2.776), (5, 2.571), (9, 2.262), (30, 2.042), (99, 1.984)],
+)
+def test_t_is_as_in_the_tables(degrees: int, t: float) -> None:
+    assert student_t(degrees) == pytest.approx(t, abs=0.0006)
+
+
+def test_t_of_another_confidence() -> None:
+    assert student_t(10, 0.99) == pytest.approx(3.169, abs=0.0006)
+
+
+def test_an_interval_by_hand() -> None:
+    assert mean_interval([1.0, 2.0, 3.0]) == Interval(
+        2.0, pytest.approx(2 - 4.3027 / 3**0.5, abs=1e-3), pytest.approx(2 + 4.3027 / 3**0.5, abs=1e-3)
+    )
+
+
+@pytest.mark.parametrize("count", [3, 5, 8])
+def test_the_mean_is_inside_as_often_as_said(count: int) -> None:
+    assert coverage(7.0, lambda dice: mean_interval([dice.gauss(7.0, 3.0) for _ in range(count)])) == SAYS
+
+
+def swept(dice: random.Random, times: float) -> Block:
+    """One sweep at a time whose slope, level and points are all off by something."""
+    true, level = times + dice.gauss(0, 0.3), 40 + dice.gauss(0, 10)
+    return [(x, level + true * x + dice.gauss(0, 1)) for x in (0.0, 1.0, 2.0, 4.0)]
+
+
+def test_the_slope_is_inside_as_often_as_said_though_blocks_differ() -> None:
+    assert coverage(2.5, lambda dice: slope([swept(dice, 2.5) for _ in range(5)])) == SAYS
+
+
+def test_a_slope_without_noise_is_exact() -> None:
+    found = slope([[(x, level + 3.0 * x) for x in (0.0, 1.0, 5.0)] for level in (1.0, 20.0, 300.0)])
+    assert (found.value, found.low, found.high) == pytest.approx((3.0, 3.0, 3.0))
+
+
+def paired(dice: random.Random) -> tuple[list[float], list[float]]:
+    """A machine that is slow in one round is so for both."""
+    rounds = [dice.gauss(0, 0.3) for _ in range(6)]
+    return [2.4 + 2 * slow + dice.gauss(0, 0.2) for slow in rounds], [
+        2.0 + slow + dice.gauss(0, 0.2) for slow in rounds
+    ]
+
+
+def test_the_ratio_is_inside_as_often_as_said() -> None:
+    assert coverage(1.2, lambda dice: ratio(*paired(dice))) == SAYS
+
+
+def test_a_ratio_gains_from_pairs() -> None:
+    up = [10.0, 20.0, 30.0, 40.0]
+    together, apart = ratio([2 * each for each in up], up), ratio([2 * each for each in reversed(up)], up)
+    assert (together.low, together.value, together.high) == pytest.approx((2.0, 2.0, 2.0))
+    assert apart.value == pytest.approx(2.0)
+    assert apart.low < 1.0
+    assert apart.high > 4.0
+
+
+def test_a_ratio_of_negatives_has_its_ends_in_order() -> None:
+    found = ratio([-2.1, -1.9, -2.0], [-1.0, -1.1, -0.9])
+    assert found.low < found.value == pytest.approx(2.0) < found.high
+
+
+def test_there_is_no_ratio_to_what_may_be_zero() -> None:
+    with pytest.raises(Undetermined, match=r"divided by is 0\.5 \(-0\.742 to 1\.74\), which may be 0\. Measure more"):
+        ratio([1.0, 1.1, 0.9], [0.0, 0.5, 1.0])
+
+
+def test_what_is_divided_may_be_zero() -> None:
+    found = ratio([-0.1, 0.0, 0.1], [1.0, 1.1, 0.9])
+    assert found.low < 0 == pytest.approx(found.value) < found.high
+
+
+def test_slopes_of_two_kinds_make_a_ratio() -> None:
+    images = [[(0.0, 5.0), (1.0, 5.0 + 3.0 * slow)] for slow in (1.0, 1.2, 0.9)]
+    texts = [[(0.0, 4.0), (1.0, 4.0 + 2.0 * slow)] for slow in (1.0, 1.2, 0.9)]
+    assert ratio(block_slopes(images), block_slopes(texts)).high == pytest.approx(1.5)
+
+
+def test_two_blocks_or_one_x_tell_nothing() -> None:
+    with pytest.raises(ValueError, match="2 give no interval; measure 3"):
+        mean_interval([1.0, 2.0])
+    with pytest.raises(ValueError, match="1 different x, and needs 2"):
+        slope([[(1.0, 2.0), (1.0, 3.0)]] * 3)
+    with pytest.raises(ValueError, match="0 different x, and needs 3"):
+        growth([[]] * 3)
+    with pytest.raises(ValueError, match="no pairs"):
+        ratio([1.0, 2.0, 3.0], [1.0, 2.0, 3.0, 4.0])
+
+
+def measured(true: Callable[[float], float], noise: float, seed: int, blocks: int = 5) -> list[Block]:
+    dice = random.Random(seed)
+    return [
+        [(x, true(x) * pace * dice.gauss(1, noise)) for x in CONCURRENCIES]
+        for pace in (dice.gauss(1, 0.05) for _ in range(blocks))
+    ]
+
+
+SHAPES = [
+    (lambda x: 30.0, Growth.FLAT),
+    (lambda x: 30.0 + 0.1 * x, Growth.FLAT),  # 5 % more at the end
+    (lambda x: 30.0 - 0.5 * x, Growth.FLAT),
+    (lambda x: 20.0 + 5.0 * x, Growth.LINEAR),
+    (lambda x: 30.0 * x**0.5, Growth.LINEAR),  # or less
+    (lambda x: 20.0 + 0.5 * x**2, Growth.SUPER_LINEAR),
+    (lambda x: 20.0 + 2.0 * x**1.5, Growth.SUPER_LINEAR),
+    (lambda x: 20.0 + 10.0 * max(0.0, x - 8), Growth.SUPER_LINEAR),  # flat until it is full
+]
+
+
+@pytest.mark.parametrize(("true", "verdict"), SHAPES)
+@pytest.mark.parametrize("seed", range(5))
+def test_growth_is_told_through_noise(true: Callable[[float], float], verdict: Growth, seed: int) -> None:
+    assert growth(measured(true, 0.04, seed))[0] is verdict
+
+
+def test_linear_is_seldom_taken_for_more() -> None:
+    verdicts = [growth(measured(lambda x: 20.0 + 5.0 * x, 0.05, seed))[0] for seed in range(400)]
+    assert verdicts.count(Growth.SUPER_LINEAR) <= 12  # an interval's lower end alone would let 2.5 % through
+    assert verdicts.count(Growth.FLAT) == 0
+
+
+def test_growth_says_the_numbers() -> None:
+    exact = [[(x, 10.0 + x**2) for x in (0.0, 5.0, 10.0)]] * 3
+    verdict, words = growth(exact)
+    assert verdict is Growth.SUPER_LINEAR
+    assert words == (
+        "over 0 to 10 it rises by 100 (100 to 100) from 10, of which bend 100 (100 to 100): "
+        "the bend is 100% of the rise, and surely there"
+    )
+
+
+def test_too_much_noise_for_a_verdict() -> None:
+    with pytest.raises(Undetermined, match=r"It may not rise at all\. Measure more blocks"):
+        growth(measured(lambda x: 30.0 + x, 0.6, seed=2, blocks=3))
+    bent = [[(0.0, 10.0), (5.0, 20.0 + off), (10.0, 30.0)] for off in (-9.0, 0.0, 6.0)]
+    with pytest.raises(Undetermined, match="all bend, or none"):
+        growth(bent)
