@@ -56,7 +56,7 @@ class Contest:
     @property
     def light(self) -> list[float]:
         """The rates that are a light load."""
-        return [rate for rate in self.ladder if rate <= LIGHT * self.capacity * 1.001]  # rates have been rounded
+        return [rate for rate in self.ladder if rate <= 1.01 * LIGHT * self.capacity]  # rates have been rounded
 
     def ttfts_ms(self, answers: Round) -> list[float]:
         """Times to the first token under light load: of requests with images, or of all where none has any."""

@@ -78,6 +78,6 @@ def _short(row: Row) -> str:
 LEGEND = (
     "Goodput in parentheses: without any one of the rounds. TTFT: of requests with images, under light load (rates up "
     "to half of what the fastest arrangement answers at once), to the quickest monolithic arrangement's, median of "
-    "rounds.\n≥ and ≤: one of the two lies beyond the ladder of rates; ~: both do; –: neither keeps the objectives even "
-    "at the lowest rate, or was not measured."
+    "rounds.\n≥ and ≤: one of the two lies beyond the ladder of rates; ~: both do; –: neither keeps the objectives "
+    "even at the lowest rate, or was not measured."
 )
