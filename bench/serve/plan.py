@@ -46,13 +46,13 @@ class Amounts:
 
 # Requests with more images come at lower rates, so they are given longer.
 DEFAULT = Amounts(
-    rungs=(0.3, 0.5, 0.75, 1.0),
+    rungs=(0.25, 0.5, 0.8, 1.1),
     rounds=3,
     doses={"text": Dose(24, 4.0), "1img": Dose(12, 7.0), "2img": Dose(8, 9.0), "4img": Dose(6, 11.0)},
     other=Dose(12, 7.0),
 )
 FULL = Amounts(
-    rungs=(0.2, 0.35, 0.5, 0.65, 0.8, 1.0),
+    rungs=(0.2, 0.35, 0.5, 0.65, 0.8, 1.0, 1.2),
     rounds=5,
     doses={"text": Dose(32, 8.0), "1img": Dose(16, 14.0), "2img": Dose(12, 18.0), "4img": Dose(8, 24.0)},
     other=Dose(16, 14.0),

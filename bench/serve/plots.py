@@ -41,6 +41,7 @@ def plot_curves(series: Sequence[Row], objectives: Objectives, title: str, file:
 
 def _goodput(axes: Any, rows: Sequence[Row], over: str, held: tuple[str, float]) -> None:
     other, value = held
+    xs: Sequence[float] = ()
     for name, mine in _by_arrangement(rows, "goodput"):
         points = sorted(
             (row[f"{over}_objective_ms"], row["goodput_per_s"], row["goodput_least_per_s"], row["goodput_most_per_s"])
@@ -50,7 +51,11 @@ def _goodput(axes: Any, rows: Sequence[Row], over: str, held: tuple[str, float])
         xs, ys, least, most = zip(*points, strict=True)
         [line] = axes.plot(xs, ys, marker=".", label=name)
         axes.fill_between(xs, least, most, color=line.get_color(), alpha=0.15, linewidth=0)
+    top = max(row["rate_per_s"] for row in rows if row["what"] == "rate")
+    axes.axhline(top, color="grey", linestyle=":", label="highest rate measured")
     axes.set_xscale("log")
+    axes.set_xticks(xs, [f"{each:g}" for each in xs])
+    axes.minorticks_off()
     axes.set_xlabel(f"P99 {over.upper()} objective, ms ({other.upper()} ≤ {value:g} ms)")
     axes.set_ylabel("goodput, requests/s")
     axes.set_ylim(bottom=0)
