@@ -130,7 +130,7 @@ def workload_of(name: str, random_mm: RandomMM) -> Workload:
 def worded_for(endpoint: Endpoint, workload: Workload) -> tuple[Workload, str | None]:
     """The workload with prompts of exactly as many of the server's tokens as it draws, if the server can count them.
 
-    Else one letter counts as one token, as it is for Chiasm's own models; then the second says why.
+    Else one letter counts as one token, as it is for the bench model; then the second says why.
     """
     if not isinstance(workload, Mixed | RandomMM):
         return workload, None
