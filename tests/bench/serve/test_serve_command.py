@@ -55,12 +55,9 @@ def test_one_server_gets_figures_by_vllms_names(server: Played, tmp_path: Path) 
     assert "Prompts are counted in letters" in result.stderr
 
 
-@pytest.mark.parametrize("objectives", [("ttft:0.000001", "itl:60000"), ("ttft:60000", "itl:0.000001")])
-def test_objectives_that_nobody_keeps_make_no_goodput(
-    server: Played, tmp_path: Path, objectives: tuple[str, str]
-) -> None:
+def test_objectives_that_nobody_keeps_make_no_goodput(server: Played, tmp_path: Path) -> None:
     file = tmp_path / "one.json"
-    words = ["--number", "5", "--workload", "text", "--goodput", *objectives, "--json", str(file)]
+    words = ["--number", "5", "--workload", "text", "--goodput", "ttft:0.000001", "itl:60000", "--json", str(file)]
     assert call("--endpoint", server.url, *words).exit_code == 0
     [row] = json.loads(file.read_text())["series"]
     assert (row["request_goodput"], row["objectives_hold"], row["request_rate"]) == (0, False, "inf")
