@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +175,8 @@ def serve(context: click.Context, /, **given: Any) -> None:
 
 def _compare(options: Options, command: str) -> None:
     plan = plan_of(options)
+    if options.plot is not None and find_spec("matplotlib") is None:
+        raise click.UsageError("--plot needs matplotlib, which is not installed. Cure: pip install matplotlib.")
     try:
         prices = prices_for(plan, options.prices_file)
     except BadPrices as error:

@@ -84,11 +84,11 @@ def report(measured: Measured, prices: Prices | None, files: Files, command: str
         printed.print("Tokens per dollar are left out: cores of unequal pace have no price of ours. Cure: --prices.")
     for name, figure in figures.items():
         printed.print(f"{name:<40}{figure:g}")
+    if files.json is not None:
+        write_report(files.json, name="serve", command=command, headline=figures, series=series, seeds=[plan.seed])
     if files.plot is not None:
         title = "cores of equal pace" if plan.pace == 1 else f"the encoder's core {plan.pace} times slower"
         plot_curves(series, plan.objectives, title, files.plot)
-    if files.json is not None:
-        write_report(files.json, name="serve", command=command, headline=figures, series=series, seeds=[plan.seed])
 
 
 @contextmanager

@@ -14,6 +14,7 @@ MODULES = [
     "placement",
     "profile",
     "pupil",
+    "serve.command",
     "serving",
     "stealing",
 ]
