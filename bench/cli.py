@@ -11,6 +11,7 @@ from bench.placement import placement
 from bench.profile import profile
 from bench.pupil import pupil
 from bench.scheduler import scheduler
+from bench.serve.command import serve
 from bench.stealing import stealing
 from bench.vllm_epd.command import vllm_epd
 from bench.wire import wire
@@ -30,6 +31,7 @@ bench.add_command(placement)
 bench.add_command(profile)
 bench.add_command(pupil)
 bench.add_command(scheduler)
+bench.add_command(serve)
 bench.add_command(stealing)
 bench.add_command(vllm_epd)
 bench.add_command(wire)

@@ -16,6 +16,7 @@ MODULES = [
     "placement",
     "profile",
     "pupil",
+    "serve.command",
     "serving",
     "stealing",
     "vllm_epd.command",

@@ -1,0 +1,206 @@
+"""`chiasm bench serve`."""
+
+import sys
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from bench.load.asking import Unreachable
+from bench.load.journal import OtherRun
+from bench.load.prices import SHIPPED, BadPrices
+from bench.load.random_mm_flags import random_mm_flags
+from bench.load.workloads import BadWorkload
+from bench.load_generators import GeneratorFailed
+from bench.serve import cross_check
+from bench.serve.comparing import Files, compare, prices_for
+from bench.serve.groups import NoRoom
+from bench.serve.options import (
+    ARRANGEMENTS,
+    OF_CHECK,
+    OF_COMPARISON,
+    OF_OBJECTIVES,
+    OF_REPEATED,
+    OF_SERVERS,
+    WORKLOADS,
+    Objective,
+    Options,
+    Topology,
+    Verbatim,
+    objectives_of,
+    refuse,
+    workload_of,
+    written,
+)
+from bench.serve.plan import DEFAULT, DEFAULT_OBJECTIVES, FULL, QUICK, SEED, Plan
+from bench.serve.run import Unanswered
+from bench.serve.server_modes import NUMBER, WORKLOAD, check_server, load_server
+from bench.topologies.arrangement import Arrangement
+from bench.topologies.calibration import NotCalibrated
+from bench.topologies.pace import Straddling
+from bench.topologies.program import NotServing
+from bench.topologies.resources import NotEnough
+from bench.topologies.setting import BadSetting
+from chiasm.client_options import api_key
+from chiasm.preflight import PreflightFailed
+
+COMPARED = (Arrangement.MONO, Arrangement.MONO_X2_CALIBRATED, Arrangement.SPLIT, Arrangement.SPLIT_STEAL)
+QUICKLY = (Arrangement.MONO, Arrangement.SPLIT)
+ON_ALL_CORES = (Arrangement.MONO, Arrangement.MONO_CALIBRATED)
+COMPARED_BY, FULLY_BY, QUICKLY_BY = ("text", "1img", "4img"), ("text", "1img", "2img", "4img"), ("1img",)
+CANNOT = (
+    *(BadSetting, NoRoom, OtherRun, NotEnough, NotServing, NotCalibrated, PreflightFailed, Straddling),
+    *(Unanswered, Unreachable, GeneratorFailed, BadWorkload),
+)
+"""What ends the program with its own words: they name cause and cure."""
+
+console = Console(stderr=True, highlight=False)
+
+
+@click.command(cls=Verbatim)
+@click.option("--endpoint", help="Put one running server under load: its base URL. Unset compares arrangements.")
+@click.option("--model", help="Name of the endpoint's model.  [default: the first that it lists]")
+@api_key
+@click.option("--rate", type=click.FloatRange(0, min_open=True), help="Requests/s.  [default: inf, all at once]")
+@click.option("--number", type=click.IntRange(1), help=f"Requests.  [default: {NUMBER}]")
+@click.option(
+    "--burstiness",
+    type=click.FloatRange(0, min_open=True),
+    help="Of arrivals, as vllm bench serve has it: 1 is Poisson's, less comes in bursts, inf evenly.  [default: 1]",
+)
+@click.option(
+    "--workload",
+    "workload_names",
+    multiple=True,
+    help=f"One of {WORKLOADS}, or a FILE.jsonl with a chat body or a row like VisionArena's on each line. Repeat it "
+    f"to compare under several.  [default: {WORKLOAD}; comparing {', '.join(COMPARED_BY)}]",
+)
+@click.option(
+    "--goodput",
+    type=(Objective(), Objective()),
+    metavar="ttft:MS itl:MS",
+    help="Objectives for the time to the first token and for the gaps between tokens.  [default, comparing: "
+    f"ttft:{DEFAULT_OBJECTIVES.ttft_ms:g} itl:{DEFAULT_OBJECTIVES.itl_ms:g}]",
+)
+@click.option(
+    "--topology",
+    "topologies",
+    multiple=True,
+    type=Topology(),
+    help=f"What is compared; repeat it. One of {ARRANGEMENTS}; or the URL of a server that serves the bench model.  "
+    f"[default: {', '.join(COMPARED)}]",
+)
+@click.option("--full", is_flag=True, help="Compare all arrangements, at more rates, for longer: hours.")
+@click.option(
+    "--rounds",
+    type=click.IntRange(1),
+    help=f"Times that every ladder is climbed, or both tools are run.  [default: {DEFAULT.rounds}; "
+    f"with --full {FULL.rounds}, with --cross-check {cross_check.ROUNDS}]",
+)
+@click.option(
+    "--pace",
+    type=click.IntRange(1, 16),
+    default=1,
+    show_default=True,
+    help="Unequal silicon: the encoder's core is so many times slower than the decoder's.",
+)
+@click.option(
+    "--prices",
+    "prices_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help=f"Table of prices, for tokens per dollar; {SHIPPED.name} beside bench.load shows the form and is the default.",
+)
+@click.option(
+    "--cross-check",
+    "checking",
+    is_flag=True,
+    help="Send the same requests with vllm bench serve, too, and say by how much the figures differ: to --endpoint, or "
+    "to a monolithic engine that is started.",
+)
+@click.option("--tokenizer", help="For --cross-check: folder or hub name.  [default: the model's name]")
+@click.option("--seed", default=SEED, show_default=True, help="Of all that is drawn.")
+@click.option("--quick", is_flag=True, help="Under a minute, engines' starts left out: enough to see that it works.")
+@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the figures here.")
+@click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw the curves (.svg or .png).")
+@click.option(
+    "--resume",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Keep what is measured in this folder as it comes; an interrupted comparison goes on where it was.",
+)
+@random_mm_flags
+@click.pass_context
+def serve(context: click.Context, /, **given: Any) -> None:
+    """Put a server under load, or compare arrangements of the same silicon by the load that they bear.
+
+    \b
+      chiasm bench serve --endpoint http://127.0.0.1:8000 --rate 2 --workload 1img --goodput ttft:2000 itl:100
+      chiasm bench serve --topology mono --topology split --workload 4img --plot curves.svg
+      chiasm bench serve --full --resume measured --json serve.json
+      chiasm bench serve --endpoint http://127.0.0.1:8000 --cross-check
+
+    With --endpoint it is like vllm bench serve: figures have its names and its definitions. Load is open loop:
+    requests come when they are due, whatever has become of those before.
+
+    Without, it starts the bench model (120 M parameters, random weights) in several arrangements on two cores, with
+    equal memory, and climbs a ladder of request rates with each of them in turn, round by round. The same rates for
+    all, relative to what the fastest answers when many requests come at once. Goodput is the highest rate at which P99
+    of the time to first token (TTFT) and P99 of the gaps between tokens (ITL) keep their objectives; P95 where there
+    are fewer than a thousand samples. It is told over a grid of objectives, not at one point. Nothing else should run.
+
+    On two cores a second encoder would share the first one's core, so what fan-out of a request's images wins back is
+    not measured: start `chiasm serve --encoders 2` on more, and name its URL with --topology.
+
+    \b
+    goodput_split_vs_mono_WORKLOAD        goodput to that of the best monolithic arrangement, at the objectives
+    goodput_split_steal_vs_mono_WORKLOAD  the same with work stealing
+    image_ttft_p50_split_vs_mono          time to first token under light load, one image a request, to the quickest's
+    """
+    options = Options(**given)
+    try:
+        if options.checking:
+            refuse(context, (*OF_COMPARISON, *OF_OBJECTIVES), "has no meaning for --cross-check.")
+            check_server(options, written(context), console)
+        elif options.endpoint is not None:
+            refuse(context, (*OF_COMPARISON, *OF_REPEATED, *OF_CHECK), "is not for one --endpoint.")
+            load_server(options, written(context), console)
+        else:
+            refuse(context, (*OF_SERVERS, *OF_CHECK), "is for one running server: name it with --endpoint.")
+            _compare(options, written(context))
+    except CANNOT as error:
+        sys.exit(str(error))
+
+
+def _compare(options: Options, command: str) -> None:
+    plan = plan_of(options)
+    if options.plot is not None and find_spec("matplotlib") is None:
+        raise click.UsageError("--plot needs matplotlib, which is not installed. Cure: pip install matplotlib.")
+    try:
+        prices = prices_for(plan, options.prices_file)
+    except BadPrices as error:
+        raise click.UsageError(str(error)) from error
+    compare(plan, prices, options.api_key, Files(options.json_file, options.plot, options.resume), command, console)
+
+
+def plan_of(options: Options) -> Plan:
+    """What is compared, and how much of it is measured.
+
+    Raises:
+        click.UsageError: a workload that is none.
+    """
+    quick, full = options.quick, options.full
+    amounts = QUICK if quick else FULL if full else DEFAULT
+    sides = QUICKLY if quick else tuple(Arrangement) if full else COMPARED
+    if options.pace > 1:  # no card is slow in part
+        sides = tuple(side for side in (COMPARED if quick else sides) if side not in ON_ALL_CORES)
+    workloads = options.workload_names or (QUICKLY_BY if quick else FULLY_BY if full else COMPARED_BY)
+    return Plan(
+        sides=tuple(dict.fromkeys(options.topologies)) or sides,
+        workloads=tuple(workload_of(name, options.random_mm) for name in dict.fromkeys(workloads)),
+        amounts=amounts if options.rounds is None else replace(amounts, rounds=options.rounds),
+        objectives=objectives_of(options.goodput) or DEFAULT_OBJECTIVES,
+        pace=options.pace,
+        seed=options.seed,
+    )

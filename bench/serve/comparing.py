@@ -1,0 +1,108 @@
+"""A comparison from its plan to its report: engines' starts, progress, tables, files."""
+
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from bench.load.journal import Journal
+from bench.load.prices import SHIPPED, Prices, load_prices
+from bench.model import build_bench_model
+from bench.report import write_report
+from bench.serve import findings, tables
+from bench.serve.measured import Measured
+from bench.serve.plan import Plan
+from bench.serve.plots import plot_curves
+from bench.serve.run import Comparison
+from bench.serve.sides import groups_of, is_started_here, up
+from bench.topologies.arrangement import CLUSTERS
+from bench.topologies.setting import Setting
+
+
+@dataclass(frozen=True)
+class Files:
+    """Where things go, and come from; None where they are not wanted."""
+
+    json: Path | None
+    plot: Path | None
+    resume: Path | None
+
+
+def prices_for(plan: Plan, file: Path | None) -> Prices | None:
+    """The table to tell tokens per dollar by. None for unequal cores without a table of the user's: ours has one price.
+
+    Raises:
+        BadPrices: the table cannot be read, or lacks the price of something that is compared.
+    """
+    if file is None and plan.pace > 1:
+        return None
+    prices = load_prices(file or SHIPPED)
+    for side in plan.sides:
+        if is_started_here(side):
+            prices.per_hour(side)
+    return prices
+
+
+def compare(plan: Plan, prices: Prices | None, key: str | None, files: Files, command: str, console: Console) -> None:
+    """Measure, print, and write.
+
+    Raises:
+        NoRoom, BadSetting, OtherRun, OSError: before anything is started.
+        NotEnough, NotServing, NotCalibrated, PreflightFailed, Straddling: something could not be started.
+        Unanswered: a side answers no request.
+    """
+    with _journal(plan, files.resume) as journal:
+        with console.status("making the bench model, unless that is done ..."):
+            setting = Setting(build_bench_model(), itl_slo_ms=plan.objectives.itl_ms)
+        groups = groups_of(plan.sides, setting)
+        _announce(plan, groups, console)
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=console) as progress:
+            comparison = Comparison(plan, groups, journal, progress)
+            measured = comparison.measure(partial(up, setting=setting, key=key, pace=plan.pace))
+    report(measured, prices, files, command)
+
+
+def report(measured: Measured, prices: Prices | None, files: Files, command: str) -> None:
+    """Print what was found, and write it to the files that are wanted."""
+    plan, series, figures = measured.plan, findings.rows(measured, prices), findings.headline(measured)
+    printed = Console(width=None if sys.stdout.isatty() else 150, highlight=False)
+    for table in tables.summaries(series):
+        printed.print(table)
+    for side in plan.sides:
+        if side in CLUSTERS:
+            for table in tables.ratio_grids(series, side):
+                printed.print(table)
+    printed.print(tables.LEGEND)
+    if prices is None:
+        printed.print("Tokens per dollar are left out: cores of unequal pace have no price of ours. Cure: --prices.")
+    for name, figure in figures.items():
+        printed.print(f"{name:<40}{figure:g}")
+    if files.json is not None:
+        write_report(files.json, name="serve", command=command, headline=figures, series=series, seeds=[plan.seed])
+    if files.plot is not None:
+        title = "cores of equal pace" if plan.pace == 1 else f"the encoder's core {plan.pace} times slower"
+        plot_curves(series, plan.objectives, title, files.plot)
+
+
+@contextmanager
+def _journal(plan: Plan, folder: Path | None) -> Iterator[Journal]:
+    if folder is not None:
+        yield Journal(folder, plan.settings())
+        return
+    with tempfile.TemporaryDirectory(prefix="chiasm-serve-") as elsewhere:
+        yield Journal(Path(elsewhere), plan.settings())
+
+
+def _announce(plan: Plan, groups: list[list[str]], console: Console) -> None:
+    minutes = plan.about_s(sum(map(len, groups))) / 60
+    console.print(f"About {minutes:.0f} minutes, and what engines take to start.")
+    if len(groups) > 1:
+        said = "; then ".join(", ".join(group) for group in groups)
+        console.print(f"Memory does not hold all at once: {said}. {groups[0][0]} in each shows how the machine drifts.")

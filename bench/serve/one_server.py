@@ -1,0 +1,114 @@
+"""One running server under load: what is sent, and its figures under the names that `vllm bench serve` writes."""
+
+import math
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.table import Table
+
+from bench.load.answers import Answer
+from bench.load.arrivals import gamma
+from bench.load.asking import Endpoint
+from bench.load.driver import Planned, drive
+from bench.load.figures import figures
+from bench.load.goodput import Objectives, holds
+from bench.load.workloads import Workload
+
+TIMES = {"ttft": "TTFT", "tpot": "TPOT", "itl": "ITL", "e2el": "E2EL"}
+STATISTICS = ("mean", "median", "std", "p90", "p95", "p99")
+THROUGHPUTS = {
+    "completed": "requests answered",
+    "failed": "requests failed",
+    "duration": "seconds",
+    "total_input_tokens": "prompt tokens",
+    "total_output_tokens": "output tokens",
+    "request_throughput": "requests/s",
+    "request_goodput": "requests/s within objectives",
+    "output_throughput": "output tokens/s",
+    "total_token_throughput": "tokens/s",
+    "max_late_ms": "latest send, ms after it was due",
+}
+QUOTED = (
+    *("request_throughput", "output_throughput", "request_goodput", "median_ttft_ms", "p95_ttft_ms"),
+    *("median_tpot_ms", "median_itl_ms", "p95_itl_ms", "p99_itl_ms"),
+)
+
+
+@dataclass(frozen=True)
+class Load:
+    """How much comes, and how."""
+
+    workload: Workload
+    rate: float  # requests/s; infinite: all at once
+    number: int  # requests
+    burstiness: float = 1.0  # as vLLM's: 1 is Poisson's, less comes in bursts, more is evener
+    seed: int = 0
+
+    def planned(self) -> list[Planned]:
+        """The requests; the same for the same load."""
+        dice = random.Random(self.seed)
+        due_s = gamma(self.rate, self.burstiness, self.number, dice)
+        bodies = self.workload.bodies(self.number, dice)
+        return [Planned(at_s, kind, body) for at_s, (kind, body) in zip(due_s, bodies, strict=True)]
+
+    def settings(self) -> dict[str, Any]:
+        """As `vllm bench serve` writes them."""
+        rate: float | str = "inf" if math.isinf(self.rate) else self.rate
+        burstiness: float | str = "inf" if math.isinf(self.burstiness) else self.burstiness
+        return {
+            "workload": self.workload.name,
+            "request_rate": rate,
+            "burstiness": burstiness,
+            "num_prompts": self.number,
+            "seed": self.seed,
+        }
+
+
+def measure(endpoint: Endpoint, load: Load, on_answer: Callable[[Answer], None] | None = None) -> list[Answer]:
+    """Put the load on the endpoint; the answers in the order in which requests were due."""
+    return drive(endpoint, load.planned(), on_answer=on_answer)
+
+
+def row(endpoint: Endpoint, load: Load, answers: Sequence[Answer], objectives: Objectives | None) -> dict[str, Any]:
+    """One flat object with all figures.
+
+    `request_goodput` counts requests whose first token came in time and none of whose gaps was too long, as vLLM's
+    counts requests; `objectives_hold` says whether the tails over all requests do.
+    """
+    done = [answer for answer in answers if answer.ok]
+    found: dict[str, Any] = {"model_id": endpoint.model, **load.settings(), **figures(answers)}
+    found["total_output_tokens"] = sum(answer.output_tokens for answer in done)
+    if all(answer.prompt_tokens is not None for answer in done):
+        found["total_input_tokens"] = sum(answer.prompt_tokens or 0 for answer in done)
+    if objectives is not None:
+        good = sum(_is_good(answer, objectives) for answer in done)
+        found |= {
+            "ttft_objective_ms": objectives.ttft_ms,
+            "itl_objective_ms": objectives.itl_ms,
+            "request_goodput": good / found["duration"],
+            "objectives_hold": holds(answers, objectives),
+        }
+    return found
+
+
+def _is_good(answer: Answer, objectives: Objectives) -> bool:
+    longest_s = max(answer.itls_s, default=0.0)
+    return 1000 * answer.ttft_s <= objectives.ttft_ms and 1000 * longest_s <= objectives.itl_ms
+
+
+def tables(found: Mapping[str, Any]) -> Iterator[Table]:
+    """What a person reads of a row."""
+    table = Table(title=f"{found['workload']} at {found['request_rate']} requests/s", show_header=False)
+    for name, said in THROUGHPUTS.items():
+        if name in found:
+            table.add_row(said, f"{found[name]:,.2f}".removesuffix(".00"))
+    if "objectives_hold" in found:
+        table.add_row("tails within objectives", "yes" if found["objectives_hold"] else "no")
+    yield table
+    times = Table("ms", *STATISTICS, title="times (– where too few samples)")
+    for name, said in TIMES.items():
+        cells = [found.get(f"{statistic}_{name}_ms") for statistic in STATISTICS]
+        times.add_row(said, *("–" if cell is None else f"{cell:.1f}" for cell in cells))
+    yield times

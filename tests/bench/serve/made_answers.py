@@ -1,0 +1,15 @@
+"""Answers with times that a test sets."""
+
+from bench.load.answers import Answer
+
+GAPS = 20  # between tokens of an answer
+
+
+def answer(ttft_ms: float, itl_ms: float, kind: str = "1img", due_s: float = 0.0, error: str | None = None) -> Answer:
+    first = due_s + ttft_ms / 1000
+    chunks = tuple(first + itl_ms / 1000 * number for number in range(GAPS + 1))
+    return Answer(0, kind, due_s, due_s, chunks, chunks[-1], 10, GAPS + 1, error)
+
+
+def alike(count: int, ttft_ms: float, itl_ms: float, kind: str = "1img") -> list[Answer]:
+    return [answer(ttft_ms, itl_ms, kind, due_s=float(number)) for number in range(count)]

@@ -1,0 +1,136 @@
+"""From answers to rows, the headline, tables and plots."""
+
+import io
+from pathlib import Path
+
+import pytest
+from made_answers import alike
+from rich.console import Console
+
+from bench.load.answers import Answer
+from bench.load.goodput import Objectives
+from bench.load.prices import load_prices
+from bench.load.workloads import MIXES
+from bench.serve.findings import Row, best_monolithic, headline, rows
+from bench.serve.measured import Contest, Measured, Side
+from bench.serve.plan import DEFAULT, Plan
+from bench.serve.plots import plot_curves
+from bench.serve.tables import ratio_grids, summaries
+
+OBJECTIVES = Objectives(ttft_ms=1000, itl_ms=200)
+LADDER = {1.0: range(3), 2.0: range(3, 6), 3.0: range(6, 9)}
+
+
+def ladder(ttft_ms: float, *itls_ms: float, kind: str = "1img") -> dict[float, list[Answer]]:
+    return {rate: alike(3, ttft_ms, itl_ms, kind) for rate, itl_ms in zip(LADDER, itls_ms, strict=True)}
+
+
+def contest(workload: str = "1img") -> Contest:
+    """The plain engine bears 1.5 requests/s within 200 ms, two of them 2.5 but start later, the split 2."""
+    sides = {
+        "mono": [ladder(100, 100, 300, 900)] * 2,
+        "mono-x2": [ladder(150, 100, 150, 250)] * 2,
+        "split": [ladder(200, 100, 150, 350), ladder(300, 100, 150, 350)],
+    }
+    found = Contest(workload, capacity=4.0, ladder=LADDER)
+    found.sides = {name: Side(name, alike(4, 100, 100), list(rounds)) for name, rounds in sides.items()}
+    return found
+
+
+def measured(*contests: Contest) -> Measured:
+    plan = Plan(("mono", "mono-x2", "split"), (MIXES["1img"],), DEFAULT, objectives=OBJECTIVES)
+    return Measured(plan, {one.workload: one for one in contests})
+
+
+def of(series: list[Row], what: str, arrangement: str) -> list[Row]:
+    return [row for row in series if (row["what"], row["arrangement"]) == (what, arrangement)]
+
+
+def test_the_split_is_held_against_the_best_monolithic_arrangement() -> None:
+    best = best_monolithic(contest(), OBJECTIVES)
+    assert best is not None
+    assert best.name == "mono-x2"
+    [row] = of(rows(measured(contest()), None), "summary", "split")
+    assert row["best_mono"] == "mono-x2"
+    assert row["goodput_per_s"] == pytest.approx(2.25)
+    assert row["vs_best_mono"] == pytest.approx(0.9)
+    assert row["vs_best_mono_bound"] == ""
+
+
+def test_under_other_objectives_another_one_may_be_the_best() -> None:
+    best = best_monolithic(contest(), Objectives(ttft_ms=120, itl_ms=1000))
+    assert best is not None
+    assert best.name == "mono"
+
+
+def test_the_headline_has_every_workload_and_the_time_to_first_token_of_one_image() -> None:
+    found = headline(measured(contest("text"), contest("1img")))
+    assert found == {
+        "goodput_split_vs_mono_text": 0.9,
+        "goodput_split_vs_mono_1img": 0.9,
+        "image_ttft_p50_split_vs_mono": 2.5,  # 200 and 300 ms to the quickest's 100
+    }
+
+
+def test_what_was_not_measured_is_not_in_the_headline() -> None:
+    alone = contest()
+    del alone.sides["mono"], alone.sides["mono-x2"]
+    assert headline(measured(alone)) == {}
+
+
+def test_times_to_first_token_are_those_of_images_under_light_load() -> None:
+    mixed = contest()
+    busy = {rate: alike(3, 9000, 100) for rate in (3.0,)}
+    light = {1.0: [*alike(2, 400, 100), *alike(9, 10, 100, "text")], 2.0: alike(1, 500, 100)}
+    mixed.sides["split"].rounds = [light | busy]
+    mixed.sides["mono"].rounds, mixed.sides["mono-x2"].rounds = [ladder(100, 1, 1, 1)], [ladder(100, 1, 1, 1)]
+    [row] = of(rows(measured(mixed), None), "summary", "split")
+    assert (row["light_requests"], row["light_ttft_p50_ms"], row["light_ttft_p95_ms"]) == (3, 400, 500)
+    assert row["light_ttft_p50_vs_mono"] == 4.0
+
+
+def test_a_rate_has_the_figures_of_all_its_rounds() -> None:
+    [row] = [row for row in of(rows(measured(contest()), None), "rate", "split") if row["rate_per_s"] == 1.0]
+    assert (row["requests"], row["completed"], row["share_of_capacity"]) == (6, 6, 0.25)
+    assert (row["median_ttft_ms"], row["median_ttft_least_ms"], row["median_ttft_most_ms"]) == (250, 200, 300)
+    assert (row["ttft_percentile"], row["itl_percentile"], row["itl_tail_ms"]) == ("p95", "p95", 100)
+    # Of each round three requests that were due within two seconds, of which the last took 2.2 or 2.3 s.
+    assert row["request_throughput"] == pytest.approx(6 / (4.2 + 4.3), abs=1e-4)
+
+
+def test_goodput_is_told_over_the_whole_grid() -> None:
+    found = of(rows(measured(contest()), None), "goodput", "split")
+    assert {(row["ttft_objective_ms"], row["itl_objective_ms"]) for row in found} == {
+        (each.ttft_ms, each.itl_ms) for each in measured().plan.grid()
+    }
+    assert (1000, 200) in {(row["ttft_objective_ms"], row["itl_objective_ms"]) for row in found}
+    goodputs = [row["goodput_per_s"] for row in found if row["ttft_objective_ms"] == 1000]
+    assert goodputs == sorted(goodputs)
+    assert len(set(goodputs)) > 2
+
+
+def test_tokens_per_dollar_come_from_the_table(tmp_path: Path) -> None:
+    table = tmp_path / "prices.yaml"
+    table.write_text(
+        "{currency: USD, silicon: {card: {per_hour: 2, source: made up}}, arrangements: {split: {card: 1}}}"
+    )
+    series = rows(measured(contest()), load_prices(table))
+    [row] = of(series, "summary", "split")
+    assert row["goodput_tokens_per_dollar"] == pytest.approx(2.25 * 21 * 3600 / 2)
+    [mono] = of(series, "summary", "mono")
+    assert "goodput_tokens_per_dollar" not in mono
+
+
+def test_tables_and_plots_have_every_arrangement(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    series = rows(measured(contest("text"), contest("1img")), load_prices())
+    printed = Console(file=io.StringIO(), width=150)
+    for table in (*summaries(series), *ratio_grids(series, "split")):
+        printed.print(table)
+    said = printed.file.getvalue()  # type: ignore[attr-defined]
+    assert said.count("mono-x2") == 2
+    assert "0.90" in said
+    assert "goodput of split to the best monolithic arrangement's" in said
+    plot_curves(series, OBJECTIVES, "made up", tmp_path / "folder" / "curves.svg")
+    drawn = (tmp_path / "folder" / "curves.svg").read_text()
+    assert len(drawn) > 10_000

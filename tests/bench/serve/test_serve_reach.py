@@ -1,0 +1,80 @@
+"""Goodput between the rates of a ladder, its noise, and ratios of it."""
+
+import pytest
+from made_answers import alike, answer
+
+from bench.load.goodput import Objectives
+from bench.serve.reach import Bound, Climb, Round
+
+OBJECTIVES = Objectives(ttft_ms=1000, itl_ms=200)
+
+
+def ladder(*itls_ms: float, ttft_ms: float = 100) -> Round:
+    """At 1, 2, ... requests/s."""
+    return {float(rate): alike(3, ttft_ms, itl_ms) for rate, itl_ms in enumerate(itls_ms, start=1)}
+
+
+def test_goodput_lies_where_the_line_between_two_rates_crosses_the_objective() -> None:
+    assert Climb([ladder(50, 100, 300, 900)]).goodput(OBJECTIVES) == pytest.approx(2.5)
+    assert Climb([ladder(50, 100, 150, 900)]).goodput(OBJECTIVES) == pytest.approx(3 + 50 / 750)
+
+
+def test_the_objective_that_is_reached_first_counts() -> None:
+    both = {1.0: alike(3, 500, 100), 2.0: alike(3, 3000, 300)}  # TTFT after a fifth of the way, ITL after a half
+    assert Climb([both]).goodput(OBJECTIVES) == pytest.approx(1.2)
+
+
+def test_what_holds_above_a_rate_that_does_not_is_luck() -> None:
+    assert Climb([ladder(100, 300, 50)]).goodput(OBJECTIVES) == pytest.approx(1.5)
+
+
+def test_goodput_is_none_where_the_lowest_rate_is_too_much_and_may_be_more_where_the_highest_is_not() -> None:
+    low, top = Climb([ladder(300, 400)]), Climb([ladder(100, 150)])
+    assert (low.goodput(OBJECTIVES), low.holds_at_all(OBJECTIVES)) == (0.0, False)
+    assert (top.goodput(OBJECTIVES), top.holds_at_all(OBJECTIVES)) == (2.0, True)
+
+
+def test_a_failed_request_ends_the_ladder_below_it() -> None:
+    failing = {1.0: alike(3, 100, 100), 2.0: [*alike(3, 100, 100), answer(1, 1, error="broken")]}
+    assert Climb([failing]).goodput(OBJECTIVES) == 1.0
+
+
+def test_rounds_count_together_and_the_noise_is_what_each_of_them_decides() -> None:
+    climb = Climb([ladder(100, 150), ladder(100, 150), ladder(100, 300)])
+    assert climb.goodput(OBJECTIVES) == pytest.approx(1.5)  # the tail of all three is the third's
+    assert climb.without_one(OBJECTIVES) == pytest.approx([1.5, 1.5, 2.0])
+
+
+def test_one_round_tells_no_noise() -> None:
+    assert Climb([ladder(100, 300)]).without_one(OBJECTIVES) == pytest.approx([1.5])
+
+
+def test_a_ratio_has_the_noise_of_both() -> None:
+    ours = Climb([ladder(100, 150, 300), ladder(100, 300, 300)])
+    theirs = Climb([ladder(100, 300, 300), ladder(100, 300, 300)])
+    ratio = ours.against(theirs, OBJECTIVES)
+    assert ratio is not None
+    assert (ratio.value, ratio.least, ratio.most) == pytest.approx((1.0, 1.0, (2 + 50 / 150) / 1.5))
+    assert ratio.bound is Bound.NONE
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "value", "bound"),
+    [
+        ((100, 300), (300, 300), 1.5, Bound.AT_LEAST),  # they do not keep it at 1 request/s
+        ((300, 300), (100, 300), 1 / 1.5, Bound.AT_MOST),
+        ((100, 150), (100, 300), 2 / 1.5, Bound.AT_LEAST),  # we may bear more than was measured
+        ((100, 300), (100, 150), 1.5 / 2, Bound.AT_MOST),
+        ((100, 150), (100, 150), 1.0, Bound.OPEN),
+    ],
+)
+def test_beyond_a_ladder_a_ratio_is_a_bound(
+    ours: tuple[float, ...], theirs: tuple[float, ...], value: float, bound: Bound
+) -> None:
+    ratio = Climb([ladder(*ours)]).against(Climb([ladder(*theirs)]), OBJECTIVES)
+    assert ratio is not None
+    assert (ratio.value, ratio.bound) == (pytest.approx(value), bound)
+
+
+def test_nothing_to_nothing_is_no_ratio() -> None:
+    assert Climb([ladder(300)]).against(Climb([ladder(400)]), OBJECTIVES) is None
