@@ -37,7 +37,8 @@ def gamma(rate_per_s: float, burstiness: float, count: int, dice: random.Random)
         return [number / rate_per_s for number in range(1, count + 1)]
     # The stretching takes the mean of the gaps away, so their scale may be any.
     sums = list(accumulate(dice.gammavariate(burstiness, 1.0) for _ in range(count)))
-    return [each / sums[-1] * count / rate_per_s for each in sums]
+    whole = sums[-1] or 1.0 if sums else 1.0  # gaps of a low burstiness may all round to nothing
+    return [each / whole * count / rate_per_s for each in sums]
 
 
 def evenly(rate_per_s: float, seconds: float) -> list[float]:

@@ -90,10 +90,10 @@ async def send(
         error = f"{endpoint.url} did not end the answer within {client.timeout.total} s"
     except _Fault as fault:
         error = f"{endpoint.url} {fault}"
-    except (msgspec.DecodeError, ValueError) as fault:  # ValueError: bytes that are no UTF-8, a URL that is none
-        error = f"cannot read what {endpoint.url} answered: {fault}"
     except (aiohttp.ClientError, OSError) as fault:
         error = f"no answer from {endpoint.url}, or not all of it: {fault!r}"
+    except (msgspec.DecodeError, ValueError) as fault:  # ValueError: bytes that are no UTF-8
+        error = f"cannot read what {endpoint.url} answered: {fault}"
     ended = time.monotonic()
     return Answer(
         number=number,

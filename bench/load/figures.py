@@ -10,6 +10,7 @@ From calculate_metrics of vllm/benchmarks/serve.py (vLLM 0.32), over the answers
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -58,7 +59,7 @@ def _statistics(name: str, values_s: Sequence[float]) -> dict[str, float]:
         return {}
     values_ms = 1000 * np.asarray(values_s)
     told = [share for share in PERCENTILES if share < 99 or len(values_ms) >= P99_FROM]
-    found = {
+    found: dict[str, Any] = {
         "mean": values_ms.mean(),
         "median": np.median(values_ms),
         "std": values_ms.std(),

@@ -1,0 +1,55 @@
+"""A run that was interrupted goes on where it stood, and no other run goes on in its folder."""
+
+from pathlib import Path
+
+import pytest
+
+from bench.load.answers import Answer
+from bench.load.journal import Journal, OtherRun
+
+SETTINGS = {"seed": 1, "rates": (1.0, 2.0), "quick": False}
+ANSWERS = [Answer(0, "text", 0.0, 0.1, (0.2, 0.3), 0.4, None, 2), Answer(1, "1img", 0.0, 0.1, (), 0.4, None, 0, "gone")]
+
+
+def test_what_is_finished_is_found_again(tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "one"
+    Journal(folder, SETTINGS).put("split, 2.5/s, round 1", ANSWERS)
+    again = Journal(folder, SETTINGS)
+    assert again.get("split, 2.5/s, round 1") == ANSWERS
+    assert again.get("split, 2.5/s, round 2") is None
+
+
+def test_names_of_points_are_any_and_never_meet(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, SETTINGS)
+    names = ["a/b", "a%2Fb", "../a", ".", "", "größer", "A", "a", "settings"]
+    for number, name in enumerate(names):
+        journal.put(name, ANSWERS[:1] * number)
+    assert [len(journal.get(name) or []) for name in names] == list(range(len(names)))
+    assert {path.parent for path in tmp_path.rglob("*")} == {tmp_path}
+
+
+def test_other_settings_are_refused_and_named(tmp_path: Path) -> None:
+    Journal(tmp_path, {**SETTINGS, "gone": None})
+    with pytest.raises(OtherRun) as refused:
+        Journal(tmp_path, {**SETTINGS, "seed": 2, "new": 3})
+    assert "gone (None there, not set now), new (not set there, 3 now), seed (1 there, 2 now)." in str(refused.value)
+    assert "rates" not in str(refused.value)
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "letter.txt").touch()
+    with pytest.raises(OtherRun, match="empty or new folder"):
+        Journal(tmp_path, SETTINGS)
+    assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
+
+
+def test_damaged_files_are_named(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, SETTINGS)
+    journal.put("a", ANSWERS)
+    (point,) = tmp_path.glob("a*")
+    point.write_text('[{"number": 0}]')
+    with pytest.raises(OtherRun, match=str(point)):
+        journal.get("a")
+    (tmp_path / "settings.json").write_text("{")
+    with pytest.raises(OtherRun, match="cannot read"):
+        Journal(tmp_path, SETTINGS)
