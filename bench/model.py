@@ -8,6 +8,7 @@ the vocabulary is out of proportion: bytes, so that nothing is downloaded. It mu
 
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,12 +45,15 @@ VISION = {
 }
 
 
-def build_bench_model() -> Path:
+def build_bench_model(vision: Mapping[str, Any] | None = None) -> Path:
     """The model's folder below $XDG_CACHE_HOME or ~/.cache; made on the first call (470 MB, under a minute).
 
+    With `vision`, the vision tower's part of the configuration, it gets another tower than `VISION`.
     Its greedy answers are of printable characters and never end by themselves: set `max_tokens`.
     """
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "chiasm" / _name()
+    vision = VISION if vision is None else vision
+    name = f"bench-model-{digest(TEXT, vision, SEED)}"
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "chiasm" / name
     if not folder.exists():
         import torch  # noqa: F401  # before transformers: see chiasm.plugins.repair_torch_companions
 
@@ -57,25 +61,36 @@ def build_bench_model() -> Path:
         with tempfile.TemporaryDirectory(dir=folder.parent) as elsewhere:
             unfinished = Path(elsewhere) / folder.name
             build_processor(Family.QWEN2_5_VL).save_pretrained(unfinished)
-            random_model().save_pretrained(unfinished)
+            random_model(vision).save_pretrained(unfinished)
             unfinished.rename(folder)  # at once, so that what stands there is always whole
     return folder
 
 
-def _name() -> str:
-    return f"bench-model-{digest(TEXT, VISION, SEED)}"
-
-
-def random_model() -> Any:
+def random_model(vision: Mapping[str, Any]) -> Any:
     """The model itself, in float32."""
     import torch
-    from transformers import AutoModelForImageTextToText, Qwen2_5_VLConfig
+    from transformers import AutoModelForImageTextToText
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
-    config = Qwen2_5_VLConfig(
+    torch.manual_seed(SEED)
+    model = AutoModelForImageTextToText.from_config(configuration(vision))
+    draw_weights(model)
+    with torch.no_grad():
+        # The best of 94 random logits is above zero, so greedy sampling takes none of the others.
+        model.lm_head.weight[PRINTABLE:] = 0
+    model.generation_config.eos_token_id = TOKEN_IDS["<|im_end|>"]
+    return model
+
+
+def configuration(vision: Mapping[str, Any]) -> Any:
+    """Of the model with such a vision tower, as transformers has it."""
+    import torch  # noqa: F401  # as above
+    from transformers import Qwen2_5_VLConfig
+
+    return Qwen2_5_VLConfig(
         text_config=TEXT,
-        vision_config=VISION,
+        vision_config=dict(vision),
         image_token_id=TOKEN_IDS["<|image_pad|>"],
         video_token_id=TOKEN_IDS["<|video_pad|>"],
         vision_start_token_id=TOKEN_IDS["<|vision_start|>"],
@@ -83,11 +98,3 @@ def random_model() -> Any:
         tie_word_embeddings=False,
         dtype="float32",
     )
-    torch.manual_seed(SEED)
-    model = AutoModelForImageTextToText.from_config(config)
-    draw_weights(model)
-    with torch.no_grad():
-        # The best of 94 random logits is above zero, so greedy sampling takes none of the others.
-        model.lm_head.weight[PRINTABLE:] = 0
-    model.generation_config.eos_token_id = TOKEN_IDS["<|im_end|>"]
-    return model

@@ -17,8 +17,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from bench.model import build_bench_model
 from bench.profiling_cost import SEED, Added, Cost, add_up, measure_cost, sum_error
 from bench.report import write_report
-from bench.stealing_sides import TEXT_KEY, Cluster, NotServing, starting_cluster
+from bench.stealing_sides import TEXT_KEY, Cluster, starting_cluster
 from bench.stolen_timeline import NoneReturned, stolen_and_returned
+from bench.topologies.program import NotServing
 from chiasm.client import EndpointError, get_json
 from chiasm.profile.roofline import judged_machines, roofline
 from chiasm.telemetry.timelines.collected import ClusterRecords

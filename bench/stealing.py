@@ -34,10 +34,8 @@ from bench.report import write_report
 from bench.stealing_plot import plot_stealing
 from bench.stealing_sides import (
     IMAGE_KEY,
-    START_TIMEOUT_S,
     TEXT_KEY,
     Cluster,
-    NotServing,
     cores,
     processor_seconds,
     starting_cluster,
@@ -46,6 +44,7 @@ from bench.stealing_sides import (
 )
 from bench.stealing_traffic import Mixture, burst, mixed, question
 from bench.streams import Stream, Target, Unanswered
+from bench.topologies.program import START_TIMEOUT_S, NotServing
 from chiasm.engine import EngineFailed
 
 SEED = 1

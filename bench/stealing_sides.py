@@ -4,17 +4,12 @@ Every engine has one core and the same arguments. Encoder and text engine of a c
 decoder is on the second; of the two engines that are asked directly each has one of them.
 """
 
-import json
 import os
 import re
 import secrets
-import signal
 import subprocess
-import sys
 import tempfile
-import threading
 import urllib.request
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,14 +18,13 @@ from typing import Any, Literal
 import psutil
 
 from bench.streams import Target
+from bench.topologies.chiasm_cluster import serve_command
+from bench.topologies.program import NotServing, Program, start
 from chiasm.client import get_json
 from chiasm.engine import Engine, EngineSpec
 from chiasm.nouns import Role
 
-START_TIMEOUT_S = 900.0
-STOP_TIMEOUT_S = 90.0
 TEXT_KEY, IMAGE_KEY = "text", "images"  # API keys: an image waits for its turn, not for all the text before it
-TOLD_LINES = 40
 ENGINE_ARGS = (
     "--dtype=float32",
     "--enforce-eager",
@@ -41,49 +35,20 @@ ENGINE_ARGS = (
 )
 
 
-class NotServing(RuntimeError):
-    """A cluster did not come up; the message has what it said last."""
-
-
 def cores() -> list[int]:
     """The two that engines run on."""
     return sorted(os.sched_getaffinity(0))[:2]
 
 
-class Cluster:
+class Cluster(Program):
     """A running, or starting, `chiasm serve`."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
-        self._process = process
-        self._said: deque[str] = deque(maxlen=TOLD_LINES)
-        self._settled = threading.Event()
-        self._url: str | None = None
-        self._listener = threading.Thread(target=self._listen, daemon=True)
-        self._listener.start()
-
-    def _listen(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            self._said.append(line)
-            if found := re.search(r"ready: (http://\S+)/v1", line):
-                self._url = found.group(1)
-                self._settled.set()
-        self._settled.set()
-
-    def wait_ready(self) -> None:
-        """Return when it serves.
-
-        Raises:
-            NotServing: it does not within `START_TIMEOUT_S`.
-        """
-        self._settled.wait(START_TIMEOUT_S)
-        if self._url is None:
-            raise NotServing("chiasm serve did not come up. It said:\n" + "".join(self._said))
+        super().__init__(process, "chiasm serve")
 
     def target(self, key: str) -> Target:
         """Its gateway, for whoever has that API key."""
-        assert self._url is not None
-        return Target(self._url, key)
+        return Target(self.url, key)
 
     def counters(self) -> dict[str, int]:
         """What its scheduler has counted."""
@@ -110,18 +75,6 @@ class Cluster:
                 return process.environ()["VLLM_API_KEY"]
         raise NotServing("none of the cluster's engines runs any more")
 
-    def stop(self) -> None:
-        """End it as Ctrl-C does."""
-        os.killpg(self._process.pid, signal.SIGINT)
-        try:
-            self._process.wait(STOP_TIMEOUT_S)
-        finally:
-            self._process.kill()
-            self._process.wait()
-            self._listener.join(STOP_TIMEOUT_S)
-            if not self._listener.is_alive() and self._process.stdout is not None:
-                self._process.stdout.close()
-
 
 @contextmanager
 def starting_cluster(
@@ -139,13 +92,7 @@ def starting_cluster(
         "decoders": {"cpus": [str(second)], "engine_args": list(ENGINE_ARGS)},
     }
     with tempfile.TemporaryDirectory(prefix="chiasm-bench-") as folder:
-        file = Path(folder) / "cluster.yaml"
-        file.write_text(json.dumps(config))  # which is YAML, too
-        command = [str(Path(sys.executable).parent / "chiasm"), "serve", "--config", str(file)]
-        process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
-        )
-        cluster = Cluster(process)
+        cluster = Cluster(start(serve_command(config, Path(folder))))
         try:
             yield cluster
         finally:

@@ -89,12 +89,7 @@ class PrefillChunk:
             kv_tokens = engine.kv_cache_tokens()
         except (OSError, ValueError, LookupError) as error:
             raise NotMeasured(f"the engine does not say how large its steps are: {error}") from error
-        # Streams get half of the KV cache, a prompt the other half, and a slot.
-        streams = min(MOST_STREAMS, slots_of(self._args) - 1, kv_tokens // 2 // STREAM_KV_TOKENS)
-        prompt = min(step_tokens - MOST_STREAMS, self._max_model_len - 1, kv_tokens // 2)
-        if streams < 1 or prompt < FLOOR or self._max_model_len <= STREAM_PROMPT:
-            raise NotMeasured("the engine is too small to tell")
-        return Room(streams, prompt, self._max_model_len)
+        return room_of(step_tokens, kv_tokens, self._max_model_len, slots_of(self._args))
 
     def _adopt(self, steps: tuple[Step, ...], when: str) -> bool:
         """Take the chunk that these steps speak for; False if they speak for none."""
@@ -109,6 +104,19 @@ class PrefillChunk:
     def _take(self, tokens: int, streams: int) -> None:
         self.tokens = min(tokens, self._max_model_len)
         self._flags = step_flags(self.tokens, streams, number_of(self._args, "--max-num-seqs"))
+
+
+def room_of(step_tokens: int, kv_tokens: int, max_model_len: int, slots: int) -> Room:
+    """What there is to measure of an engine with such limits: streams get half of its KV cache, a prompt the other.
+
+    Raises:
+        NotMeasured: there is not enough of it.
+    """
+    streams = min(MOST_STREAMS, slots - 1, kv_tokens // 2 // STREAM_KV_TOKENS)  # a slot is left to the prompt
+    prompt = min(step_tokens - MOST_STREAMS, max_model_len - 1, kv_tokens // 2)
+    if streams < 1 or prompt < FLOOR or max_model_len <= STREAM_PROMPT:
+        raise NotMeasured("the engine is too small to tell")
+    return Room(streams, prompt, max_model_len)
 
 
 def _in_words(chunk: Chunk, objective_s: float) -> str:

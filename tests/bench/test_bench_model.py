@@ -11,7 +11,7 @@ from bench.model import TEXT, VISION, build_bench_model, random_model
 
 def test_tower_and_language_model_stand_to_each_other_as_in_the_3b_checkpoint() -> None:
     with torch.device("meta"):
-        model = random_model()
+        model = random_model(VISION)
     tower = sum(parameter.numel() for name, parameter in model.named_parameters() if "visual" in name)
     language = model.num_parameters() - tower
     assert 90e6 < language < 110e6

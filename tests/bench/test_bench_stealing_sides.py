@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from bench.stealing_sides import IMAGE_KEY, Cluster, NotServing, processor_seconds
+from bench.stealing_sides import IMAGE_KEY, Cluster, processor_seconds
 from bench.streams import Target
+from bench.topologies.program import NotServing
 
 SERVER = """
 import http.server, json, os, signal, subprocess, sys

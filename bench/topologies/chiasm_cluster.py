@@ -1,0 +1,62 @@
+"""Chiasm's own arrangements: `chiasm serve --config`, as anybody would start it."""
+
+import json
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from bench.topologies.arrangement import Arrangement
+from bench.topologies.program import Program, start
+from bench.topologies.setting import SERVED_NAME, Setting
+from chiasm.calibration_cache import cache_folder, load
+from chiasm.config import ClusterConfig
+from chiasm.preflight import check_model
+from decoder.prefill_chunk import conditions_here
+
+
+def cluster_config(arrangement: Arrangement, setting: Setting, key: str) -> dict[str, Any]:
+    """One encoder and one decoder. Where the encoder's cores have a text engine, the two share the KV cache."""
+    stealing = arrangement is Arrangement.SPLIT_STEAL
+    args = list(setting.shared_kv(2 if stealing else 1))
+    encoder, decoder = setting.cores
+    return {
+        "model": str(setting.model),
+        "served_model_name": SERVED_NAME,
+        "gateway": {"port": 0, "api_keys": [key]},
+        "scheduler": {"stealing": "yield" if stealing else "off", "itl_slo_ms": float(setting.itl_slo_ms)},
+        "encoders": {"cpus": [encoder], "engine_args": args},
+        "decoders": {"cpus": [decoder], "engine_args": args},
+    }
+
+
+def serve_command(config: Mapping[str, Any], folder: Path) -> list[str]:
+    """The command that serves this configuration, of which a file is written to `folder`."""
+    file = folder / "cluster.yaml"
+    file.write_text(json.dumps(config))  # which is YAML, too
+    return [str(Path(sys.executable).parent / "chiasm"), "serve", "--config", str(file)]
+
+
+@contextmanager
+def serving(name: str, config: Mapping[str, Any]) -> Iterator[Program]:
+    """`chiasm serve` with this configuration, for as long as the context lasts. It is still starting."""
+    with tempfile.TemporaryDirectory(prefix="chiasm-bench-") as folder:
+        program = Program(start(serve_command(config, Path(folder))), name)
+        try:
+            yield program
+        finally:
+            program.stop()
+
+
+def is_calibrated(config: Mapping[str, Any]) -> bool:
+    """Whether the decoder's steps were measured before, so that its start is a plain one. Asks vLLM of the model.
+
+    Raises:
+        PreflightFailed: it cannot be split.
+    """
+    whole = ClusterConfig.model_validate(dict(config))
+    facts = check_model(str(whole.model), whole.served_model_name, None, whole.decoders.engine_args)
+    [cpus] = whole.decoders.cpus or [None]
+    return bool(load(cache_folder(), conditions_here(whole, facts, cpus)))
