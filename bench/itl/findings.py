@@ -1,6 +1,6 @@
 """What is reported: rows of points, slopes, ratios, growth and tails, and the figures to quote. Pure."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,12 +22,12 @@ class Findings:
     """Rows by what they tell of, each flat, as the report's `series` has them."""
 
     sides: tuple[str, ...]
-    points: list[Row]
-    slopes: list[Row]  # ms per 1,000 tokens
-    ratios: list[Row]  # of slopes
-    growths: list[Row]
-    tails: list[Row]  # of bystanders' ITL during bursts of pictures, and what one side's is to the other's
-    slots: list[Row]  # what all of them are made of
+    points: Sequence[Row]
+    slopes: Sequence[Row]  # ms per 1,000 tokens
+    ratios: Sequence[Row]  # of slopes
+    growths: Sequence[Row]
+    tails: Sequence[Row]  # of bystanders' ITL during bursts of pictures, and what one side's is to the other's
+    slots: Sequence[Row]  # what all of them are made of
 
     @property
     def series(self) -> list[Row]:
@@ -48,8 +48,8 @@ class Findings:
         return [row for row in self.slots if row["fault"]]
 
 
-def findings(slots: Sequence[Seen], kv_token_bytes: Mapping[str, int | None]) -> Findings:
-    """Of everything that was measured. `kv_token_bytes` of each side: None where nobody can tell."""
+def findings(slots: Sequence[Seen], kv_token_bytes: int | None) -> Findings:
+    """Of everything that was measured. `kv_token_bytes` is None where nobody tells."""
     sides = tuple(dict.fromkeys(one.side for one in slots))
     drive = slots[0].drive.name
     slopes, ratios, growths = [], [], []
@@ -73,7 +73,7 @@ def findings(slots: Sequence[Seen], kv_token_bytes: Mapping[str, int | None]) ->
             growths.append({"side": side, "verdict": grown.verdict, "why": grown.why, **by_streams})
     return Findings(
         sides,
-        [point(group, kv_token_bytes.get(group[0].side)) for group in groups(slots)],
+        [point(group, kv_token_bytes) for group in groups(slots)],
         slopes,
         ratios,
         growths,
@@ -119,7 +119,7 @@ def _tails(slots: Sequence[Seen], sides: Sequence[str]) -> list[Row]:
     """Of each side against the split, or against the first where there is none."""
     against = side_like(sides, "split") or sides[0]
     loaded = {side: [one for one in fits.bursts(slots, side) if one.slot.load.pictures] for side in sides}
-    rows = []
+    rows: list[Row] = []
     for side in sides:
         if side != against and (found := fits.tails(loaded[side], loaded[against])):
             low, high = found.range or (None, None)

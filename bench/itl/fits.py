@@ -104,7 +104,7 @@ class Grown:
 
 
 def grown(slots: Sequence[Seen], side: str) -> Grown | None:
-    """Of single carriers of the load that came beside every number of bystanders; None if there is but one number."""
+    """Of single carriers of the load that came beside every number of bystanders; None of fewer than three."""
     drives = {one.drive.name: one.drive for one in slots}
     if len({drive.streams for drive in drives.values()}) < LEAST:
         return None

@@ -1,17 +1,12 @@
-"""What is measured, side by side: arrangements that are started for it, or one endpoint; and what each is like.
-
-A warm-up tells how many tokens a load adds to a prompt there, whether the endpoint tells a request's phases, and how
-fast undisturbed bystanders are. It leaves the held pictures encoded, where that can be.
+"""What a side is like, which its warm-up tells: how many tokens a load adds to a prompt there, whether the endpoint
+tells a request's phases, and how fast undisturbed bystanders are. It leaves the held pictures encoded, where that can
+be.
 """
 
-import json
 import random
 import statistics
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 from bench.itl.bodies import Body, Texts, bystander, held_pictures, lettered, with_pictures
 from bench.itl.plan import SEED, Load, Plan
@@ -19,17 +14,7 @@ from bench.itl.slots import Unmeasurable, prompt_tokens
 from bench.load.answers import Answer
 from bench.load.asking import Endpoint, Planned
 from bench.load.driver import drive
-from bench.topologies.arrangement import Arrangement
-from bench.topologies.arrangements import starting_all
-from bench.topologies.running import Running
-from bench.topologies.setting import COMMON_ARGS, Setting
-from chiasm.client import EndpointError
-from chiasm.footprint import footprint
-from chiasm.profile.machines import ask_machines
-from chiasm.telemetry.live.kv_room import kv_token_bytes
 
-ENGINE_ARGS = (*COMMON_ARGS, "--max-num-seqs=12")  # the most bystanders, a carrier, and what runs a little longer
-VALUE_BYTES = 4  # of a number in the KV cache of engines that are started here: they run in float32
 WARM_UP_LETTERS = 512
 PACE_TOKENS = 48  # of each stream that is timed
 PACE_FROM = 16  # the first gaps are while the other streams' prompts are computed
@@ -45,19 +30,6 @@ class Side:
     texts: Texts
     gaps_s: Mapping[int, float]  # of bystanders, by how many there are
     encoded: bool  # it tells whether an embedding was there, so that encoded pictures can be measured
-
-
-@contextmanager
-def started(names: Sequence[Arrangement], model: Path) -> Iterator[dict[str, Running]]:
-    """These arrangements, all of them up and ready.
-
-    Raises:
-        NotEnough, NotServing, NotCalibrated, PreflightFailed: see `starting_all`.
-    """
-    with starting_all(names, Setting(model, engine_args=ENGINE_ARGS)) as running:
-        for one in running.values():
-            one.wait_ready()
-        yield {str(name): one for name, one in running.items()}
 
 
 def warmed_up(name: str, endpoint: Endpoint, plan: Plan, say: Callable[[str], None]) -> Side:
@@ -100,22 +72,7 @@ def _gap_s(answers: Sequence[Answer]) -> float:
     gaps = [gap for answer in answers for gap in answer.itls_s[PACE_FROM:]]
     if not gaps or not statistics.median(gaps):
         raise Unmeasurable(
-            f"Of {PACE_TOKENS} tokens that were asked for, {max(len(answer.chunks_s) for answer in answers)} came one by "
-            "one. The server must stream each token as it comes, and heed ignore_eos, as vLLM does."
+            f"Of {PACE_TOKENS} tokens that were asked for, no {PACE_FROM} came one by one. The server must stream each "
+            "token as it comes, and heed ignore_eos, as vLLM does."
         )
     return statistics.median(gaps)
-
-
-def kv_token_bytes_at(endpoint: Endpoint) -> int | None:
-    """What a token takes of the KV caches behind a gateway of Chiasm's; None of another server, which does not tell."""
-    try:
-        machines = ask_machines(endpoint.url, endpoint.key).machines.values()
-    except EndpointError:
-        return None
-    return next((kv_token_bytes(machine) for machine in machines if machine.kv_blocks), None)
-
-
-def kv_token_bytes_of(model: Path) -> int:
-    """What a token of that model takes in engines that are started here."""
-    config: dict[str, Any] = json.loads((model / "config.json").read_text())
-    return footprint(config, VALUE_BYTES).kv

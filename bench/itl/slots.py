@@ -100,11 +100,6 @@ def prompt_tokens(answers: Sequence[Answer]) -> int:
     return round(statistics.median(answer.prompt_tokens or 0 for answer in answered)) if answered else 0
 
 
-def encoded_again(answer: Answer) -> bool:
-    """Whether an encoder was asked for what was to be there."""
-    return ENCODE in answer.phases_ms
-
-
 def _is_empty(slot: Slot) -> bool:
     return not slot.load.pictures
 
@@ -118,12 +113,22 @@ def _fault(one: Seen, ends: float, bystanders: Sequence[Answer]) -> str | None:
         return f"a carrier failed: {failed.error}"
     if _runs_over(one.carriers, ends):
         return f"overloaded: no first token within {one.drive.slot_s:g} s"
-    if one.slot.kind is Kind.ENCODED and any(encoded_again(answer) for answer in one.carriers):
-        return "the embeddings were not there any more, and pictures were encoded again"
+    if one.slot.load.pictures and (fault := _encode_fault(one)):
+        return fault
     begins = ends - one.drive.slot_s
     if failed := next((a for a in bystanders if not a.ok and a.sent_s < ends and a.ended_s >= begins), None):
         return f"a bystander failed: {failed.error}"
     return None if len(one.gaps_s) > 1 else "bystanders had no tokens"
+
+
+def _encode_fault(one: Seen) -> str | None:
+    """As far as the endpoint tells of it."""
+    asked = [ENCODE in answer.phases_ms for answer in one.carriers if answer.phases_ms]
+    if one.slot.kind is Kind.ENCODED and any(asked):
+        return "the embeddings were not there any more, and pictures were encoded again"
+    if one.slot.kind is Kind.LIVE and not all(asked):
+        return "pictures were not encoded, though they were new"
+    return None
 
 
 def _runs_over(carriers: Sequence[Answer], ends: float) -> bool:
