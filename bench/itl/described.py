@@ -41,8 +41,8 @@ def described_towers(plan: Plan) -> list[str]:
         f"{drive.streams} text streams run beside bursts of {slot.carriers} requests with pictures that nobody has "
         f"seen ({slot.load} pixels each), and beside bursts of as many with as much text. The language model is the "
         "same in all rows; the vision tower differs, and with it what a picture costs to encode, by FLOPs of "
-        "the encode over FLOPs of prefilling its tokens. Both sides have a prefill chunk for the same objective, and the same two "
-        f"cores. There are {plan.blocks} blocks, in which both sides are measured in turn.",
+        "the encode over FLOPs of prefilling its tokens. Both sides have a prefill chunk for the same objective, and "
+        f"the same two cores. There are {plan.blocks} blocks, in which both sides are measured in turn.",
         "Predicted: (encode + chunk of mono) / chunk of split. Encode: the median time to first token of a picture "
         "alone at the monolithic engine, less that of as much text alone. Chunk: the tail of bystanders' inter-token "
         "latency during bursts of text, which is a step with the largest chunk of a prompt in it. An encode is a part "

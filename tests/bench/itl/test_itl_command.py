@@ -10,7 +10,7 @@ from played_engine import PlayedEngine, playing
 
 from bench.cli import bench
 
-QUICK = ["itl", "--quick", "--every", "0.5"]
+QUICK = ["itl", "--quick", "--every", "0.8"]
 
 
 def run(*arguments: str) -> Result:
@@ -30,7 +30,7 @@ def test_an_endpoint_is_measured_reported_drawn_and_not_measured_again(tmp_path:
         result = run(*options, "--html", str(page), "--plot", str(plot))
         assert result.exit_code == 0, result.output
     report = json.loads(file.read_text())
-    assert (report["name"], report["command"]) == ("itl", f"chiasm bench itl --quick --endpoint {url} --every 0.5")
+    assert (report["name"], report["command"]) == ("itl", f"chiasm bench itl --quick --endpoint {url} --every 0.8")
     assert {"bystander_slope_image_vs_text_tokens", "carrier_slope_ms_per_1k"} <= set(report["headline"])
     points = {row["carriers"]: row for row in series(report, "point")}
     assert set(points) == {
