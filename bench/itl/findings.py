@@ -54,11 +54,9 @@ def findings(slots: Sequence[Seen], kv_token_bytes: int | None) -> Findings:
     drive = slots[0].drive.name
     slopes, ratios, growths = [], [], []
     for side in sides:
-        found: dict[tuple[str, Kind], Fit] = {}
         for kind in Kind:
             for of, measure in _MEASURES.items():
                 if fit := fits.slope(fits.of_kind(slots, side, drive, kind), measure):
-                    found[of, kind] = fit
                     slopes.append({"of": of, "side": side, "kind": str(kind), **_told(fit)})
         if fit := fits.slope(fits.bursts(slots, side), fits.carrier_tpot_ms):
             slopes.append({"of": IN_BURSTS, "side": side, "kind": str(Kind.LIVE), **_told(fit)})
@@ -66,7 +64,7 @@ def findings(slots: Sequence[Seen], kv_token_bytes: int | None) -> Findings:
             ratios += [
                 {"of": of, "side": side, "kind": f"{kind} : {Kind.TEXT}", **_told(fit)}
                 for kind in (Kind.LIVE, Kind.ENCODED)
-                if (fit := fits.over(found.get((of, kind)), found.get((of, Kind.TEXT))))
+                if (fit := _ratio(slots, side, drive, kind, _MEASURES[of]))
             ]
         if grown := fits.grown(slots, side):
             by_streams = {f"stall_ms_at_{streams}": round(ms, 1) for streams, ms in grown.stalls_ms.items()}
@@ -80,6 +78,14 @@ def findings(slots: Sequence[Seen], kv_token_bytes: int | None) -> Findings:
         _tails(slots, sides),
         [slot_row(one) for one in slots],
     )
+
+
+def _ratio(slots: Sequence[Seen], side: str, drive: str, kind: Kind, measure: fits.Measure) -> Fit | None:
+    """The slope of that kind to that of text, each over the loads that came as both."""
+    both = [fits.of_kind(slots, side, drive, each) for each in (kind, Kind.TEXT)]
+    common = set.intersection(*({one.slot.load for one in found} for found in both))
+    like, text = ([one for one in found if one.slot.load in common] for found in both)
+    return fits.over(fits.slope(like, measure), fits.slope(text, measure))
 
 
 def side_like(sides: Sequence[str], name: str) -> str | None:

@@ -110,8 +110,8 @@ class Plan:
         return self.blocks * sum(drive.seconds(side) for drive in self.drives for side in encoded)
 
 
-def _all_kinds(loads: Sequence[Load]) -> tuple[Slot, ...]:
-    return tuple(Slot(kind, load) for load in loads for kind in Kind)
+def _each(kind: Kind, *loads: Load) -> tuple[Slot, ...]:
+    return tuple(Slot(kind, load) for load in loads)
 
 
 _BASE = Slot(Kind.LIVE, NOTHING)
@@ -119,14 +119,18 @@ _BASE = Slot(Kind.LIVE, NOTHING)
 # A token of the bench model takes a core about 5.5 ms to encode and 2 ms to prefill, so the largest carrier keeps the
 # encoder busy for 60 % of a slot, and the decoder for 30 %. 1,024 tokens are the most that its processor makes of one
 # picture.
-_MIDDLE = Load(2, 448)  # 512 tokens
-_LOADS = (_MIDDLE, Load(1, 896), Load(4, 448))  # by resolution and by count: 512, 1,024 and 1,024 tokens
-_BURSTS = (Slot(Kind.LIVE, NOTHING, 4), Slot(Kind.LIVE, Load(1, 448), 4))
+_LEAST, _MIDDLE, _LARGE, _MANY = Load(1, 448), Load(2, 448), Load(1, 896), Load(4, 448)  # 256, 512, 1,024, 1,024 tokens
+_CARRIERS = (
+    *_each(Kind.LIVE, _LEAST, _MIDDLE, _LARGE, _MANY),
+    *_each(Kind.ENCODED, _LARGE, _MANY),
+    *_each(Kind.TEXT, _MIDDLE, _LARGE, _MANY),
+)
+_BURSTS = (Slot(Kind.LIVE, NOTHING, 4), Slot(Kind.LIVE, _LEAST, 4))
 _GROWTH = (_BASE, Slot(Kind.LIVE, _MIDDLE))
 FULL = Plan(
     blocks=5,
     drives=(
-        Drive("loads", 4, 9.5, (_BASE, *_all_kinds(_LOADS), *_BURSTS)),
+        Drive("loads", 4, 9.5, (_BASE, *_CARRIERS, *_BURSTS)),
         Drive("2 streams", 2, 5.5, _GROWTH),
         Drive("8 streams", 8, 5.5, _GROWTH),
     ),
@@ -139,7 +143,7 @@ QUICK = Plan(
             "loads",
             4,
             2.6,
-            (_BASE, *_all_kinds([_SMALL]), Slot(Kind.LIVE, NOTHING, 2), Slot(Kind.LIVE, _SMALL, 2)),
+            (_BASE, *(Slot(kind, _SMALL) for kind in Kind), Slot(Kind.LIVE, NOTHING, 2), Slot(Kind.LIVE, _SMALL, 2)),
         ),
     ),
     burst_tokens=24,

@@ -4,6 +4,7 @@ import importlib.util
 import io
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from bench.itl import fits
@@ -15,6 +16,7 @@ from bench.itl.tables import tail_of
 
 STYLES = {Kind.LIVE: "-", Kind.ENCODED: "-.", Kind.TEXT: ":"}
 SUFFIXES = (".svg", ".png")
+ALIKE = 1.03  # of the tokens of two loads that count as one place on the axis
 
 Figure = Any
 """matplotlib's."""
@@ -86,22 +88,31 @@ def _over_tokens(
             rows = [row for row in points if row["side"] == side and row["kind"] in (str(kind), "")]
             if not any(row["kind"] for row in rows):
                 continue
-            told = sorted((row["tokens"], y, row) for row in rows if (y := figure_of(row)) is not None)
-            xs, ys = [x for x, _, _ in told], [y for _, y, _ in told]
-            panel.plot(xs, ys, style, marker="o", markersize=3, color=f"C{number}", label=f"{side}, {kind}")
-            if noise:
-                lows, highs = ([row[f"bystander_itl_mean_{end}_ms"] for *_, row in told] for end in _ENDS)
-                panel.vlines(xs, lows, highs, color=f"C{number}", alpha=0.4)
-    panel.set_ylim(bottom=0)
+            told = [(row["tokens"], y) for row in rows if (y := figure_of(row)) is not None]
+            panel.plot(*zip(*told, strict=True), "o", markersize=3, color=f"C{number}")
+            panel.plot(*zip(*_line(told), strict=True), style, color=f"C{number}", label=f"{side}, {kind}")
+            for row in rows if noise else ():
+                lowest, highest = row["bystander_itl_mean_lowest_ms"], row["bystander_itl_mean_highest_ms"]
+                panel.vlines(row["tokens"], lowest, highest, color=f"C{number}", alpha=0.3)
     panel.set_xlabel("prompt tokens of the load")
 
 
-_ENDS = ("lowest", "highest")
+def _line(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """In order, loads of about as many tokens as one, at their mean."""
+    alike: list[list[tuple[float, float]]] = []
+    for x, y in sorted(points):
+        if alike and x <= ALIKE * alike[-1][0][0]:
+            alike[-1].append((x, y))
+        else:
+            alike.append([(x, y)])
+    return [(fmean(x for x, _ in group), fmean(y for _, y in group)) for group in alike]
 
 
 def _label(panel: Any, title: str, unit: str) -> None:
     panel.set_title(title)
     panel.set_ylabel(unit)
+    if panel.get_yscale() == "linear":
+        panel.set_ylim(bottom=0)  # when all is drawn: it fixes the top as well
     if panel.get_legend_handles_labels()[0]:
         panel.legend(fontsize="x-small")
 
@@ -134,7 +145,6 @@ def _growth(panel: Any, found: Findings) -> None:
     for row in found.growths:
         told = {int(key.removeprefix(prefix)): ms for key, ms in row.items() if key.startswith(prefix)}
         panel.plot(list(told), list(told.values()), "o-", label=f"{row['side']}: {row['verdict']}")
-    panel.set_ylim(bottom=0)
     panel.set_xlabel("bystanders")
     _label(panel, "Stall by 1,000 image tokens", "ms")
 

@@ -9,6 +9,7 @@ MODULES = [
     "card_copies",
     "cli",
     "clients",
+    "itl.command",
     "kv_bytes",
     "phases",
     "placement",

@@ -21,6 +21,13 @@ def series(report: dict[str, Any], what: str) -> list[dict[str, Any]]:
     return [row for row in report["series"] if row["what"] == what]
 
 
+@pytest.fixture(autouse=True)
+def short_lead_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("plan", "traffic"):
+        monkeypatch.setattr(f"bench.itl.{module}.LEAD_IN_S", 0.5)
+
+
+@pytest.mark.timeout(180)  # on a busy machine matplotlib alone takes half a minute
 def test_an_endpoint_is_measured_reported_drawn_and_not_measured_again(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     file, page, plot = tmp_path / "itl.json", tmp_path / "itl.html", tmp_path / "plot" / "itl.png"

@@ -148,6 +148,14 @@ def test_findings_name_the_figures_to_quote() -> None:
         as_table(sheet)
 
 
+def test_a_ratio_is_over_loads_that_came_as_both() -> None:
+    larger = Slot(Kind.LIVE, Load(1, 896))
+    drive = Drive("loads", 1, 4.0, (BASE, PICTURE, TEXT, larger))
+    slots = blocks({PICTURE: 1.0, TEXT: 1.0, larger: 2.9}, drive=drive)  # in these it has as many tokens as the others
+    [ratio] = [row for row in findings(slots, None).ratios if row["of"] == STALL]
+    assert ratio["value"] == pytest.approx(1.0, abs=0.02)
+
+
 def test_an_endpoint_alone_is_quoted_without_a_name() -> None:
     url = "http://127.0.0.1:8000"
     figures = headline(findings(blocks({PICTURE: 1.0, TEXT: 1.0}, side=url, drive=BURSTS), None))

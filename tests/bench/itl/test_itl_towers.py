@@ -48,8 +48,14 @@ def test_it_is_predicted_from_encode_and_chunks(monkeypatch: pytest.MonkeyPatch)
     assert figures == {"bystander_tail_itl_mono_vs_split_deep": 6.4, "measured_vs_predicted_deep": 1.0}
     sheet: Sheet = _sheet([found])
     assert [len(row) for row in sheet.rows] == [len(sheet.columns)]
+
+
+@pytest.mark.timeout(180)  # on a busy machine matplotlib alone takes half a minute
+def test_measured_and_predicted_are_drawn() -> None:
     pytest.importorskip("matplotlib")
-    assert _draw([found]).axes
+    slots = [one for number in range(1, 4) for one in block(MONO, number, 1.5, 0.1) + block(SPLIT, number, 0.2, 0.2)]
+    [panel] = _draw([compared(DEEP, slots, profile())]).axes
+    assert {line.get_label() for line in panel.lines} >= {"measured", "predicted from the phases"}
 
 
 def test_without_a_burst_on_both_sides_there_is_nothing_to_tell() -> None:
