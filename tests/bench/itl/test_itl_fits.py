@@ -140,6 +140,8 @@ def test_findings_name_the_figures_to_quote() -> None:
     assert (picture["tokens"], picture["blocks"], picture["left_out"]) == (500, 4, 0)
     assert picture["carrier_kv_bytes"] == 100 * (30 + 500 + 4 - 1)
     assert picture["stall_ms"] == pytest.approx(1050, rel=0.06)
+    [burst] = [row for row in found.points if (row["carriers"], row["side"]) == (BURST.name, "split")]
+    assert burst["stall_ms"] == pytest.approx(315, rel=0.15)  # by one of three
     [stall] = [row for row in found.slopes if (row["of"], row["side"], row["kind"]) == (STALL, "split", "live")]
     assert stall["low"] < stall["value"] < stall["high"]
     assert any(row["of"] == IN_BURSTS for row in found.slopes)
