@@ -6,7 +6,7 @@ import random
 
 from PIL import Image
 
-DETAIL = 8  # spots of one colour along each side
+DETAIL = 4  # spots of one colour along each side
 
 
 def picture(width: int, height: int, dice: random.Random) -> str:
@@ -17,5 +17,5 @@ def picture(width: int, height: int, dice: random.Random) -> str:
     """
     spots = Image.frombytes("RGB", (DETAIL, DETAIL), dice.randbytes(3 * DETAIL**2))
     file = io.BytesIO()
-    spots.resize((width, height), Image.Resampling.BICUBIC).save(file, "JPEG")
+    spots.resize((width, height), Image.Resampling.BICUBIC).save(file, "JPEG", quality=40, optimize=True)
     return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()

@@ -21,7 +21,7 @@ class NotTokenized(RuntimeError):
 
 
 def text_of(tokens: int, dice: random.Random) -> str:
-    """For vocabularies of bytes, as the bench model's and the built-in model's are: one letter is one token."""
+    """Of the bench model, whose vocabulary is bytes: one letter is one token. The built-in model's joins some."""
     return "".join(dice.choices(string.ascii_lowercase, k=tokens))
 
 

@@ -85,6 +85,12 @@ def test_comments_missing_spaces_and_a_missing_done_are_no_trouble() -> None:
         assert asked(url).error is None
 
 
+def test_the_last_event_counts_though_no_empty_line_follows_it() -> None:
+    with answering(chunk(), chunk("b", "stop").strip()) as url:
+        answer = asked(url)
+    assert (answer.error, len(answer.chunks_s)) == (None, 2)
+
+
 def test_chunks_that_are_cut_anywhere_are_read() -> None:
     whole = chunk("größer") + chunk("b", "stop") + usage(2, 2) + DONE
     with answering(*(whole[at : at + 1] for at in range(len(whole)))) as url:
