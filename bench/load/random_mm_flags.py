@@ -14,44 +14,30 @@ from bench.load.workloads import BadWorkload
 DEFAULT = RandomMM()
 
 
-class _Ratios(click.ParamType):
-    """A number for both, or JSON with one for `input` and one for `output`."""
-
-    name = "ratio"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, float]:
-        """Of input and of output."""
-        try:
-            said = json.loads(value)
-            return (said["input"], said["output"]) if isinstance(said, dict) else (float(said), float(said))
-        except (ValueError, TypeError, KeyError):
-            self.fail(f'{value!r} is neither a number nor {{"input": 0.3, "output": 0.5}}.', param, ctx)
+def _ratios(_context: click.Context, _option: click.Parameter, value: str) -> tuple[float, float]:
+    """A number for input and output, or JSON with one for each."""
+    try:
+        said = json.loads(value)
+        return (float(said["input"]), float(said["output"])) if isinstance(said, dict) else (float(said), float(said))
+    except (ValueError, TypeError, KeyError) as error:
+        raise click.BadParameter(f'{value!r} is neither a number nor {{"input": 0.3, "output": 0.5}}.') from error
 
 
-class _Limits(click.ParamType):
-    """JSON: how many of each modality a request may have."""
-
-    name = "json"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> dict[str, int]:
-        """Modality -> how many."""
-        try:
-            return {str(modality): int(limit) for modality, limit in json.loads(value).items()}
-        except (ValueError, TypeError, AttributeError):
-            self.fail(f'{value!r} is not JSON like {{"image": 3}}.', param, ctx)
+def _limits(_context: click.Context, _option: click.Parameter, value: str) -> dict[str, int]:
+    """JSON: modality -> how many of it a request may have."""
+    try:
+        return {str(modality): int(limit) for modality, limit in json.loads(value).items()}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise click.BadParameter(f'{value!r} is not JSON like {{"image": 3}}.') from error
 
 
-class _Buckets(click.ParamType):
-    """A Python dictionary whose keys are (height, width, frames); as JSON, they are strings of these."""
-
-    name = "buckets"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> dict[Bucket, float]:
-        """Bucket -> share, not yet normalised."""
-        try:
-            return {_bucket(key): float(share) for key, share in ast.literal_eval(value).items()}
-        except (ValueError, TypeError, AttributeError, SyntaxError):
-            self.fail(f"{value!r} is not like {{(256, 256, 1): 0.5, (720, 1280, 1): 0.5}}.", param, ctx)
+def _buckets(_context: click.Context, _option: click.Parameter, value: str) -> dict[Bucket, float]:
+    """A Python dictionary whose keys are (height, width, frames); in JSON, they are strings of these."""
+    try:
+        return {_bucket(key): float(share) for key, share in ast.literal_eval(value).items()}
+    except (ValueError, TypeError, AttributeError, SyntaxError) as error:
+        example = "{(256, 256, 1): 0.5, (720, 1280, 1): 0.5}"
+        raise click.BadParameter(f"{value!r} is not like {example}.") from error
 
 
 def _bucket(key: Any) -> Bucket:
@@ -79,7 +65,7 @@ def random_mm_flags(command: Callable[..., None]) -> Callable[..., None]:
     @click.option(
         "--random-mm-limit-mm-per-prompt",
         "limits",
-        type=_Limits(),
+        callback=_limits,
         default=json.dumps(LIMITS),
         show_default=True,
         help="No request has more images than this allows.",
@@ -87,7 +73,7 @@ def random_mm_flags(command: Callable[..., None]) -> Callable[..., None]:
     @click.option(
         "--random-mm-bucket-config",
         "buckets",
-        type=_Buckets(),
+        callback=_buckets,
         default=str(BUCKETS),
         show_default=True,
         help="(height, width, frames) of an image -> how often it is drawn. Frames must be 1.",
@@ -109,7 +95,7 @@ def random_mm_flags(command: Callable[..., None]) -> Callable[..., None]:
     @click.option(
         "--random-range-ratio",
         "ratios",
-        type=_Ratios(),
+        callback=_ratios,
         default="0.0",
         show_default=True,
         help="Lengths lie evenly between (1 - this) and (1 + this) times theirs; JSON tells input from output.",

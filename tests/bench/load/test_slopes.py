@@ -93,7 +93,8 @@ def test_a_ratio_gains_from_pairs() -> None:
 
 def test_a_ratio_of_negatives_has_its_ends_in_order() -> None:
     found = ratio([-2.1, -1.9, -2.0], [-1.0, -1.1, -0.9])
-    assert found.low < found.value == pytest.approx(2.0) < found.high
+    assert found.value == pytest.approx(2.0)
+    assert found.low < 2.0 < found.high
 
 
 def test_there_is_no_ratio_to_what_may_be_zero() -> None:
@@ -103,7 +104,8 @@ def test_there_is_no_ratio_to_what_may_be_zero() -> None:
 
 def test_what_is_divided_may_be_zero() -> None:
     found = ratio([-0.1, 0.0, 0.1], [1.0, 1.1, 0.9])
-    assert found.low < 0 == pytest.approx(found.value) < found.high
+    assert found.value == pytest.approx(0.0)
+    assert found.low < 0 < found.high
 
 
 def test_slopes_of_two_kinds_make_a_ratio() -> None:
@@ -171,3 +173,16 @@ def test_too_much_noise_for_a_verdict() -> None:
     bent = [[(0.0, 10.0), (5.0, 20.0 + off), (10.0, 30.0)] for off in (-9.0, 0.0, 6.0)]
     with pytest.raises(Undetermined, match="all bend, or none"):
         growth(bent)
+
+
+def test_a_bend_that_may_not_be_there_does_not_count() -> None:
+    bent = [[(0.0, 10.0), (5.0, 20.0 - dent), (10.0, 30.0)] for dent in (0.625, 1.25, 1.875)]
+    verdict, words = growth(bent)
+    assert verdict is Growth.LINEAR
+    assert words.startswith("over 0 to 10 it rises by 20 (20 to 20) from 10, of which bend 5 (-1.21 to 11.2): no bend")
+
+
+def test_a_rise_that_may_be_larger_is_not_flat() -> None:
+    rising = [[(0.0, 10.0), (5.0, 10.0 + rise / 2), (10.0, 10.0 + rise)] for rise in (1.0, 2.0, 3.0)]
+    with pytest.raises(Undetermined, match=r"rises by 2 \(-0\.484 to 4\.48\) from 10"):
+        growth(rising)
