@@ -19,7 +19,11 @@ _FLOAT32 = 4  # bytes
 
 @dataclass(frozen=True)
 class Variant:
-    """A tower, and the public models that its ratio is like."""
+    """A tower, and the public model that its ratio is like.
+
+    Of LLaVA-1.5 and Qwen2.5-VL that is by the same formulas. Gemma 3's are not among them: it sends 16 patches through
+    0.41 G weights for each image token, of 3.9 G weights in all, which is 1.7 without attention.
+    """
 
     name: str
     like: str

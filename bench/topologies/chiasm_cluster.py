@@ -58,5 +58,5 @@ def is_calibrated(config: Mapping[str, Any]) -> bool:
     """
     whole = ClusterConfig.model_validate(dict(config))
     facts = check_model(str(whole.model), whole.served_model_name, None, whole.decoders.engine_args)
-    [cpus] = whole.decoders.cpus or [None]
-    return bool(load(cache_folder(), conditions_here(whole, facts, cpus)))
+    assert whole.decoders.cpus is not None
+    return bool(load(cache_folder(), conditions_here(whole, facts, whole.decoders.cpus[0])))

@@ -51,7 +51,7 @@ async def serving(handler: Handler) -> AsyncIterator[str]:
     )
     async with session:
         app = web.Application(client_max_size=MAX_BODY_BYTES)
-        app.router.add_route("*", "/{path:.*}", _Bounded(handler, session))
+        app.router.add_route("*", "/{path:.*}", _Bounded(handler, session).answer)
         # A client that leaves cancels its handler, which closes the connection to the engine, which drops the request.
         runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=CLOSING_S)
         await runner.setup()
@@ -70,7 +70,8 @@ class _Bounded:
         self._session = session
         self._under_way = 0
 
-    async def __call__(self, request: web.Request) -> web.StreamResponse:
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        """One request, or its refusal."""
         self._under_way += 1
         try:
             if self._under_way > MOST_AT_ONCE:

@@ -1,6 +1,6 @@
 """Whether this machine holds what is to be started, asked before anything is: too little ends engines in mid-run.
 
-The figures were read on this project's two-core machine: an engine of the bench model has three processes with 1.4 to
+The figures were read from a run on two cores: an engine of the bench model has three processes with 1.4 to
 1.6 GB between them beside weights and KV cache, and a cluster's other processes, Ray's among them, have 0.7 GB.
 """
 
