@@ -25,7 +25,7 @@ RETURNS = int(os.environ.get("CHIASM_SOAK_RETURNS", "500"))
 STREAMS = 24  # of text, at any time: four times what the decoder holds
 TIE = 1e-4  # between the two best logits: less is no difference in float32
 TIES = 0.01  # of all answers, at most: at one the rest goes unchecked
-ONE, MANY = [112], [448] * 24  # pixels of a side, of an interruption's images
+ONE, MANY = [112], [448] * 8  # pixels of a side, of an interruption's images
 IDLE_S = 600.0  # without an interruption: then nothing is stolen any more
 
 # A single image is encoded within the objective, so that what was paused goes on; several are not, and it goes back.

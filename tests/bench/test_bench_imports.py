@@ -10,6 +10,7 @@ MODULES = [
     "cli",
     "clients",
     "diagnosis.command",
+    "itl.command",
     "kv_bytes",
     "overhead.command",
     "phases",

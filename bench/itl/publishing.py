@@ -1,0 +1,80 @@
+"""What becomes of findings: tables on the terminal, a report, plots, a page."""
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from bench.itl.page import page
+from bench.itl.plan import SEED
+from bench.itl.plots import Figure, as_svg, save
+from bench.itl.points import Row
+from bench.itl.tables import Sheet, as_table
+from bench.report import commit, machine, versions, write_report
+
+WIDTH = 200  # of tables that go to a file
+
+console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
+
+
+@dataclass(frozen=True)
+class Results:
+    """Of one run. `figures` are those to quote, `told` paragraphs of what was measured."""
+
+    name: str
+    title: str
+    command: str
+    figures: Mapping[str, float]
+    series: Sequence[Row]
+    sheets: Sequence[Sheet]
+    told: Sequence[str]
+    draw: Callable[[], Figure]
+
+
+@dataclass(frozen=True)
+class Files:
+    """Where results go; None where they do not."""
+
+    json: Path | None
+    plot: Path | None
+    html: Path | None
+
+
+def publish(results: Results, files: Files) -> None:
+    """Show them, and write what is wanted.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    sheets = [headline_sheet(results.figures), *results.sheets]
+    for sheet in sheets:
+        console.print(as_table(sheet))
+    if files.json is not None:
+        write_report(
+            files.json,
+            name=results.name,
+            command=results.command,
+            headline=results.figures,
+            series=results.series,
+            seeds=[SEED],
+        )
+    if files.plot is None and files.html is None:
+        return
+    figure = results.draw()
+    if files.plot is not None:
+        written = ", ".join(str(file) for file in save(figure, files.plot))
+        console.print(f"drew {written}", markup=False)
+    if files.html is not None:
+        about = {**machine(), **versions()}
+        files.html.parent.mkdir(parents=True, exist_ok=True)
+        files.html.write_text(
+            page(results.title, results.command, commit(), results.told, as_svg(figure), sheets, about)
+        )
+        console.print(f"wrote {files.html}", markup=False)
+
+
+def headline_sheet(figures: Mapping[str, float]) -> Sheet:
+    """The figures to quote."""
+    return Sheet("Headline", ["figure", "value"], [[name, f"{value:g}"] for name, value in figures.items()])

@@ -1,0 +1,136 @@
+"""What a drive's answers tell of each of its slots. Pure."""
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+from bench.itl.plan import Drive, Kind, Slot
+from bench.itl.traffic import BYSTANDER
+from bench.load.answers import Answer
+
+ENCODE = "encode"  # the phase that a Chiasm gateway tells of a request for which an encoder was asked
+
+
+class Unmeasurable(RuntimeError):
+    """What is asked cannot be measured of this endpoint; the message says why, and what to do."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One slot, on one side, in one block. Times in seconds."""
+
+    side: str
+    block: int
+    drive: Drive
+    slot: Slot
+    tokens: int  # that each carrier's load added to its prompt, as the server counts them
+    gaps_s: tuple[float, ...]  # between tokens of bystanders that ended in it
+    bystanders: tuple[Answer, ...]  # that were sent in it
+    carriers: tuple[Answer, ...]
+    base_s: float | None = None  # a bystander's usual gap: the median in the drive's slot without a load
+    fault: str | None = None  # why it counts for nothing
+
+    @property
+    def mean_s(self) -> float:
+        """The bystanders' mean inter-token latency."""
+        return statistics.fmean(self.gaps_s)
+
+    @property
+    def running(self) -> float:
+        """How many bystanders were being answered, in the mean."""
+        return sum(self.gaps_s) / self.drive.slot_s
+
+    @property
+    def stall_s(self) -> float | None:
+        """What each bystander waited beyond its usual gaps, summed over the slot.
+
+        A stream got slot / mean tokens in it, which would have taken base * slot / mean seconds. The rest of the slot
+        it stood still. Unlike the mean itself this does not depend on how often carriers come.
+        """
+        return None if self.base_s is None else self.drive.slot_s * (1 - self.base_s / self.mean_s)
+
+
+def read(answers: Sequence[Answer], drive: Drive, side: str, block: int) -> list[Seen]:
+    """The slots of that drive, in the order in which they came.
+
+    Raises:
+        Unmeasurable: the server does not count prompt tokens.
+    """
+    slots = {slot.name: slot for slot in drive.slots}
+    bystanders = [answer for answer in answers if answer.kind == BYSTANDER]
+    gaps = [(later, later - earlier) for answer in bystanders for earlier, later in pairwise(answer.chunks_s)]
+    groups: dict[float, list[Answer]] = {}
+    for answer in answers:
+        if answer.kind != BYSTANDER:
+            groups.setdefault(answer.due_s, []).append(answer)
+    without = prompt_tokens([answer for group in groups.values() for answer in group if _is_empty(slots[answer.kind])])
+    found: list[Seen] = []
+    for begins, group in sorted(groups.items()):
+        ends, slot = begins + drive.slot_s, slots[group[0].kind]
+        one = Seen(
+            side,
+            block,
+            drive,
+            slot,
+            tokens=0 if _is_empty(slot) else max(0, prompt_tokens(group) - without),
+            gaps_s=tuple(gap for at, gap in gaps if begins <= at < ends),
+            bystanders=tuple(answer for answer in bystanders if begins <= answer.due_s < ends),
+            carriers=tuple(group),
+        )
+        disturbed = bool(found) and _runs_over(found[-1].carriers, begins)
+        fault = _fault(one, ends, bystanders) or ("the slot before it ran over" if disturbed else None)
+        found.append(replace(one, fault=fault))
+    base_s = next((statistics.median(one.gaps_s) for one in found if _is_base(one)), None)
+    return [replace(one, base_s=base_s) for one in found]
+
+
+def prompt_tokens(answers: Sequence[Answer]) -> int:
+    """Of one of these, which are alike; 0 if all have failed.
+
+    Raises:
+        Unmeasurable: see there.
+    """
+    answered = [answer for answer in answers if answer.ok]
+    if any(answer.prompt_tokens is None for answer in answered):
+        raise Unmeasurable(
+            "The endpoint does not tell how many tokens a prompt has (usage.prompt_tokens, asked for with "
+            "stream_options.include_usage). Latency over tokens needs that; ask a server that tells, as vLLM does."
+        )
+    return round(statistics.median(answer.prompt_tokens or 0 for answer in answered)) if answered else 0
+
+
+def _is_empty(slot: Slot) -> bool:
+    return not slot.load.pictures
+
+
+def _is_base(one: Seen) -> bool:
+    return _is_empty(one.slot) and one.slot.carriers == 1 and one.fault is None
+
+
+def _fault(one: Seen, ends: float, bystanders: Sequence[Answer]) -> str | None:
+    if failed := next((answer for answer in one.carriers if not answer.ok), None):
+        return f"a carrier failed: {failed.error}"
+    if _runs_over(one.carriers, ends):
+        return f"overloaded: no first token within {one.drive.slot_s:g} s"
+    if one.slot.load.pictures and (fault := _encode_fault(one)):
+        return fault
+    begins = ends - one.drive.slot_s
+    if failed := next((a for a in bystanders if not a.ok and a.sent_s < ends and a.ended_s >= begins), None):
+        return f"a bystander failed: {failed.error}"
+    return None if len(one.gaps_s) > 1 else "bystanders had no tokens"
+
+
+def _encode_fault(one: Seen) -> str | None:
+    """As far as the endpoint tells of it."""
+    asked = [ENCODE in answer.phases_ms for answer in one.carriers if answer.phases_ms]
+    if one.slot.kind is Kind.ENCODED and any(asked):
+        return "the embeddings were not there any more, and pictures were encoded again"
+    if one.slot.kind is Kind.LIVE and not all(asked):
+        return "pictures were not encoded, though they were new"
+    return None
+
+
+def _runs_over(carriers: Sequence[Answer], ends: float) -> bool:
+    """Whether what they bring is still being computed at the end of their slot."""
+    return any((answer.chunks_s[0] if answer.chunks_s else answer.ended_s) >= ends for answer in carriers)
