@@ -24,7 +24,8 @@ OF_SEVERAL: Mapping[str, Callable[[Sequence[Any]], Any]] = {
     "max": max,
     "median": statistics.median,
 }
-_EXPRESSION = re.compile(r"(?:(?P<of>sum|min|max|median|count|matched) )?(?P<report>[\w-]+)\.(?P<part>.+)")
+NOTHING = "–"
+_EXPRESSION = re.compile(r"(?:(?P<of>sum|min|max|median|count|matched|maybe) )?(?P<report>[\w-]+)\.(?P<part>.+)")
 _SERIES = re.compile(r"series(?:\[(?P<where>.*)\])?(?:\.(?P<column>[\w*]+))?")
 
 
@@ -41,8 +42,8 @@ def figure(expression: str, reports: Mapping[str, Report]) -> Any:
     if of is None and part in ("command", "commit"):
         return getattr(report, part)
     kind, _, name = part.partition(".")
-    if kind == "headline" and of in (None, "matched"):
-        return _of_headline(report.headline, name, of == "matched", expression)
+    if kind == "headline" and of in (None, "matched", "maybe"):
+        return _of_headline(report.headline, name, of, expression)
     rows = series(f"{found['report']}.{part}", reports)
     if of == "count":
         return len(rows)
@@ -104,11 +105,13 @@ class Writer(string.Formatter):
 
 
 def written(value: Any, spec: str = "") -> str:
-    """By Python's format specification, or readably if none is given: three digits, thousands with commas.
+    """By Python's format specification, or readably: three digits, thousands with commas; a dash for None.
 
     Raises:
         BadDocument: the specification does not suit the value.
     """
+    if value is None:
+        return NOTHING
     if not spec and isinstance(value, int | float):
         spec = ",.0f" if abs(value) >= 100 or value == int(value) else ".3g"
     try:
@@ -117,12 +120,14 @@ def written(value: Any, spec: str = "") -> str:
         raise BadDocument(f"{value!r} cannot be written as {spec!r}: {error}") from error
 
 
-def _of_headline(headline: Mapping[str, Any], pattern: str, matched: bool, expression: str) -> Any:
+def _of_headline(headline: Mapping[str, Any], pattern: str, of: str | None, expression: str) -> Any:
     names = _fitting(pattern, headline)
+    if of == "maybe" and not names:
+        return None
     if len(names) != 1:
         raise BadDocument(f"{expression!r} fits {len(names)} of these figures: {', '.join(headline)}")
     before, _, after = pattern.partition("*")
-    return names[0][len(before) : len(names[0]) - len(after)] if matched else headline[names[0]]
+    return names[0][len(before) : len(names[0]) - len(after)] if of == "matched" else headline[names[0]]
 
 
 def _series_part(part: str) -> re.Match[str]:

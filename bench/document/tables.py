@@ -4,10 +4,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bench.document.figures import Writer, series, written
+from bench.document.figures import NOTHING, Writer, series, written
 from bench.document.results import BadDocument, Report
-
-NOTHING = "–"
 
 
 def series_table(text: str, reports: Mapping[str, Report]) -> str:
