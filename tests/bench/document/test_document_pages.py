@@ -1,0 +1,200 @@
+"""The committed pages are what the committed results give, and the templates fit every result that may yet come."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.document.pages import BEGIN, END, stale, write
+from bench.document.results import BadDocument
+
+ROOT = Path(__file__).parents[3]
+TO_COME: dict[str, dict[str, Any]] = {  # benchmarks whose results may not be there yet, and what the page takes of each
+    "itl": {
+        "bystander_slope_image_vs_text_tokens": 1.125,
+        "bystander_p99_itl_mono_vs_split": 7.5,
+        "carrier_slope_ms_per_1k_split": 11.5,
+        "carrier_slope_ms_per_1k_mono": 112.5,
+    },
+    "serve": {
+        "goodput_split_vs_mono_text": 0.875,
+        "goodput_split_vs_mono_1img": 1.375,
+        "goodput_split_vs_mono_4img": 1.625,
+        "image_ttft_p50_split_vs_mono": 2.375,
+    },
+    "overhead": {"added_ttft_p50_ms": 3.5, "added_per_token_ms": 0.0625, "throughput_vs_direct": 0.985},
+    "vllm_epd": {"ttft_p50_vs_vllm_epd": 0.625, "throughput_vs_vllm_epd": 1.25},
+    "profile": {"phase_sum_error": 0.0125, "overhead_throughput_on_vs_off": 0.9875},
+    "kv_bytes": {"most_blocks_apart": 2},
+}
+GAIN = "text_burst_throughput_on_vs_off"
+ROWS: dict[str, list[dict[str, Any]]] = {
+    "overhead": [
+        {"traffic": "text", "block": 1, "added_ttft_p50_ms": 3.25},
+        {"traffic": "text", "block": "all", "figure": "added_ttft_p50_ms", "value": 3.5, "low": 3.125, "high": 3.875},
+    ],
+    "profile": [
+        {"what": "burst", "pair": 1, "tokens_per_s_on": 71.25, "tokens_per_s_off": 72.75},
+        {"what": "sums", "requests": 200},
+    ],
+    "kv_bytes": [
+        {"width": 224, "height": 336, "image_tokens": 96, "prompt_tokens": 120, "generated_tokens": 3}
+        | {"image_kv_bytes": 111111, "computed_bytes": 222222, "allocated_bytes": 222333}
+    ],
+}
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """What the pages are made of, and what they have links to, copied."""
+    for name in ("README.md", "docs", "bench/results", "bench/document", "chiasm/models/README.md"):
+        source, copy = ROOT / name, tmp_path / name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(source, copy) if source.is_dir() else shutil.copy(source, copy)
+    return tmp_path
+
+
+def add(checkout: Path, name: str) -> None:
+    """A result of that name, made up."""
+    like = json.loads((checkout / "bench" / "results" / "wire.json").read_text())
+    made_up = like | {"name": name, "headline": TO_COME[name], "series": ROWS.get(name, [])}
+    (checkout / "bench" / "results" / f"{name}.json").write_text(json.dumps(made_up))
+
+
+def page(checkout: Path) -> str:
+    write(checkout)
+    return (checkout / "docs" / "benchmarks.md").read_text()
+
+
+def test_the_committed_pages_are_what_the_results_give() -> None:
+    checked = subprocess.run(
+        [sys.executable, "-m", "bench.document", "--check"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    assert (checked.returncode, checked.stdout + checked.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/benchmarks.md"])
+def test_a_figure_that_is_changed_by_hand_is_found(checkout: Path, name: str) -> None:
+    assert not stale(checkout)
+    gain = json.loads((checkout / "bench" / "results" / "steal.json").read_text())["headline"][GAIN]
+    path = checkout / name
+    path.write_text(path.read_text().replace(f"{gain:.2f}", "99.99"))
+    assert list(stale(checkout)) == [path]
+
+
+def test_a_result_that_is_measured_anew_changes_the_pages(checkout: Path) -> None:
+    result = checkout / "bench" / "results" / "steal.json"
+    report = json.loads(result.read_text())
+    report["headline"][GAIN] = 99.99
+    result.write_text(json.dumps(report))
+    changed = stale(checkout)
+    assert list(changed) == [checkout / "docs" / "benchmarks.md", checkout / "README.md"]
+    assert all("99.99" in text for text in changed.values())
+
+
+def test_what_is_written_is_up_to_date_and_keeps_the_rest_of_the_readme(checkout: Path) -> None:
+    readme = checkout / "README.md"
+    before, _, rest = readme.read_text().partition(BEGIN)
+    _, _, after = rest.partition(END)
+    readme.write_text(f"{before}{BEGIN}\nold\n{END}{after}")
+    (checkout / "docs" / "benchmarks.md").unlink()
+    assert write(checkout) == [checkout / "docs" / "benchmarks.md", readme]
+    assert not stale(checkout)
+    assert readme.read_text() == (ROOT / "README.md").read_text()
+    assert write(checkout) == []
+
+
+@pytest.mark.parametrize("name", TO_COME)
+def test_a_result_that_is_not_there_is_named_and_one_that_comes_is_shown(checkout: Path, name: str) -> None:
+    result = checkout / "bench" / "results" / f"{name}.json"
+    result.unlink(missing_ok=True)
+    without = page(checkout)
+    assert f"`bench/results/{name}.json`, by `chiasm bench" in without
+    add(checkout, name)
+    with_it = page(checkout)
+    assert f"`bench/results/{name}.json`, by" not in with_it
+    assert len(headings(with_it)) == len(headings(without)) + 1
+
+
+def test_the_page_with_everything_measured(checkout: Path) -> None:
+    for name in TO_COME:
+        add(checkout, name)
+    text = page(checkout)
+    assert "Not measured yet:\n\nNone.\n" in text
+    assert "{{" not in text
+    assert links_into(text) <= set(map(slug, headings(text)))
+    for shown in ("1.12", "7.50", "1.38, 1.62", "3.5 ms, 0.06 ms", "0.62, 1.25", "71.2", "224 × 336", "3.125 to 3.875"):
+        assert shown in text, shown
+    readme = (checkout / "README.md").read_text()
+    for shown in ("1.12; 7.50", "0.88, 1.38, 1.62", "2.38", "3.5 ms, 0.06 ms", "0.62, 1.25"):
+        assert shown in readme, shown
+
+
+def test_links_within_the_committed_page_lead_somewhere() -> None:
+    text = (ROOT / "docs" / "benchmarks.md").read_text()
+    assert links_into(text)
+    assert links_into(text) <= set(map(slug, headings(text)))
+
+
+def test_every_section_says_where_it_loses_and_what_it_does_not_show(checkout: Path) -> None:
+    for name in TO_COME:
+        add(checkout, name)
+    sections = page(checkout).split("\n## ")[2:-2]  # but for the one at a glance, and the two at the end
+    assert len(sections) >= len(TO_COME)
+    for section in sections:
+        for part in ("> `chiasm bench ", "at commit `", "**Where it loses.**", "**What it does not show.**"):
+            assert part in section, section.partition("\n")[0]
+
+
+def test_every_picture_that_is_there_is_shown(checkout: Path) -> None:
+    template = (checkout / "bench" / "document" / "benchmarks.in.md").read_text()
+    names = re.findall(r"\{\{picture (\S+): ", template)
+    for name in names:
+        (checkout / "docs" / name).touch()
+    for name in TO_COME:
+        add(checkout, name)
+    assert re.findall(r"!\[.+\]\((\S+)\)", page(checkout)) == names
+
+
+def test_a_readme_without_a_place_for_the_results_is_refused(checkout: Path) -> None:
+    readme = checkout / "README.md"
+    readme.write_text(readme.read_text().replace(END, ""))
+    with pytest.raises(BadDocument, match=r"README\.md has no lines"):
+        write(checkout)
+
+
+def test_a_name_that_the_results_do_not_have_is_refused_with_its_template(checkout: Path) -> None:
+    template = checkout / "bench" / "document" / "readme.in.md"
+    template.write_text("{{wire.headline.nothing}}")
+    with pytest.raises(BadDocument, match=r"bench/document/readme\.in\.md: \{\{wire\.headline\.nothing\}\}: "):
+        write(checkout)
+
+
+@pytest.mark.parametrize("text", ["{", '{"name": "wire"}'])
+def test_a_result_that_is_no_report_is_refused(checkout: Path, text: str) -> None:
+    (checkout / "bench" / "results" / "wire.json").write_text(text)
+    with pytest.raises(BadDocument, match=r"wire\.json is not a benchmark's report: .+ Cure: "):
+        write(checkout)
+
+
+def headings(text: str) -> list[str]:
+    return re.findall(r"^#+ (.+)$", re.sub(r"```.*?```", "", text, flags=re.DOTALL), re.MULTILINE)
+
+
+def slug(heading: str) -> str:
+    """A heading's anchor, as GitHub makes it."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+def links_into(text: str) -> set[str]:
+    return set(re.findall(r"\]\(#([^)]+)\)", text))

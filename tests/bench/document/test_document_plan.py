@@ -1,0 +1,48 @@
+"""What `make bench` is to run exists, takes these options, and fits into its hour."""
+
+import shlex
+from pathlib import Path
+
+import click
+import pytest
+
+from bench.cli import bench
+from bench.document.plan import HEADLINE, HEADLINE_MINUTES, STEPS, Step, maker_of
+
+ROOT = Path(__file__).parents[3]
+NOT_YET = {"itl", "serve", "overhead", "vllm-epd"}  # commands that may still be missing
+
+
+def test_the_headline_figures_fit_into_an_hour() -> None:
+    assert {"itl", "serve", "overhead"} <= {step.name for step in HEADLINE}
+    assert sum(step.minutes for step in HEADLINE) <= HEADLINE_MINUTES == 60
+
+
+def test_each_step_has_a_name_and_a_result_of_its_own() -> None:
+    assert len({step.name for step in STEPS}) == len({step.result for step in STEPS}) == len(STEPS)
+
+
+@pytest.mark.parametrize("step", STEPS, ids=lambda step: step.name)
+def test_a_command_exists_and_takes_its_options(step: Step, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    program, group, name, *arguments = shlex.split(step.command.format(kept="kept"))
+    assert (program, group) == ("chiasm", "bench")
+    command = bench.commands.get(name)
+    if command is None:
+        assert name in NOT_YET
+        pytest.skip(f"there is no chiasm bench {name} yet")
+    context = command.make_context(name, arguments)
+    assert isinstance(context, click.Context)
+    assert step.result.parent == Path("bench/results")
+
+
+def test_who_makes_a_result() -> None:
+    assert maker_of("wire") == "chiasm bench wire --json bench/results/wire.json"
+    assert maker_of("phases-h200-3b") is None
+
+
+def test_what_a_command_is_told_about_resuming_is_not_shown() -> None:
+    [itl] = (step for step in STEPS if step.name == "itl")
+    assert "{kept}" in itl.command
+    assert itl.shown in itl.command
+    assert "{kept}" not in itl.shown
