@@ -4,6 +4,7 @@ Owns sums, not workers. Imports only `chiasm.nouns`, the standard library and `s
 """
 
 import math
+from collections import deque
 from collections.abc import Sequence
 from heapq import merge
 from itertools import islice
@@ -95,10 +96,23 @@ class DecodeCrews:
         """Requests that they hold."""
         return self.decoders.running + self.text_only.running + self.wholes.running
 
-    def oldest(self, count: int) -> list[float]:
-        """When so many of these were handed out, or all of them if they are fewer: the earliest first."""
-        crews = (self.decoders, self.text_only, self.wholes)
-        return list(islice(merge(*(crew.since.values() for crew in crews)), count))
+    def free_in(self, count: int, held_s: float, now: float) -> list[float]:
+        """Seconds until each of so many credits is free, or all of them if they are fewer: the soonest first.
+
+        Each is held for `held_s`. One that is overdue is taken to be so for as long again: the longer it has been, the
+        less does the mean of others say of it.
+        """
+        due: list[float] = []
+        overdue: deque[float] = deque(maxlen=count)
+        for since in merge(*(crew.since.values() for crew in (self.decoders, self.text_only, self.wholes))):
+            left = since + held_s - now
+            if left < 0:
+                overdue.append(-left)
+            else:
+                due.append(left)
+                if len(due) == count:
+                    break
+        return list(islice(merge(due, reversed(overdue)), count))
 
     @property
     def owed(self) -> int:

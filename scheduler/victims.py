@@ -43,8 +43,8 @@ class Victims:
         """Until a request has a credit there that is the next in the queue but for so many others.
 
         Each credit is held for the mean time; before any answer has shown it, for as long as all that they owe takes.
-        So it becomes free when that has passed since it was handed out; and as some are held for longer, they become
-        free no faster than one after the other in that time.
+        So it becomes free when that has passed since it was handed out (`DecodeCrews.free_in`); and as some are held
+        for longer, they become free no faster than one after the other in that time.
 
         Args:
             free: credits that such requests could have at once.
@@ -57,11 +57,11 @@ class Victims:
         held_s = self.crew.held.seconds or self.crew.owed / self.crew.tokens_per_s
         place = ahead - free + 1
         evenly_s = place * held_s / running
-        since = self.crew.oldest(place)
-        if not since:
+        free_in = self.crew.free_in(place, held_s, now)
+        if not free_in:
             return evenly_s
-        rounds, last = divmod(place - 1, len(since))
-        return max(evenly_s, since[last] + (1 + rounds) * held_s - now)
+        rounds, last = divmod(place - 1, len(free_in))
+        return max(evenly_s, free_in[last] + rounds * held_s)
 
     def again_s(self, request: LiveRequest, made: float, prompt_rate: float) -> float:
         """What a return costs besides the wait: a decoder computes anew what the thief's engine has in its cache.

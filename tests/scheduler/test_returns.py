@@ -121,6 +121,15 @@ def test_where_all_have_begun_at_once_nobody_returns_before_they_end() -> None:
     assert driver.tick(1.1) == [return_of("text-0"), return_of("text-1")]  # as long as they still have to run
 
 
+def test_short_answers_of_before_do_not_say_when_credits_held_for_long_will_be_free() -> None:
+    driver = full_decoder(held_s=0.3, queued=0)  # after an answer of 0.3 s
+    driver.tick(6.0)  # and none of those that run has ended
+    assert driver.submit("image", "a", tokens=150) == [encode("image", "a", "e0"), PAUSE]  # which takes 1.5 s
+    assert driver.tick(1.0) == []
+    driver.decoded("running-5", "d0", output=500, seconds=7.0)  # now one is free
+    assert driver.tick(0.1)[0] == return_of("text-0")
+
+
 def test_what_returns_goes_on_before_all_that_waits() -> None:
     driver = full_decoder(held_s=2.0, queued=20)
     driver.submit("image", "a", tokens=150)
