@@ -149,6 +149,7 @@ def _drawing(seed: int, width: int = 112, height: int = 84) -> Image.Image:
     draw = ImageDraw.Draw(image)
     draw.ellipse((5 + seed * 7 % 40, 8, 60, 70), fill=(250, seed * 91 % 256, 20))
     draw.rectangle((width // 2, 20, width - 8, height - 9), fill=(20, 200, seed * 17 % 256))
+    draw.point((0, 0), fill=seed)  # the rest repeats itself
     return image
 
 

@@ -198,7 +198,7 @@ def test_stolen_text_is_as_if_unstolen(serving: Serving) -> None:
                 counters = serving.status()["counters"]
                 if stealing(serving):
                     time.sleep(dice.uniform(0.1, 0.8))  # it takes several streams, and generates
-                    sides = MANY if dice.random() < 0.5 else ONE
+                    sides = MANY if dice.random() < 0.8 else ONE
                     bodies = [chat([picture(next(pictures), side, side)]) for side in sides]
                     asked = [asking.submit(serving.ask, body) for body in bodies]
                     images += asked
