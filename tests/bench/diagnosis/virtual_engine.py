@@ -81,7 +81,7 @@ class Engine:
             self.held += 1
         if self.held == self.flush:
             for stream in self.streams:
-                stream += [self.now_s] * self.held
+                stream.extend([self.now_s] * self.held)
             self.held = 0
 
 

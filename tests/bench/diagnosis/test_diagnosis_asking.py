@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 from stalling_server import StallingServer, running
 
-from bench.diagnosis.server import NoConfiguration, Server, configuration, look
+from bench.diagnosis.asking import NoConfiguration, Server, configuration, look
 from bench.load.asking import Endpoint, Unreachable
 from chiasm.footprint import footprint
 from chiasm.models.builtin import model_folder
@@ -38,9 +38,10 @@ def listing(listed: Any, status: int = 200) -> Iterator[str]:
 def test_the_first_model_and_a_folder_that_is_here_are_found(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     with listing({"data": [{"id": "one", "max_model_len": 4096, "root": str(tmp_path)}, {"id": "two"}]}) as url:
-        assert look(f"{url}/v1/", "key") == Server(Endpoint(url, "one", "key"), 4096, str(tmp_path))
+        assert look(f"{url}/v1/", "key", None) == Server(Endpoint(url, "one", "key"), 4096, str(tmp_path), ("two",))
+        assert look(url, None, "two") == Server(Endpoint(url, "two"), None, None, ("one",))
     with listing({"data": [{"id": "one", "root": "hub/name"}]}) as url:
-        assert look(url, None) == Server(Endpoint(url, "one"), None, None)
+        assert look(url, None, None) == Server(Endpoint(url, "one"), None, None)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +55,7 @@ def test_the_first_model_and_a_folder_that_is_here_are_found(tmp_path: Path) -> 
 )
 def test_a_server_that_lists_no_model_is_refused_in_words(listed: Any, status: int, said: str) -> None:
     with listing(listed, status) as url, pytest.raises(Unreachable, match=said):
-        look(url, None)
+        look(url, None, None)
 
 
 def test_a_configuration_is_read_from_where_it_is_named_or_served() -> None:
