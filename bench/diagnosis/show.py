@@ -1,6 +1,6 @@
 """What a person reads of a diagnosis; 80 columns are enough."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from rich.console import Console
@@ -54,14 +54,14 @@ def show(report: Report, console: Console) -> None:
 
 def _slopes(found: Findings) -> Iterator[str | Table]:
     yield (
-        f"Left alone, the gap between two pieces of a stream (ITL) is {found.gap_ms:.3g} ms. A stream is *behind* by "
+        f"Left alone, the gap between two pieces of a stream (ITL) is {found.gap_ms:.3g} ms. A stream is behind by "
         "what it waited beyond such gaps while a request came to its first token: all the work done for others, "
         "however it was cut into steps. Longest gap: of any stream, nine times of ten it is not longer. "
         f"{len(found.sweeps)} sweeps, in ms; text is a prompt of as many tokens as the picture makes:"
     )
-    yield _pairs(found.rungs)
+    yield _pairs(found.rungs, "image", _image)
     yield (
-        f"Beside nothing, for as long as the largest takes, the longest gap is {ms(found.alone)}: others' requests are "
+        f"Beside nothing, for as long as the largest takes, the longest gap is {ms(found.alone)}: what others do is "
         "in that."
     )
     if found.piece_tokens > SEVERAL_TOKENS:
@@ -80,15 +80,17 @@ def _slopes(found: Findings) -> Iterator[str | Table]:
     )
 
 
-def _pairs(pairs: Sequence[Beside]) -> Table:
+def _pairs(pairs: Sequence[Beside], first: str, name: Callable[[Beside], str]) -> Table:
     rows = []
     for each in pairs:
-        effects = [getattr(kind, name).value for name in EFFECTS for kind in (each.picture, each.text)]
-        times = "" if each.carries.pictures == 1 else f"{each.carries.pictures}*"
-        size = f"{times}{each.carries.size[0]}x{each.carries.size[1]}"
-        first = size if each.at_once == 1 else f"{each.at_once} at once"
-        rows.append((first, f"{each.carries.tokens:,}", *(f"{effect:.0f}" for effect in effects)))
-    return _table(("image", "tokens", "behind", "(text)", "longest", "(text)", "TTFT", "(text)"), rows)
+        effects = [getattr(kind, effect).value for effect in EFFECTS for kind in (each.picture, each.text)]
+        rows.append((name(each), f"{each.carries.tokens:,}", *(f"{effect:.0f}" for effect in effects)))
+    return _table((first, "tokens", "behind", "(text)", "longest", "(text)", "TTFT", "(text)"), rows)
+
+
+def _image(each: Beside) -> str:
+    times = "" if each.carries.pictures == 1 else f"{each.carries.pictures}*"
+    return f"{times}{each.carries.size[0]}x{each.carries.size[1]}"
 
 
 def _phases(report: Report) -> Iterator[str | Table]:
@@ -153,8 +155,8 @@ def _bursts(found: Bursts | None) -> Iterator[str | Table]:
     if found is None:
         yield "Not measured: there was no time left for three rounds. Give it more: --minutes."
         return
-    yield f"{found.rounds} rounds, in ms, with pictures and with text:"
-    yield _pairs(found.rows)
+    yield f"{found.rounds} rounds of requests with {found.rows[0].carries} each, or text, in ms:"
+    yield _pairs(found.rows, "at once", lambda each: str(each.at_once))
     for name, grown in (("How far streams fall behind", found.behind), ("Their longest gap", found.longest)):
         plain = "not told" if grown.growth is None else f"{grown.growth}: {PLAIN[grown.growth]}"
         yield f"{name}, with pictures, {plain}. In numbers: {grown.why}"

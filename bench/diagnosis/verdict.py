@@ -118,14 +118,14 @@ def frequency(found: Findings, traffic: Traffic | None, objective_ms: float) -> 
     long = found.long_gaps(objective_ms)
     needed_s = 100 * long * found.gap_ms / 1000
     said = (
-        f"Each such request makes {long:.2g} gaps of a stream longer than {objective_ms:g} ms. So it shows in the "
-        f"streams' P99 where one comes in {needed_s:.2g} s or less (a gap in 100)."
+        f"Each such request makes {long:.2g} gap{'' if long == 1 else 's'} of a stream longer than {objective_ms:g} ms. "
+        f"So it shows in the streams' P99 where they come more often than one in {needed_s:.2g} s (one gap in 100). "
         if long
         else ""
     )
     if traffic is None:
-        return f"{said} How often your pictures come is not known without vLLM's metrics."
-    seen = f"{said} In the {traffic.seconds:g} s before anything was sent,"
+        return f"{said}How often your pictures come is not known without vLLM's metrics."
+    seen = f"{said}In the {traffic.seconds:g} s before anything was sent,"
     if traffic.new_per_s is not None:
         seen += f" {traffic.new_per_s:.2g} new pictures came a second, of any size"
         seen += f" ({traffic.found:.0%} of all were in the processor's cache)," if traffic.found else ","

@@ -1,5 +1,6 @@
 """What a server and its model's configuration say before anything is measured."""
 
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from aiohttp import web
 from stalling_server import StallingServer, running
 
+from bench.diagnosis import asking
 from bench.diagnosis.asking import NoConfiguration, Server, configuration, look
 from bench.load.asking import Endpoint, Unreachable
 from chiasm.footprint import footprint
@@ -58,6 +60,12 @@ def test_a_server_that_lists_no_model_is_refused_in_words(listed: Any, status: i
         look(url, None, None)
 
 
+def test_a_server_that_names_no_models_in_time_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asking, "MODELS_S", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(Unreachable, match="timed out"):
+        look(f"http://127.0.0.1:{silent.getsockname()[1]}", None, None)
+
+
 def test_a_configuration_is_read_from_where_it_is_named_or_served() -> None:
     folder = str(model_folder())
     named = configuration(Server(SOMEWHERE, None, None), folder)
@@ -72,3 +80,11 @@ def test_only_one_that_was_named_must_be_readable(tmp_path: Path) -> None:
     with pytest.raises(NoConfiguration, match="Name its folder"):
         configuration(Server(SOMEWHERE, None, None), str(tmp_path))
     assert configuration(Server(SOMEWHERE, None, str(tmp_path)), None) is None
+
+
+def test_code_that_comes_with_a_model_is_neither_run_nor_asked_about(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "odd", "auto_map": {"AutoConfig": "odd.OddConfig"}}')
+    (tmp_path / "odd.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass OddConfig: pass\n")
+    with pytest.raises(NoConfiguration):
+        configuration(Server(SOMEWHERE, None, None), str(tmp_path))
+    assert not (tmp_path / "ran").exists()

@@ -107,8 +107,8 @@ TRAFFIC = Traffic(seconds=30.0, new_per_s=1.5, found=0.4, gaps=20_000, p99_ms=18
 def test_how_often_pictures_come_is_beside_the_verdict() -> None:
     seen = found(200, 50)
     said = frequency(seen, TRAFFIC, 100)
-    assert "makes 1 gaps" in said
-    assert "one comes in 1 s or less" in said  # a hundred gaps of 10 ms
+    assert "makes 1 gap of" in said
+    assert "more often than one in 1 s" in said  # a hundred gaps of 10 ms
     assert "1.5 new pictures came a second" in said
     assert "40% of all were in the processor's cache" in said
     assert "about 180 ms: already beyond" in said
@@ -119,7 +119,7 @@ def test_a_picture_in_chunks_makes_several_long_gaps_and_may_come_more_rarely() 
     seen = found(200, 200, chunk=256)  # four steps of 51 ms
     said = frequency(seen, None, 50)
     assert "makes 4 gaps" in said
-    assert "one comes in 4 s or less" in said
+    assert "more often than one in 4 s" in said
     assert "not known without vLLM's metrics" in said
 
 
