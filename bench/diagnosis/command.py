@@ -127,8 +127,11 @@ def _writable(json_file: Path | None) -> None:
     if json_file is None:
         return
     try:
+        there = json_file.exists()
         json_file.parent.mkdir(parents=True, exist_ok=True)
         json_file.open("a").close()
+        if not there:
+            json_file.unlink()
     except OSError as error:
         raise click.BadParameter(f"cannot write {json_file}: {error.strerror}", param_hint="--json") from error
 

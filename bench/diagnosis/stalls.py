@@ -15,7 +15,8 @@ from statistics import fmean
 Run = Sequence[float]
 Window = tuple[float, float]
 
-AT_ONCE_S = 1e-4  # pieces that come closer together were held back, and let go at once
+AT_ONCE_S = 1e-4  # pieces that come closer together were held back, and let go at once ...
+AT_ONCE = 0.05  # ... or in so small a part of the mean gap
 HELD_SHARE = 0.2  # of the gaps; some pairs arrive together for reasons of the network's
 FELT_GAPS = 3  # usual gaps that a stream falls behind: less is noise
 UNFELT = 0.25  # of what the stream that is most behind has lost
@@ -54,7 +55,8 @@ def quiet_gaps(runs: Sequence[Run], busy: Sequence[Window]) -> list[float]:
 
 def held_back(gaps: Sequence[float]) -> bool:
     """Whether something between server and client lets pieces go several at a time."""
-    return sum(gap < AT_ONCE_S for gap in gaps) > HELD_SHARE * len(gaps)
+    at_once_s = max(AT_ONCE_S, AT_ONCE * fmean(gaps)) if gaps else 0.0
+    return sum(gap < at_once_s for gap in gaps) > HELD_SHARE * len(gaps)
 
 
 def stall(runs: Sequence[Run], window: Window, gap_s: float) -> Stall | None:

@@ -41,7 +41,7 @@ def decide(found: Findings, objective_ms: float) -> Verdict:
     one = _decide(found, found.judged, objective_ms)
     if one.advice != Advice.STAY:
         return one
-    rows = found.bursts.rows if found.bursts else ()
+    rows = [row for row in found.bursts.rows if row.at_once > 1] if found.bursts else []
     beyond = next((row for row in rows if row.picture.longest.high > objective_ms), None)
     if beyond is not None:
         several = _decide(found, beyond, objective_ms)
@@ -117,9 +117,10 @@ def frequency(found: Findings, traffic: Traffic | None, objective_ms: float) -> 
     """How often such requests must come for a P99 to show it, and how often pictures come."""
     long = found.long_gaps(objective_ms)
     needed_s = 100 * long * found.gap_ms / 1000
+    gaps = f"{long:.2g} gap{'' if long == 1 else 's'}"
     said = (
-        f"Each such request makes {long:.2g} gap{'' if long == 1 else 's'} of a stream longer than {objective_ms:g} ms. "
-        f"So it shows in the streams' P99 where they come more often than one in {needed_s:.2g} s (one gap in 100). "
+        f"Each such request makes {gaps} of a stream longer than {objective_ms:g} ms. So it shows in the streams' P99 "
+        f"where they come more often than one in {needed_s:.2g} s (one gap in 100). "
         if long
         else ""
     )

@@ -99,12 +99,12 @@ def test_a_server_on_which_nothing_can_be_measured_is_left_alone(server: Stallin
 
 
 def test_requests_begin_no_faster_than_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(command, "QUICK", Effort(4.0, 0.1, (1 / 8, 1 / 2, 1.0), 4, (1, 2, 3), 3))
+    monkeypatch.setattr(command, "QUICK", Effort(3.0, 0.1, (1 / 8, 1 / 2, 1.0), 4, (1, 2, 3), 3))
     server = StallingServer(encode=1, prefill=1)
-    assert "On average no more than 8 requests a second" in diagnosed(server, "--rate", "8")
+    assert "On average no more than 10 requests a second" in diagnosed(server, "--rate", "10")
     ours = [at for at, stream in server.begun if not stream]
     assert len(ours) > 14  # more than the first requests: sweeps, too
-    assert (len(ours) - 1) / (ours[-1] - ours[0]) < 8.5
+    assert (len(ours) - 1) / (ours[-1] - ours[0]) < 10.5
 
 
 def test_ctrl_c_ends_it_leaves_nothing_at_the_server_and_loses_nothing(tmp_path: Path) -> None:

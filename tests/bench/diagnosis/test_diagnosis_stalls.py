@@ -19,6 +19,8 @@ def test_gaps_that_touch_a_busy_time_are_not_quiet() -> None:
 
 def test_pieces_that_come_together_were_held_back() -> None:
     assert held_back([0.0, 0.0, 0.3])
+    assert held_back([0.001, 0.001, 0.3])
+    assert held_back([0.00001, 0.0003])
     assert not held_back([0.1, 0.1, 0.3, 0.1, 0.1, 1.0, 0.00001])
     assert not held_back([])
 
