@@ -99,7 +99,7 @@ def _phases(report: Report) -> Iterator[str | Table]:
     decode = phases.token * report.answer_tokens
     total = sum(part.value for part in parts) + decode
     yield (
-        f"{named(judged)[0].upper()}{named(judged)[1:]} ({judged.carries.tokens:,} tokens), answered with "
+        f"{named(judged).capitalize()} ({judged.carries.tokens:,} tokens), answered with "
         f"{report.answer_tokens} tokens, beside the streams: {total:.0f} ms."
     )
 
@@ -174,7 +174,7 @@ def _verdict(report: Report) -> Iterator[str]:
         )
     share = "" if judged.share is None else f", {percent(judged.share)} of the first"
     yield (
-        f"\nThe arithmetic. {named(judged)[0].upper()}{named(judged)[1:]} holds up each stream for {ms(now.behind)} in "
+        f"\nThe arithmetic. {named(judged).capitalize()} holds up each stream for {ms(now.behind)} in "
         f"all; a text of as many tokens for {ms(after.behind)}. The second is the prefill, which stays on the card "
         f"whether you split or not; the difference, {ms(judged.encode)}{share}, is the encode, which a split removes."
     )

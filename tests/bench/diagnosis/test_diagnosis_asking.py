@@ -11,8 +11,8 @@ from aiohttp import web
 from stalling_server import StallingServer, running
 
 from bench.diagnosis import asking
-from bench.diagnosis.asking import NoConfiguration, Server, configuration, look
-from bench.load.asking import Endpoint, Unreachable
+from bench.diagnosis.asking import Asker, NoConfiguration, Server, Stopped, configuration, look
+from bench.load.asking import Endpoint, Unreachable, new_session
 from chiasm.footprint import footprint
 from chiasm.models.builtin import model_folder
 
@@ -64,6 +64,17 @@ def test_a_server_that_names_no_models_in_time_is_not_waited_for(monkeypatch: py
     monkeypatch.setattr(asking, "MODELS_S", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(Unreachable, match="timed out"):
         look(f"http://127.0.0.1:{silent.getsockname()[1]}", None, None)
+
+
+async def test_what_takes_much_longer_than_at_first_stops_it() -> None:
+    async with new_session(1.0) as client:
+        asker = Asker(client, SOMEWHERE, None)
+        asker.steady("a gap", 0.01)
+        asker.steady("another", 0.2)
+        asker.steady("a gap", 0.05)
+        asker.steady("a gap", 0.5, slack_s=1.0)  # fifty times, but not by a second
+        with pytest.raises(Stopped, match="a gap took 51 ms, which at first took 10"):
+            asker.steady("a gap", 0.051)
 
 
 def test_a_configuration_is_read_from_where_it_is_named_or_served() -> None:

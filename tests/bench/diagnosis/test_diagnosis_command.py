@@ -64,6 +64,10 @@ def test_where_the_encode_is_the_stall_it_says_split_and_asks_one_of_two_engines
     points = rows_of(tmp_path / "found.json", "point")
     assert [sum(row["kind"] == kind for row in points) for kind in ("picture", "text", "nothing")] == [9, 9, 3]
     assert {row["at_once"] for row in points if row["kind"] == "texts at once"} == {1, 2, 3}
+    # All are looked at for as long as a picture takes, of which the encode alone is 0.12 s.
+    looks = [row["end_s"] - row["begin_s"] for row in points if row["kind"] == "nothing" or row["tokens"] > 900]
+    assert len(looks) == 9
+    assert min(looks) > 0.12
     assert {row["tokens"] for row in rows_of(tmp_path / "found.json", "kv")} == {256, 1024}
     for row in rows_of(tmp_path / "found.json", "kv"):
         assert row["expected_tokens"] <= row["cached_tokens"] <= row["expected_tokens"] + 32
