@@ -160,7 +160,7 @@ class Sweeps:
             await self._asker.page()
         await asyncio.sleep(self._pause_s)
         sent_s = first_s = self._asker.now()
-        ttft_s = 0.0
+        ttft_s = tokens = 0.0
         if bodies:
             with self._busy():
                 answers = await self._asker.ask_at_once(kind, bodies)
@@ -172,9 +172,7 @@ class Sweeps:
             self._lengths[kind, rung] = first_s - sent_s
         end_s = max(first_s, sent_s + self._lengths.get((IN_PLACE_OF.get(kind, kind), rung), 0.0))
         await asyncio.sleep(end_s - self._asker.now())
-        self._measured.carried.append(
-            Carried(kind, sweep, rung, tokens if bodies else 0.0, (sent_s, end_s), 1000 * ttft_s)
-        )
+        self._measured.carried.append(Carried(kind, sweep, rung, tokens, (sent_s, end_s), 1000 * ttft_s))
 
     def _bodies(self, kind: str, carries: Rung, times: int) -> list[Body]:
         if kind == NOTHING:
