@@ -15,13 +15,13 @@ class EndpointError(RuntimeError):
     """No answer, or an error; the message says which, and what to do."""
 
 
-def get_json(endpoint: str, path: str, api_key: str | None = None) -> Any:
+def get_json(endpoint: str, path: str, api_key: str | None = None, timeout_s: float = TIMEOUT_S) -> Any:
     """GET a JSON document.
 
     Raises:
         EndpointError: see there.
     """
-    return _call(endpoint, path, None, api_key)[0]
+    return _call(endpoint, path, None, api_key, timeout_s)[0]
 
 
 def post_json(endpoint: str, path: str, body: Any, api_key: str | None = None) -> tuple[Any, dict[str, str]]:
@@ -46,12 +46,16 @@ def post_stream(
         yield _events(answer, endpoint), _headers(answer)
 
 
-def _call(endpoint: str, path: str, body: Any, api_key: str | None) -> tuple[Any, dict[str, str]]:
-    with _open(endpoint, path, body, api_key) as answer, _failures(endpoint):
+def _call(
+    endpoint: str, path: str, body: Any, api_key: str | None, timeout_s: float = TIMEOUT_S
+) -> tuple[Any, dict[str, str]]:
+    with _open(endpoint, path, body, api_key, timeout_s) as answer, _failures(endpoint):
         return json.load(answer), _headers(answer)
 
 
-def _open(endpoint: str, path: str, body: Any, api_key: str | None) -> http.client.HTTPResponse:
+def _open(
+    endpoint: str, path: str, body: Any, api_key: str | None, timeout_s: float = TIMEOUT_S
+) -> http.client.HTTPResponse:
     if not endpoint.startswith(("http://", "https://")):
         raise EndpointError(f"{endpoint} is no address. Write it with http://, e.g. http://127.0.0.1:8000.")
     with _failures(endpoint):
@@ -61,7 +65,7 @@ def _open(endpoint: str, path: str, body: Any, api_key: str | None) -> http.clie
             request.add_header("Content-Type", "application/json")
         if api_key is not None:
             request.add_header("Authorization", f"Bearer {api_key}")
-        answer: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=TIMEOUT_S)
+        answer: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=timeout_s)
         return answer
 
 

@@ -57,10 +57,12 @@ def served_model(url: str, key: str | None) -> str:
         raise Unreachable(str(error)) from error
 
 
-def new_session(timeout_s: float) -> aiohttp.ClientSession:
-    """For any number of requests at once, each of which may take so long."""
+def new_session(timeout_s: float, headers: Mapping[str, str] | None = None) -> aiohttp.ClientSession:
+    """For any number of requests at once, each of which may take so long, and has these headers besides its own."""
     connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S)
-    return aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=timeout_s))
+    return aiohttp.ClientSession(
+        connector=connector, timeout=aiohttp.ClientTimeout(total=timeout_s), headers=headers or {}
+    )
 
 
 async def ask(client: aiohttp.ClientSession, endpoint: Endpoint, planned: Planned, number: int, began: float) -> Answer:

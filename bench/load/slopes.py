@@ -16,6 +16,7 @@ Block = Sequence[tuple[float, float]]
 
 CONFIDENCE = 0.95
 LEAST = 3  # blocks, for an interval that means anything
+RESAMPLES = 2000  # for a quantile's interval: its bounds then move by less than they are rounded
 
 FLAT_BELOW = 0.25  # of the level at the lowest concurrency: what rises less over all of them has not grown
 BEND_FROM = 0.2  # of the rise: the quadratic part of about x^1.2
@@ -47,6 +48,22 @@ def mean_interval(values: Sequence[float]) -> Interval:
     mean = float(np.mean(values))
     reach = student_t(len(values) - 1) * float(np.std(values, ddof=1)) / math.sqrt(len(values))
     return Interval(mean, mean - reach, mean + reach)
+
+
+def quantile_interval(values: Sequence[float], share: float) -> Interval:
+    """What so large a share of repetitions does not exceed, with a percentile interval of resamples.
+
+    Source: B. Efron, "Bootstrap methods: another look at the jackknife", Ann. Statist. 7 (1979). Of few values, a high
+    quantile's upper bound is the largest: what nobody saw it cannot know. The same values give the same interval.
+
+    Raises:
+        ValueError: fewer than three values.
+    """
+    _enough(values)
+    drawn = np.random.default_rng(0).choice(values, (RESAMPLES, len(values)))
+    outside = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(np.quantile(drawn, share, axis=1), (outside, 1 - outside))
+    return Interval(float(np.quantile(values, share)), float(low), float(high))
 
 
 def block_slopes(blocks: Sequence[Block]) -> list[float]:
