@@ -3,17 +3,17 @@
 import sys
 
 import click
-from rich.console import Console
 
 from chiasm.api_paths import CHAT_PATH
 from chiasm.ask import AskError, chat_body, phases, served_model, split_arguments, stream_answer
 from chiasm.client import EndpointError, get_json, post_json
 from chiasm.client_options import api_key as _api_key
 from chiasm.client_options import endpoint as _endpoint
+from chiasm.display import table_console
 from chiasm.explain import reasons_table
 from chiasm.status_view import status_tables
 
-console = Console(highlight=False)
+console = table_console()
 
 _as_json = click.option("--json", "as_json", is_flag=True, help="The gateway's answer as it is.")
 

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import click
 import msgspec
-from rich.console import Console
 
 from chiasm.client import EndpointError, get_json
 from chiasm.client_options import api_key, endpoint
+from chiasm.display import table_console
 from chiasm.telemetry.timelines.timeline import Timeline
 from chiasm.telemetry.timelines.view import TimelineView, plot_timeline
 
-console = Console(highlight=False, width=None if sys.stdout.isatty() else 150)
+console = table_console()
 
 
 @click.command()

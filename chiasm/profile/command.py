@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import TextIO
 
 import click
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from chiasm.client import EndpointError
 from chiasm.client_options import api_key as api_key_option
 from chiasm.client_options import endpoint as endpoint_option
+from chiasm.display import table_console
 from chiasm.profile.recording import contents, gaps, watch
 from chiasm.telemetry.perfetto.trace import Profile, write_trace
 
-console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 150)
+console = table_console(soft_wrap=True)
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 

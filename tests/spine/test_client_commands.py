@@ -1,0 +1,54 @@
+"""`chiasm status`, `explain`, `timeline` and `profile`, put to an endpoint that answers as it is told."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from click.testing import CliRunner, Result
+from test_status_view import STATUS
+
+from chiasm.cli import main
+
+
+class Endpoint:
+    """Has an answer for each path; of others it knows nothing. `asked` are the paths as they came, escapes and all."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, tuple[int, Any]] = {"/v1/chiasm/status": (200, STATUS)}
+        self.asked: list[str] = []
+        self.url = ""
+
+    async def answer(self, request: web.Request) -> web.Response:
+        self.asked.append(request.raw_path)
+        status, body = self.answers.get(request.path, (404, {"error": {"message": "It is not known."}}))
+        return web.json_response(body, status=status)
+
+
+@pytest.fixture
+async def endpoint() -> AsyncIterator[Endpoint]:
+    endpoint = Endpoint()
+    app = web.Application()
+    app.add_routes([web.route("*", "/{path:.*}", endpoint.answer)])
+    async with TestServer(app) as server:
+        endpoint.url = str(server.make_url("")).rstrip("/")
+        yield endpoint
+
+
+Run = Callable[..., Awaitable[Result]]
+
+
+@pytest.fixture
+def run(endpoint: Endpoint) -> Run:
+    def run(*arguments: str, at: str | None = None) -> Awaitable[Result]:
+        return asyncio.to_thread(CliRunner().invoke, main, [*arguments, "--endpoint", at or endpoint.url])
+
+    return run
+
+
+async def test_a_pipe_has_room_for_every_column(run: Run) -> None:
+    result = await run("status")
+    assert result.exit_code == 0
+    assert "192.168.100.101" in result.output
