@@ -19,7 +19,7 @@ def status_tables(status: dict[str, Any]) -> list[Table]:
             str(worker["waiting"]),
             str(worker["slots"]),
             str(worker["kv_tokens"] or "–"),
-            f"{worker['tokens_per_s']:.0f}",
+            f"{worker['tokens_per_s']:.0f}" if worker["measured"] else "assumed",
             str(worker["held"]) if worker["role"] == "encoder" else "–",
             worker["node"],
         )

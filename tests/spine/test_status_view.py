@@ -9,7 +9,8 @@ from rich.console import Console
 from chiasm.display import PIPED_WIDTH
 from chiasm.status_view import status_tables
 
-WORKER = {"running": 128, "waiting": 12, "slots": 128, "kv_tokens": 1_234_567, "tokens_per_s": 12345.6, "held": 65_536}
+WORKER = {"running": 128, "waiting": 12, "slots": 128, "kv_tokens": 1_234_567}
+WORKER |= {"tokens_per_s": 12345.6, "measured": True, "held": 65_536}
 
 
 def worker(name: str, role: str, node: str) -> dict[str, Any]:
@@ -50,6 +51,12 @@ def test_names_and_numbers_are_whole_in_eighty_columns(width: int) -> None:
         assert expected in words
     for heading in ("running", "waiting", "slots", "tokens/s", "worker", "node"):
         assert heading in words
+
+
+def test_a_rate_that_nobody_has_measured_is_no_number() -> None:
+    assert "12346" not in shown(80, workers=[WORKERS[0] | {"measured": False}])
+    assert "assumed" in shown(80, workers=[WORKERS[0] | {"measured": False}])
+    assert "assumed" not in shown(80)
 
 
 def test_what_is_zero_is_not_counted() -> None:
