@@ -1,4 +1,7 @@
-"""The options of every command that speaks to a running endpoint."""
+"""The options of commands that speak to a running endpoint."""
+
+from pathlib import Path
+from typing import Any
 
 import click
 
@@ -9,3 +12,25 @@ _DEFAULT = base_url(GatewayConfig().host, GatewayConfig().port)
 
 endpoint = click.option("--endpoint", default=_DEFAULT, show_default=True, help="A gateway's base URL.")
 api_key = click.option("--api-key", envvar="CHIASM_API_KEY", help="Bearer token, if the gateway wants one.")
+
+PICTURES = (".svg", ".png")
+
+
+class PictureFile(click.Path):
+    """A file to draw into, whose ending says in which format. Looked at before anything is done for the picture."""
+
+    def __init__(self) -> None:
+        super().__init__(dir_okay=False, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path.
+
+        Raises:
+            click.BadParameter: it ends in no format that is drawn.
+        """
+        path = Path(super().convert(value, param, ctx))
+        if path.suffix.lower() not in PICTURES:
+            self.fail(
+                f"{path} does not say in which format to draw. Let it end in {' or '.join(PICTURES)}.", param, ctx
+            )
+        return path

@@ -7,7 +7,7 @@ import click
 import msgspec
 
 from chiasm.client import EndpointError, get_json
-from chiasm.client_options import api_key, endpoint
+from chiasm.client_options import PictureFile, api_key, endpoint
 from chiasm.display import table_console
 from chiasm.telemetry.timelines.timeline import Timeline
 from chiasm.telemetry.timelines.view import TimelineView, plot_timeline
@@ -20,7 +20,7 @@ console = table_console()
 @endpoint
 @api_key
 @click.option("--json", "as_json", is_flag=True, help="The gateway's answer as it is.")
-@click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw it into this file (svg or png).")
+@click.option("--plot", type=PictureFile(), help="Draw it into this file (svg or png).")
 def timeline(request_id: str, endpoint: str, api_key: str | None, as_json: bool, plot: Path | None) -> None:
     """Show where the time of a request went: its eight phases, on which worker each ran, and which it had to wait for.
 

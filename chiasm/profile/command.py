@@ -11,6 +11,7 @@ import click
 from rich.progress import BarColumn, Progress, TextColumn
 
 from chiasm.client import EndpointError
+from chiasm.client_options import PictureFile
 from chiasm.client_options import api_key as api_key_option
 from chiasm.client_options import endpoint as endpoint_option
 from chiasm.display import table_console
@@ -37,7 +38,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     help="The file to write; compressed if its name ends in .gz.",
 )
 @click.option("--roofline", is_flag=True, help="Say also what the engines' steps were bound by.")
-@click.option("--plot", type=_FILE, help="Draw the roofline into this file (svg or png).")
+@click.option("--plot", type=PictureFile(), help="Draw the roofline into this file (svg or png).")
 @click.option("--kv", is_flag=True, help="Record nothing, and say what images of several sizes take of the KV caches.")
 def profile(
     endpoint: str, api_key: str | None, seconds: float, output: Path, roofline: bool, plot: Path | None, kv: bool

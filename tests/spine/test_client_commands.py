@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -52,3 +53,18 @@ async def test_a_pipe_has_room_for_every_column(run: Run) -> None:
     result = await run("status")
     assert result.exit_code == 0
     assert "192.168.100.101" in result.output
+
+
+@pytest.mark.parametrize("command", [("timeline", "id"), ("profile",)])
+@pytest.mark.parametrize("name", ["x.bmp", "x.txt", "x"])
+async def test_a_picture_that_cannot_be_drawn_is_refused_before_anything_is_asked(
+    endpoint: Endpoint, run: Run, command: tuple[str, ...], name: str
+) -> None:
+    result = await run(*command, "--plot", name)
+    assert result.exit_code == 2
+    assert "Let it end in .svg or .png" in " ".join(result.output.split())
+    assert endpoint.asked == []
+
+
+async def test_a_picture_may_end_in_capitals(endpoint: Endpoint, run: Run, tmp_path: Path) -> None:
+    assert "not known" in (await run("timeline", "id", "--plot", str(tmp_path / "x.SVG"))).output
