@@ -12,6 +12,7 @@ import click
 from rich.console import Console
 
 from chiasm import __version__
+from chiasm.client import API_KEY_VARIABLE
 from chiasm.client_commands import ask, explain, status
 from chiasm.config import ClusterConfig, GatewayConfig
 from chiasm.config_fields import describe
@@ -169,7 +170,7 @@ def _serve(config: ClusterConfig, address: str | None, verbose: bool) -> None:
                 cluster.start()
                 with StartDisplay(console) as display:
                     cluster.wait_ready(display.show)
-                announce(cluster.url, facts.name)
+                announce(cluster.url, facts.name, config.gateway)
                 watch(cluster)
             except KeyboardInterrupt:
                 console.print("\nstopping ...")
@@ -180,11 +181,16 @@ def _serve(config: ClusterConfig, address: str | None, verbose: bool) -> None:
         sys.exit(f"the cluster did not come up: {error}")
 
 
-def announce(url: str, model: str) -> None:
-    """Say where the endpoint is, and how to speak to it."""
+def announce(url: str, model: str, gateway: GatewayConfig) -> None:
+    """Say where the endpoint is, and how to speak to it. Keys are not shown, as whatever is printed may be kept."""
     console.print(f"\n[bold green]ready[/]: {url}/v1   (model: {model})\n")
+    export = bearer = ""
+    if gateway.operator_keys or gateway.api_keys:
+        of = "gateway.operator_keys" if gateway.operator_keys else "gateway.api_keys"
+        export = f"  export {API_KEY_VARIABLE}=...   # one of {of}\n"
+        bearer = f'-H "Authorization: Bearer ${API_KEY_VARIABLE}" '
     console.print(
-        f"  curl {url}/v1/chat/completions -H 'Content-Type: application/json' \\\n"
+        f"{export}  curl {url}/v1/chat/completions {bearer}-H 'Content-Type: application/json' \\\n"
         f'    -d \'{{"model": "{model}", "max_tokens": 16, "messages": [{{"role": "user", "content": "Hello"}}]}}\'\n'
         f"  chiasm status --endpoint {url}\n\n"
         f"The engines' logs are among Ray's: {os.path.realpath(RAY_SESSION)}/logs/worker-*.out. "

@@ -10,6 +10,8 @@ from typing import Any
 
 TIMEOUT_S = 600.0  # as long as a gateway holds a request, unless configured otherwise
 
+API_KEY_VARIABLE = "CHIASM_API_KEY"
+
 
 class EndpointError(RuntimeError):
     """No answer, or an error; the message says which, and what to do."""
@@ -72,7 +74,12 @@ def _failures(endpoint: str) -> Iterator[None]:
         yield
     except urllib.error.HTTPError as error:
         with error:
-            raise EndpointError(f"{endpoint} answered {error.code}: {_message(error.read())}") from error
+            how = (
+                f" For chiasm: --api-key KEY, or {API_KEY_VARIABLE} in the environment."
+                if error.code in (401, 403)
+                else ""
+            )
+            raise EndpointError(f"{endpoint} answered {error.code}: {_message(error.read())}{how}") from error
     except (OSError, ValueError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)
         raise EndpointError(f"no answer from {endpoint}: {reason}. Is it running (chiasm serve)?") from error

@@ -5,13 +5,16 @@ from typing import Any
 
 import click
 
+from chiasm.client import API_KEY_VARIABLE
 from chiasm.config import GatewayConfig
 from chiasm.listening import base_url
 
 _DEFAULT = base_url(GatewayConfig().host, GatewayConfig().port)
 
 endpoint = click.option("--endpoint", default=_DEFAULT, show_default=True, help="A gateway's base URL.")
-api_key = click.option("--api-key", envvar="CHIASM_API_KEY", help="Bearer token, if the gateway wants one.")
+api_key = click.option(
+    "--api-key", envvar=API_KEY_VARIABLE, show_envvar=True, help="Bearer token, if the gateway wants one."
+)
 
 PICTURES = (".svg", ".png")
 

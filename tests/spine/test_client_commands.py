@@ -11,20 +11,22 @@ from aiohttp.test_utils import TestServer
 from click.testing import CliRunner, Result
 from test_status_view import STATUS
 
-from chiasm.cli import main
+from chiasm.cli import announce, main
+from chiasm.config import GatewayConfig
 
 
 class Endpoint:
-    """Has an answer for each path; of others it knows nothing. `asked` are the paths as they came, escapes and all."""
+    """Has an answer for some paths, and `usual` for others. `asked` are the paths as they came, escapes and all."""
 
     def __init__(self) -> None:
         self.answers: dict[str, tuple[int, Any]] = {"/v1/chiasm/status": (200, STATUS)}
+        self.usual: tuple[int, Any] = (404, {"error": {"message": "It is not known."}})
         self.asked: list[str] = []
         self.url = ""
 
     async def answer(self, request: web.Request) -> web.Response:
         self.asked.append(request.raw_path)
-        status, body = self.answers.get(request.path, (404, {"error": {"message": "It is not known."}}))
+        status, body = self.answers.get(request.path, self.usual)
         return web.json_response(body, status=status)
 
 
@@ -68,3 +70,40 @@ async def test_a_picture_that_cannot_be_drawn_is_refused_before_anything_is_aske
 
 async def test_a_picture_may_end_in_capitals(endpoint: Endpoint, run: Run, tmp_path: Path) -> None:
     assert "not known" in (await run("timeline", "id", "--plot", str(tmp_path / "x.SVG"))).output
+
+
+@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize("command", [("status",), ("explain", "id"), ("timeline", "id"), ("profile",), ("ask", "Why?")])
+async def test_who_is_refused_hears_how_to_give_a_key(
+    endpoint: Endpoint, run: Run, command: tuple[str, ...], status: int
+) -> None:
+    endpoint.answers, endpoint.usual = {}, (status, {"error": {"message": "Send a key."}})
+    result = await run(*command)
+    assert result.exit_code == 1
+    assert f"{status}: Send a key. For chiasm: --api-key KEY, or CHIASM_API_KEY" in result.output
+
+
+async def test_another_error_says_nothing_of_keys(run: Run) -> None:
+    assert "CHIASM_API_KEY" not in (await run("explain", "id")).output
+
+
+def test_the_help_names_the_variable() -> None:
+    assert "CHIASM_API_KEY" in CliRunner().invoke(main, ["status", "--help"]).output
+
+
+@pytest.mark.parametrize(
+    ("gateway", "of"),
+    [
+        (GatewayConfig(api_keys=["secret"]), "gateway.api_keys"),
+        (GatewayConfig(api_keys=["secret"], operator_keys=["secret"]), "gateway.operator_keys"),
+        (GatewayConfig(), None),
+    ],
+)
+def test_what_a_ready_cluster_says_to_type_has_a_key_where_one_is_wanted(
+    capsys: pytest.CaptureFixture[str], gateway: GatewayConfig, of: str | None
+) -> None:
+    announce("http://h:1", "m", gateway)
+    said = capsys.readouterr().out
+    assert ('-H "Authorization: Bearer $CHIASM_API_KEY"' in said) == (of is not None)
+    assert (f"export CHIASM_API_KEY=...   # one of {of}" in said) == (of is not None)
+    assert "secret" not in said
