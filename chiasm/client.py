@@ -57,7 +57,8 @@ def _open(endpoint: str, path: str, body: Any, api_key: str | None) -> http.clie
     if not endpoint.startswith(("http://", "https://")):
         raise EndpointError(f"{endpoint} is no address. Write it with http://, e.g. http://127.0.0.1:8000.")
     with _failures(endpoint):
-        request = urllib.request.Request(endpoint.rstrip("/") + path)
+        # Without /v1, which OpenAI's clients want at the end of a base URL, so that people have it there.
+        request = urllib.request.Request(endpoint.rstrip("/").removesuffix("/v1") + path)
         if body is not None:
             request.data = json.dumps(body).encode()
             request.add_header("Content-Type", "application/json")

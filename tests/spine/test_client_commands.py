@@ -107,3 +107,9 @@ def test_what_a_ready_cluster_says_to_type_has_a_key_where_one_is_wanted(
     assert ('-H "Authorization: Bearer $CHIASM_API_KEY"' in said) == (of is not None)
     assert (f"export CHIASM_API_KEY=...   # one of {of}" in said) == (of is not None)
     assert "secret" not in said
+
+
+@pytest.mark.parametrize("end", ["/v1", "/v1/", "/"])
+async def test_the_base_url_that_clients_of_openai_want_does_as_well(endpoint: Endpoint, run: Run, end: str) -> None:
+    assert (await run("status", at=endpoint.url + end)).exit_code == 0
+    assert endpoint.asked == ["/v1/chiasm/status"]
