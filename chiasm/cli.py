@@ -173,7 +173,7 @@ def _serve(config: ClusterConfig, address: str | None, verbose: bool) -> None:
                 announce(cluster.url, facts.name, config.gateway)
                 watch(cluster)
             except KeyboardInterrupt:
-                console.print("\nstopping ...")
+                console.print(f"\nstopping; what is being answered may go on for {config.gateway.drain_s:g} s ...")
                 raise
             finally:
                 cluster.stop()

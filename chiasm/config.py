@@ -89,6 +89,11 @@ class GatewayConfig(_Section):
         False, description="let clients set mm_processor_kwargs and media_io_kwargs, which can make images far costlier"
     )
     request_timeout_s: PositiveFloat = Field(600.0, description="a request that takes longer ends with an error")
+    drain_s: float = Field(
+        10.0,
+        ge=0,
+        description="when the cluster is stopped, how long answers under way may go on; then they end with an error",
+    )
     default_output_tokens: PositiveInt = Field(
         256, description="tokens reserved for a request that sets no max_tokens; it may still generate more"
     )
