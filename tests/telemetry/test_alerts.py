@@ -10,6 +10,7 @@ import pytest
 import yaml
 from metric_names import PAGE, ROOT, RULES, asked_for, known
 
+from chiasm.gateway.outcomes import OUTCOMES
 from chiasm.status_view import status_tables
 
 TESTS = Path(__file__).parent / "alerts_test.yaml"
@@ -67,3 +68,10 @@ def test_where_an_idle_thiefs_reasons_stand_is_where_the_alert_sends_people() ->
     assert named
     assert named <= {column.header for column in stealing.columns}
     assert all((ROOT / page).exists() for page in re.findall(r"docs/\w+\.md", said))
+
+
+@pytest.mark.parametrize("alert", ["ChiasmRequestsFail", "ChiasmRequestsRefused"])
+def test_outcomes_that_alerts_ask_for_are_counted(alert: str) -> None:
+    [rule] = [rule for rule in ALERTS if rule["alert"] == alert]
+    [outcomes] = re.findall(r'outcome=~"([^"]+)"', rule["expr"])
+    assert set(outcomes.split("|")) <= set(OUTCOMES)
