@@ -326,6 +326,9 @@ class ClusterConfig(_Section):
         if scheduler.stealing != "off" and self.encoders.gpus:
             faults = unshared_card(self.encoders.engine_args, self.encoders.text_engine_args)
             found += [(f"encoders.{field}", message) for field, message in faults]
+        if scheduler.stealing != "off" and not self.encoders.count:
+            message = "encoders' cards are what steals, and encoders.count is 0. Have an encoder, or set this to off."
+            found.append(("scheduler.stealing", message))
         if scheduler.prefill_chunk and (limits := own_step_limits(self.decoders.engine_args)):
             message = f"decoders.engine_args has {limits[0]}, which says the same. Leave one of them out."
             found.append(("scheduler.prefill_chunk", message))

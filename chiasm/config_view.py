@@ -47,7 +47,9 @@ def configuration(field: str | None, explained: bool, checked: Path | None, writ
         if explained:
             explain(console, field)
         elif checked is not None:
-            load_config(checked)
+            config = load_config(checked)
+            if config.scheduler.stealing == "off" and config.encoders.text_engine_args:
+                console.print("encoders.text_engine_args is for nothing while scheduler.stealing is off.")
             console.print(f"{checked} fits. Whether its model can be split, `chiasm check MODEL` says.", markup=False)
         else:
             click.echo(template(), nl=False)

@@ -113,3 +113,11 @@ def test_what_a_ready_cluster_says_to_type_has_a_key_where_one_is_wanted(
 async def test_the_base_url_that_clients_of_openai_want_does_as_well(endpoint: Endpoint, run: Run, end: str) -> None:
     assert (await run("status", at=endpoint.url + end)).exit_code == 0
     assert endpoint.asked == ["/v1/chiasm/status"]
+
+
+async def test_what_kv_would_ignore_is_refused(endpoint: Endpoint, run: Run) -> None:
+    result = await run("profile", "--kv", "-o", "z.json", "--roofline", "--seconds", "3")
+    assert result.exit_code == 2
+    assert "--seconds and --output and --roofline would do nothing" in " ".join(result.output.split())
+    assert (await run("profile", "--kv")).exit_code == 1
+    assert endpoint.asked == ["/v1/chiasm/machines"]

@@ -88,6 +88,15 @@ def test_check_tells_by_its_exit_code(tmp_path: Path) -> None:
     assert "modle" in result.output
 
 
+def test_check_says_what_is_not_used(tmp_path: Path) -> None:
+    path = tmp_path / "cluster.yaml"
+    said = "encoders.text_engine_args is for nothing"
+    path.write_text("encoders: {text_engine_args: [--max-num-seqs=2]}")
+    assert said in run("--check", str(path)).output
+    path.write_text("encoders: {text_engine_args: [--max-num-seqs=2]}\nscheduler: {stealing: yield}")
+    assert said not in run("--check", str(path)).output
+
+
 @pytest.mark.parametrize("arguments", [(), ("--explain", "--template"), ("gateway", "--template")])
 def test_one_thing_is_asked_at_a_time(arguments: tuple[str, ...]) -> None:
     assert run(*arguments).exit_code == 2
