@@ -2,11 +2,13 @@
 
 import http.client
 import json
+import ssl
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import quote
 
 TIMEOUT_S = 600.0  # as long as a gateway holds a request, unless configured otherwise
 
@@ -15,6 +17,11 @@ API_KEY_VARIABLE = "CHIASM_API_KEY"
 
 class EndpointError(RuntimeError):
     """No answer, or an error; the message says which, and what to do."""
+
+
+def request_path(request_id: str) -> str:
+    """Where an endpoint tells of one request."""
+    return f"/v1/chiasm/requests/{quote(request_id, safe='')}"
 
 
 def get_json(endpoint: str, path: str, api_key: str | None = None) -> Any:
@@ -83,6 +90,11 @@ def _failures(endpoint: str) -> Iterator[None]:
             raise EndpointError(f"{endpoint} answered {error.code}: {_message(error.read())}{how}") from error
     except (OSError, ValueError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)
+        if isinstance(reason, ssl.SSLError):
+            raise EndpointError(
+                f"no TLS with {endpoint}: {reason}. A gateway itself speaks plain HTTP: write http://, unless "
+                "something before it ends TLS, with a certificate that this machine trusts."
+            ) from error
         raise EndpointError(f"no answer from {endpoint}: {reason}. Is it running (chiasm serve)?") from error
 
 

@@ -6,9 +6,10 @@ import click
 
 from chiasm.api_paths import CHAT_PATH
 from chiasm.ask import AskError, chat_body, phases, served_model, split_arguments, stream_answer
-from chiasm.client import EndpointError, get_json, post_json
+from chiasm.client import EndpointError, get_json, post_json, request_path
 from chiasm.client_options import api_key as _api_key
 from chiasm.client_options import endpoint as _endpoint
+from chiasm.client_options import request_id as _request_id
 from chiasm.display import table_console
 from chiasm.explain import reasons_table
 from chiasm.status_view import status_tables
@@ -89,7 +90,7 @@ def status(endpoint: str, api_key: str | None, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("request_id")
+@_request_id
 @_endpoint
 @_api_key
 @_as_json
@@ -99,7 +100,7 @@ def explain(request_id: str, endpoint: str, api_key: str | None, as_json: bool) 
     REQUEST_ID is the X-Request-Id of the answer; `chiasm ask --timing` prints it.
     """
     try:
-        found = get_json(endpoint, f"/v1/chiasm/requests/{request_id}/reasons", api_key)
+        found = get_json(endpoint, f"{request_path(request_id)}/reasons", api_key)
     except EndpointError as error:
         sys.exit(str(error))
     if as_json:

@@ -16,6 +16,15 @@ api_key = click.option(
     "--api-key", envvar=API_KEY_VARIABLE, show_envvar=True, help="Bearer token, if the gateway wants one."
 )
 
+
+def _named(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+    if not value.strip():
+        raise click.BadParameter("it is empty. Give the X-Request-Id of an answer.")
+    return value
+
+
+request_id = click.argument("request_id", callback=_named)
+
 PICTURES = (".svg", ".png")
 
 

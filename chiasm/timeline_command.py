@@ -6,8 +6,8 @@ from pathlib import Path
 import click
 import msgspec
 
-from chiasm.client import EndpointError, get_json
-from chiasm.client_options import PictureFile, api_key, endpoint
+from chiasm.client import EndpointError, get_json, request_path
+from chiasm.client_options import PictureFile, api_key, endpoint, request_id
 from chiasm.display import table_console
 from chiasm.telemetry.timelines.timeline import Timeline
 from chiasm.telemetry.timelines.view import TimelineView, plot_timeline
@@ -16,7 +16,7 @@ console = table_console()
 
 
 @click.command()
-@click.argument("request_id")
+@request_id
 @endpoint
 @api_key
 @click.option("--json", "as_json", is_flag=True, help="The gateway's answer as it is.")
@@ -31,7 +31,7 @@ def timeline(request_id: str, endpoint: str, api_key: str | None, as_json: bool,
     named below.
     """
     try:
-        told = get_json(endpoint, f"/v1/chiasm/requests/{request_id}", api_key)
+        told = get_json(endpoint, request_path(request_id), api_key)
         course = msgspec.convert(told, Timeline)
     except EndpointError as error:
         sys.exit(str(error))

@@ -105,7 +105,12 @@ def _new_file(path: Path) -> Iterator[TextIO]:
     """A file that gets its name only if the context ends well: half a trace opens nowhere."""
     part = path.with_name(f"{path.name}.part")
     try:
-        with gzip.open(part, "wt") if path.suffix == ".gz" else part.open("w") as file:
+        opened = gzip.open(part, "wt") if path.suffix == ".gz" else part.open("w")  # noqa: SIM115  # below
+    except OSError as error:
+        cure = "Name a file with -o in a folder that there is, and that you may write to."
+        raise OSError(f"cannot write {path}: {error.strerror}. {cure}") from error
+    try:
+        with opened as file:
             yield file
         part.replace(path)
     finally:

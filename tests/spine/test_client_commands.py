@@ -121,3 +121,31 @@ async def test_what_kv_would_ignore_is_refused(endpoint: Endpoint, run: Run) -> 
     assert "--seconds and --output and --roofline would do nothing" in " ".join(result.output.split())
     assert (await run("profile", "--kv")).exit_code == 1
     assert endpoint.asked == ["/v1/chiasm/machines"]
+
+
+@pytest.mark.parametrize("command", ["explain", "timeline"])
+@pytest.mark.parametrize(("given", "asked"), [("a b", "a%20b"), ("a/b?c#d", "a%2Fb%3Fc%23d")])
+async def test_an_id_that_is_none_is_not_known(
+    endpoint: Endpoint, run: Run, command: str, given: str, asked: str
+) -> None:
+    assert "404: It is not known." in (await run(command, given)).output
+    assert endpoint.asked[0].removesuffix("/reasons") == f"/v1/chiasm/requests/{asked}"
+
+
+@pytest.mark.parametrize("command", ["explain", "timeline"])
+async def test_an_empty_id_is_refused(endpoint: Endpoint, run: Run, command: str) -> None:
+    result = await run(command, "")
+    assert (result.exit_code, endpoint.asked) == (2, [])
+    assert "Give the X-Request-Id of an answer" in result.output
+
+
+async def test_tls_with_what_speaks_none_has_its_own_cure(endpoint: Endpoint, run: Run) -> None:
+    result = await run("status", at=endpoint.url.replace("http://", "https://"))
+    assert "write http://" in result.output
+    assert "Is it running" not in result.output
+
+
+async def test_a_file_that_cannot_be_written_is_named_as_it_was_given(endpoint: Endpoint, run: Run) -> None:
+    result = await run("profile", "-o", "/nonexistent/t.json")
+    assert "cannot write /nonexistent/t.json: No such file or directory. Name a file with -o" in result.output
+    assert endpoint.asked == []
