@@ -150,7 +150,7 @@ def text_engine_memory(facts: ModelFacts) -> str:
     weights = f" ({facts.language_model_bytes / 1e9:.2f} GB)" if facts.language_model_bytes else ""
     cache = ""
     if facts.kv_cache_bytes:
-        tokens = f" for {facts.kv_cache_bytes // facts.kv_token_bytes:,} tokens" if facts.kv_token_bytes else ""
+        tokens = f" for up to {facts.kv_cache_bytes // facts.kv_token_bytes:,} tokens" if facts.kv_token_bytes else ""
         cache = f" ({facts.kv_cache_bytes / 1e9:.2f} GB{tokens})"
     return f"the language model{weights} and a KV cache{cache}"
 

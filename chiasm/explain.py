@@ -8,7 +8,7 @@ from rich.table import Table
 
 SENTENCES = {
     "admitted": "{items:.0f} images, at most {tokens:.0f} tokens of which {output_tokens:.0f} generated; "
-    "{ahead:.0f} requests waited already; share {weight:g}",
+    "{ahead:.0f} requests waited already; the weight of its API key is {weight:g}",
     "only whole": "not split: an encoder or a decoder is missing, and a whole worker lives",
     "wholes failed": "goes split: every whole worker has failed at it",
     "goes whole": "a whole worker would have it done in {whole_s:.2f} s; split it would take {split_s:.2f} s, of which "
@@ -22,7 +22,7 @@ SENTENCES = {
     "no encoder": "{detail} waits: no encoder is registered",
     "encode placed": "{worker} would have encoded {detail} first, in {finish:.2f} s: it owes {owed:.0f} tokens, "
     "this is {tokens:.0f}, at {tokens_per_s:.0f} tokens/s",
-    "encode posted": "{worker} has a credit for {detail}",
+    "encode posted": "{worker} takes {detail}",
     "encoded": "{worker} holds {detail}: {tokens:.0f} tokens",
     "encode failed": "attempt {attempt:.0f} failed: {detail}",
     "embedding lost": "{worker} no longer holds {detail}",
@@ -34,7 +34,7 @@ SENTENCES = {
     "wait up to {wait_s:.2f} s for a decoder; each of up to {tokens:.0f} tokens takes {itl_s:.4f} s here, "
     "{victims_itl_s:.4f} s there, and images cost {pauses_s:.2f} s of pauses",
     "only thieves": "{worker}, whose card no image needs, takes it, as no decoder lives: a token takes {itl_s:.4f} s",
-    "asked back": "{worker} is held for {stall_s:.2f} s, as an image goes first; a decoder would have a credit in "
+    "asked back": "{worker} is held for {stall_s:.2f} s, as an image goes first; a decoder could take it in "
     "{turn_s:.2f} s, and be as far again {again_s:.2f} s later",
     "returned": "{worker} gave it back with {done:.0f} tokens done; a decoder goes on with it, before all that waits",
     "decode failed": "attempt {attempt:.0f} failed: {detail}",

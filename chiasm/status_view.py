@@ -5,12 +5,15 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
+MOST_DIGITS = 7
+
 
 def status_tables(status: dict[str, Any]) -> list[Table]:
     """A table of workers, one of thieves if there are any, one of counts."""
     workers = _table("ready" if status["ready"] else "not ready")
-    for heading in ("running", "waiting", "slots", "KV tokens", "tokens/s", "held"):
-        workers.add_column(heading, justify="right")
+    for heading in ("running", "waiting", "slots", "KV tokens", "tokens/s", "images held"):
+        breaks = " " in heading
+        workers.add_column(heading, justify="right", no_wrap=not breaks, min_width=MOST_DIGITS if breaks else None)
     workers.add_column("node", overflow="fold")
     for worker in status["workers"]:
         workers.add_row(
@@ -36,7 +39,7 @@ def _thieves(thieves: list[dict[str, Any]]) -> list[Table]:
     if not thieves:
         return []
     table = _table("stealing")
-    for heading in ("held now", "encoder busy", "patience s", "may hold"):
+    for heading in ("paused", "encoder busy", "patience s", "may hold"):
         table.add_column(heading, justify="right")
     for thief in thieves:
         table.add_row(

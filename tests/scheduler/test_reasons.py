@@ -59,7 +59,7 @@ def test_a_theft_and_a_return_name_the_numbers_that_decided() -> None:
         "decoder; each of up to 50 tokens takes 0.0100 s here, 0.0200 s there, and images cost 0.00 s of pauses"
     )
     assert said(asked) == (
-        "t0 is held for 10.00 s, as an image goes first; a decoder would have a credit in 5.00 s, and be as far again "
+        "t0 is held for 10.00 s, as an image goes first; a decoder could take it in 5.00 s, and be as far again "
         "0.10 s later"
     )
     driver.returned("r", "t0", 20)

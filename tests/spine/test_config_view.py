@@ -59,7 +59,13 @@ def test_one_field_or_section_can_be_explained_alone(name: str, count: int) -> N
 
 
 @pytest.mark.parametrize(
-    ("name", "nearest"), [("gateway.prot", "gateway.port"), ("window_chunks", "wire.window_chunks"), ("zzz", "lists")]
+    ("name", "nearest"),
+    [
+        ("gateway.prot", "gateway.port"),
+        ("window_chunks", "wire.window_chunks"),
+        ("itl_slo", "scheduler.itl_slo_ms"),
+        ("zzz", "lists"),
+    ],
 )
 def test_a_field_that_is_none_gets_the_nearest_name(name: str, nearest: str) -> None:
     with pytest.raises(NoSuchField, match=nearest):

@@ -4,8 +4,10 @@ import io
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from rich.console import Console
 
+from chiasm.cli import main
 from chiasm.display import PIPED_WIDTH
 from chiasm.status_view import status_tables
 
@@ -57,6 +59,13 @@ def test_a_rate_that_nobody_has_measured_is_no_number() -> None:
     assert "12346" not in shown(80, workers=[WORKERS[0] | {"measured": False}])
     assert "assumed" in shown(80, workers=[WORKERS[0] | {"measured": False}])
     assert "assumed" not in shown(80)
+
+
+def test_the_help_of_status_explains_every_column() -> None:
+    said = CliRunner().invoke(main, ["status", "--help"], terminal_width=110).output
+    for table in status_tables(STATUS)[:2]:
+        for column in table.columns:
+            assert column.header in ("worker", "node") or f"  {column.header}  " in said
 
 
 def test_what_is_zero_is_not_counted() -> None:
