@@ -40,7 +40,8 @@ class PictureFile(click.Path):
         Raises:
             click.BadParameter: it ends in no format that is drawn.
         """
-        path = Path(super().convert(value, param, ctx))
+        path = super().convert(value, param, ctx)
+        assert isinstance(path, Path)  # as path_type says
         if path.suffix.lower() not in PICTURES:
             self.fail(
                 f"{path} does not say in which format to draw. Let it end in {' or '.join(PICTURES)}.", param, ctx

@@ -41,7 +41,7 @@ logger = logging.getLogger(__name__)
 
 SHUTDOWN_TIMEOUT_S = 5.0
 
-DRAIN = web.AppKey("chiasm_drain", Callable[[float], Awaitable[None]])
+DRAIN: web.AppKey[Callable[[float], Awaitable[None]]] = web.AppKey("chiasm_drain")
 """Of the application: to be awaited before it is cleaned up (`_Gateway.drain`)."""
 
 _REQUEST_ID = web.RequestKey("chiasm_request_id", str)
