@@ -15,13 +15,13 @@ TIMEOUT_S = 600.0  # as long as a gateway holds a request, unless configured oth
 API_KEY_VARIABLE = "CHIASM_API_KEY"
 
 
-class EndpointError(RuntimeError):
-    """No answer, or an error; the message says which, and what to do."""
-
-
 def request_path(request_id: str) -> str:
     """Where an endpoint tells of one request."""
     return f"/v1/chiasm/requests/{quote(request_id, safe='')}"
+
+
+class EndpointError(RuntimeError):
+    """No answer, or an error; the message says which, and what to do."""
 
 
 def get_json(endpoint: str, path: str, api_key: str | None = None) -> Any:
