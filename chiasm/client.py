@@ -2,13 +2,22 @@
 
 import http.client
 import json
+import ssl
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import quote
 
 TIMEOUT_S = 600.0  # as long as a gateway holds a request, unless configured otherwise
+
+API_KEY_VARIABLE = "CHIASM_API_KEY"
+
+
+def request_path(request_id: str) -> str:
+    """Where an endpoint tells of one request."""
+    return f"/v1/chiasm/requests/{quote(request_id, safe='')}"
 
 
 class EndpointError(RuntimeError):
@@ -59,7 +68,8 @@ def _open(
     if not endpoint.startswith(("http://", "https://")):
         raise EndpointError(f"{endpoint} is no address. Write it with http://, e.g. http://127.0.0.1:8000.")
     with _failures(endpoint):
-        request = urllib.request.Request(endpoint.rstrip("/") + path)
+        # Without /v1, which OpenAI's clients want at the end of a base URL, so that people have it there.
+        request = urllib.request.Request(endpoint.rstrip("/").removesuffix("/v1") + path)
         if body is not None:
             request.data = json.dumps(body).encode()
             request.add_header("Content-Type", "application/json")
@@ -76,9 +86,19 @@ def _failures(endpoint: str) -> Iterator[None]:
         yield
     except urllib.error.HTTPError as error:
         with error:
-            raise EndpointError(f"{endpoint} answered {error.code}: {_message(error.read())}") from error
+            how = (
+                f" For chiasm: --api-key KEY, or {API_KEY_VARIABLE} in the environment."
+                if error.code in (401, 403)
+                else ""
+            )
+            raise EndpointError(f"{endpoint} answered {error.code}: {_message(error.read())}{how}") from error
     except (OSError, ValueError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)
+        if isinstance(reason, ssl.SSLError):
+            raise EndpointError(
+                f"no TLS with {endpoint}: {reason}. A gateway itself speaks plain HTTP: write http://, unless "
+                "something before it ends TLS, with a certificate that this machine trusts."
+            ) from error
         raise EndpointError(f"no answer from {endpoint}: {reason}. Is it running (chiasm serve)?") from error
 
 
