@@ -22,7 +22,7 @@ from chiasm.client import post_json, post_stream
 pytestmark = [pytest.mark.soak, pytest.mark.engine, pytest.mark.timeout(0)]
 
 RETURNS = int(os.environ.get("CHIASM_SOAK_RETURNS", "500"))
-STREAMS = 24  # of text, at any time: four times what the decoder holds
+STREAMS = 32  # of text, at any time: four times what the decoder holds
 TIE = 1e-4  # between the two best logits: less is no difference in float32
 TIES = 0.01  # of all answers, at most: at one the rest goes unchecked
 ONE, MANY = [112], [448] * 8  # pixels of a side, of an interruption's images
@@ -34,7 +34,7 @@ CONFIG = f"""
 served_model_name: model
 gateway: {{port: 0, api_keys: [{TEXT_KEY}, {IMAGE_KEY}], api_key_weights: {{{IMAGE_KEY}: 20}}}}
 scheduler: {{stealing: yield, itl_slo_ms: 300}}
-decoders: {{engine_args: [--max-num-seqs=4]}}
+decoders: {{engine_args: [--max-num-seqs=8]}}
 """
 
 
@@ -64,7 +64,7 @@ class Story:
 STORIES = [
     Story(number, length, path)
     for number in range(4)
-    for length in (100, 250, 400)
+    for length in (60, 120, 240)
     for path in (CHAT_PATH, COMPLETIONS_PATH)
 ]
 
