@@ -61,7 +61,7 @@ def compare(plan: Plan, prices: Prices | None, key: str | None, files: Files, co
     """
     with console.status("making the bench model, unless that is done ..."):
         model = build_bench_model()
-    setting = Setting(model, itl_slo_ms=plan.objectives.itl_ms, engine_args=_engine_args(plan), pace=plan.pace)
+    setting = Setting(model, itl_slo_ms=plan.objectives.itl_ms, engine_args=engine_args_for(plan), pace=plan.pace)
     with _journal({**plan.settings(), "setting": setting.described()}, files.resume) as journal:
         groups = groups_of(plan.sides, setting)
         _announce(plan, groups, console)
@@ -74,7 +74,7 @@ def compare(plan: Plan, prices: Prices | None, key: str | None, files: Files, co
     report(measured, prices, files, command, {**setting.described(), "prefill_chunks": chunks, "nonce": nonce})
 
 
-def _engine_args(plan: Plan) -> tuple[str, ...]:
+def engine_args_for(plan: Plan) -> tuple[str, ...]:
     """Eight pictures and their text are more than the usual context holds."""
     return (*COMMON_ARGS, LONG_CONTEXT) if LONG in {one.name for one in plan.workloads} else COMMON_ARGS
 

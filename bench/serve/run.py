@@ -18,16 +18,13 @@ from bench.serve.groups import side_names
 from bench.serve.measured import Contest, Measured, Side
 from bench.serve.plan import Plan, in_turn
 from bench.serve.staircase import at_once, by_rate, climb, steps
+from bench.streams import Unanswered
 
 WARM_UP = 2  # requests of each workload, before anything of it is measured
 TIMEOUT_S = 300.0  # of one request, far beyond any objective
 
 Start = Callable[[Sequence[str]], AbstractContextManager[Mapping[str, Endpoint]]]
 """Has these sides up and ready for as long as the context lasts."""
-
-
-class Unanswered(RuntimeError):
-    """A server answers no request of a workload; the message has its words."""
 
 
 class Comparison:

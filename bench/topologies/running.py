@@ -52,6 +52,7 @@ class Engines:
         self.name = name
         self.chunks: Sequence[int] = [chunk.tokens for chunk in chunks]
         self._engines = engines
+        self._ready = False
         self._front = front
         self._key = key
 
@@ -64,6 +65,7 @@ class Engines:
             raise NotServing(f"{self.name}: {error}") from error
         if self._front is not None:
             self._front.wait_ready()
+        self._ready = True
 
     @property
     def endpoint(self) -> Endpoint:
@@ -86,6 +88,8 @@ class Disaggregated(Engines):
 
     def retries(self) -> int:
         """See `Running`."""
+        if not self._ready:
+            return 0
         retries: int = get_json(self.endpoint.url, STATUS_PATH)["retries"]
         return retries
 

@@ -119,6 +119,26 @@ def test_vllms_disaggregation_encodes_on_one_core_and_answers_on_the_other(setti
     assert not folder.exists()
 
 
+def test_a_disaggregation_that_lost_embeddings_is_no_baseline(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bench.topologies.running.Disaggregated.retries", lambda _self: 2)
+    with pytest.raises(NotServing, match="ask 2 times more"), starting(Arrangement.VLLM_EPD, setting) as running:
+        running.wait_ready()
+
+
+def test_the_processor_time_of_a_side_is_that_of_all_its_processes(setting: Setting) -> None:
+    with starting(Arrangement.MONO_X2, setting) as running:
+        running.wait_ready()
+        first = running.processor_s()
+        for _ in range(20):
+            ask(running.endpoint, "Hello")
+        second = running.processor_s()
+    assert first is not None
+    assert second is not None
+    assert 0 < first < second
+
+
 @pytest.mark.parametrize("arrangement", [Arrangement.MONO, Arrangement.MONO_X2, Arrangement.VLLM_EPD])
 def test_one_that_does_not_start_tells_why(setting: Setting, arrangement: Arrangement) -> None:
     broken = replace(setting, engine_args=(*setting.engine_args, "--fail"))
