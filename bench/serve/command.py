@@ -9,6 +9,7 @@ from typing import Any
 import click
 from rich.console import Console
 
+from bench.handicap import PaceLost
 from bench.load.asking import Unreachable
 from bench.load.journal import OtherRun
 from bench.load.prices import SHIPPED, BadPrices
@@ -36,8 +37,8 @@ from bench.serve.options import (
     written,
 )
 from bench.serve.plan import DEFAULT, DEFAULT_OBJECTIVES, FULL, QUICK, SEED, Plan
-from bench.serve.run import Unanswered
 from bench.serve.server_modes import NUMBER, WORKLOAD, check_server, load_server
+from bench.streams import Unanswered
 from bench.topologies.arrangement import Arrangement
 from bench.topologies.calibration import NotCalibrated
 from bench.topologies.pace import Straddling
@@ -53,7 +54,7 @@ ON_ALL_CORES = (Arrangement.MONO, Arrangement.MONO_CALIBRATED)
 COMPARED_BY, FULLY_BY, QUICKLY_BY = ("text", "1img", "4img"), ("text", "1img", "2img", "4img"), ("1img",)
 CANNOT = (
     *(BadSetting, NoRoom, OtherRun, NotEnough, NotServing, NotCalibrated, PreflightFailed, Straddling),
-    *(Unanswered, Unreachable, GeneratorFailed, BadWorkload),
+    *(Unanswered, Unreachable, GeneratorFailed, BadWorkload, PaceLost),
 )
 """What ends the program with its own words: they name cause and cure."""
 
@@ -147,16 +148,22 @@ def serve(context: click.Context, /, **given: Any) -> None:
     Without, it starts the bench model (120 M parameters, random weights) in several arrangements on two cores, with
     equal memory, and climbs a ladder of request rates with each of them in turn, round by round. The same rates for
     all, relative to what the fastest answers when many requests come at once. Goodput is the highest rate at which P99
-    of the time to first token (TTFT) and P99 of the gaps between tokens (ITL) keep their objectives; P95 where there
-    are fewer than a thousand samples. It is told over a grid of objectives, not at one point. Nothing else should run.
+    of the time to first token (TTFT, from when a request was due) and P99 of the gaps between tokens (ITL) keep their
+    objectives; P95 of both, at all rates, if a rate has fewer than a thousand requests. It is told over a grid of
+    objectives, not at one point. Nothing else should run.
+
+    Equal for all is the principle, so no arrangement is as it ships: all engines run eagerly, and all that generate
+    share one number of slots and one size of KV cache. Gateways, routers, Ray and this client have the same two cores.
+    --pace tells tokens per dollar only by a table of yours (--prices), for ours prices no unequal silicon.
 
     On two cores a second encoder would share the first one's core, so what fan-out of a request's images wins back is
     not measured: start `chiasm serve --encoders 2` on more, and name its URL with --topology.
 
     \b
-    goodput_split_vs_mono_WORKLOAD        goodput to that of the best monolithic arrangement, at the objectives
-    goodput_split_steal_vs_mono_WORKLOAD  the same with work stealing
-    image_ttft_p50_split_vs_mono          time to first token under light load, one image a request, to the quickest's
+    goodput_P_split_vs_mono_WORKLOAD        goodput to that of the best monolithic arrangement, at the objectives, by
+                                            the percentile P (p95 or p99)
+    goodput_P_split_steal_vs_mono_WORKLOAD  the same with work stealing
+    image_ttft_p50_split_vs_mono            time to first token under light load, one image a request, to the quickest's
     """
     options = Options(**given)
     try:

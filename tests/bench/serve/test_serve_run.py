@@ -15,7 +15,8 @@ from bench.load.journal import Journal
 from bench.load.workloads import MIXES
 from bench.serve.measured import Measured
 from bench.serve.plan import Amounts, Dose, Plan
-from bench.serve.run import WARM_UP, Comparison, Unanswered
+from bench.serve.run import WARM_UP, Comparison
+from bench.streams import Unanswered
 
 BURST = 6
 AMOUNTS = Amounts(rungs=(20.0, 40.0), rounds=3, doses={}, other=Dose(BURST, 0.0), settle_s=0.0)
