@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.serve.groups import NoRoom, grouped, side_names
+from bench.serve.sides import NoRoom, grouped, side_names
 
 
 def test_all_are_together_where_memory_holds_them() -> None:
