@@ -59,7 +59,7 @@ def read(answers: Sequence[Answer], drive: Drive, side: str, block: int) -> list
     """
     slots = {slot.name: slot for slot in drive.slots}
     bystanders = [answer for answer in answers if answer.kind == BYSTANDER]
-    gaps = [(later, later - earlier) for answer in bystanders for earlier, later in pairwise(answer.chunks_s)]
+    gaps = [(later, later - earlier) for answer in bystanders for earlier, later in pairwise(answer.tokens_s)]
     groups: dict[float, list[Answer]] = {}
     for answer in answers:
         if answer.kind != BYSTANDER:

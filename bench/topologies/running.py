@@ -14,7 +14,7 @@ class Running(Protocol):
     """One arrangement, behind one endpoint."""
 
     name: str
-    chunks: Sequence[int]  # prefill chunks, in tokens, of those of its engines that were calibrated
+    chunks: Sequence[Chunk]  # prefill chunks of those of its engines that were calibrated
 
     def wait_ready(self) -> None:
         """Return when it serves.
@@ -37,7 +37,7 @@ class Engines:
         self, name: str, engines: Sequence[Engine], front: Program | None, key: str, chunks: Sequence[Chunk] = ()
     ) -> None:
         self.name = name
-        self.chunks = [chunk.tokens for chunk in chunks]
+        self.chunks: Sequence[int] = [chunk.tokens for chunk in chunks]
         self._engines = engines
         self._front = front
         self._key = key
@@ -64,7 +64,7 @@ class Cluster:
 
     def __init__(self, name: str, program: Program, key: str, chunks: Sequence[Chunk] = ()) -> None:
         self.name = name
-        self.chunks = [chunk.tokens for chunk in chunks]
+        self.chunks: Sequence[int] = [chunk.tokens for chunk in chunks]
         self._program = program
         self._key = key
 
@@ -83,7 +83,7 @@ class Remote:
 
     def __init__(self, url: str, key: str | None = None) -> None:
         self.name = url
-        self.chunks: Sequence[int] = ()  # whatever they are, nobody tells
+        self.chunks: Sequence[Chunk] = ()  # whatever they are, nobody tells
         self._key = key
         self._endpoint: Endpoint | None = None
 
