@@ -18,7 +18,7 @@ from bench.load.workloads import Workload
 
 SEED = 1
 SETTLE_S = 2.0  # between two measurements: an engine polls for a second after its last step
-AT_ONCE_S, DRAIN_S = 22.0, 8.0  # about how long a burst takes, and the last answers of a ladder: for the estimate
+DRAIN_S = 8.0  # about how long the last answers of a ladder take, for the estimate
 START_MINUTES = 5  # of a group of engines, their calibration included, for the estimate
 RUNG_TO_TTFT = 3.0  # how many times its objective a rate lasts
 
@@ -48,6 +48,7 @@ class Amounts:
     rung_s: float | None = None  # None: `RUNG_TO_TTFT` times the objective
     pooled: int = 20  # requests of a rate in all rounds together, at least: what P95 takes
     settle_s: float = SETTLE_S
+    at_once_s: float = 22.0  # about how long a burst takes
 
     def dose(self, workload: str) -> Dose:
         """Of that workload."""
@@ -69,7 +70,7 @@ FULL = Amounts(
     doses={"text": Dose(48, (0.35, 0.6, 0.8, 1.0)), "4img": Dose(10, (0.4, 0.6, 0.8, 1.0))},
     other=Dose(20, (0.35, 0.6, 0.8, 1.0)),
 )
-QUICK = Amounts(rounds=1, doses={}, other=Dose(4, (0.4, 0.8)), rung_s=4.0, pooled=1)
+QUICK = Amounts(rounds=1, doses={}, other=Dose(4, (0.4, 0.8)), rung_s=4.0, pooled=1, at_once_s=6.0)
 
 
 @dataclass(frozen=True)
@@ -109,15 +110,15 @@ class Plan:
     def about_minutes(self, groups: int, sides: int) -> float:
         """About how long it takes so many sides in so many groups, after the candidates, engines' starts included."""
         climb_s = sum(self._climb_s(self.amounts.dose(one.name)) for one in self.workloads)
-        bursts_s = len(self.workloads) * AT_ONCE_S
+        bursts_s = len(self.workloads) * self.amounts.at_once_s
         scouted_s = len(self.candidates) * (climb_s + bursts_s)
         measured_s = sides * (self.amounts.rounds * climb_s + bursts_s)
-        starts = groups + (1 if self.candidates else 0)
+        starts = groups + bool(self.candidates)
         return (scouted_s + measured_s) / 60 + START_MINUTES * starts
 
     def _climb_s(self, dose: Dose) -> float:
         """One side's ladder of one workload. Slow ones take longer than the shortest time at their lowest rate."""
-        per_s = dose.burst / AT_ONCE_S
+        per_s = dose.burst / self.amounts.at_once_s
         rungs_s = sum(max(self.rung_s, self.amounts.least / (share * per_s)) for share in dose.rungs)
         return rungs_s + DRAIN_S + self.amounts.settle_s
 

@@ -94,9 +94,7 @@ class Comparison:
                 answers = drive(endpoint, at_once(workload, WARM_UP, self._seed("warming up")), timeout_s=TIMEOUT_S)
                 _some_must_be_answered(name, workload, answers)
 
-    def _measure_group(
-        self, measured: Measured, up: Mapping[str, Endpoint | None], rounds: Sequence[int]
-    ) -> None:
+    def _measure_group(self, measured: Measured, up: Mapping[str, Endpoint | None], rounds: Sequence[int]) -> None:
         """Points that the journal has need nobody to be up."""
         for workload in self._plan.workloads:
             bursts = {name: self._measure_burst(workload, name, endpoint) for name, endpoint in up.items()}
@@ -115,7 +113,7 @@ class Comparison:
         capacity = max(map(answered_per_s, bursts.values()))
         amounts = self._plan.amounts
         rates = [float(f"{share * capacity:.3g}") for share in amounts.dose(workload.name).rungs]
-        return Contest(workload.name, capacity, steps(rates, self._plan.rung_s, amounts.least))
+        return Contest(workload.name, capacity, steps(rates, self._plan.rung_s, amounts.least, self._plan.bursts))
 
     def _measure_burst(self, workload: Workload, name: str, endpoint: Endpoint | None) -> list[Answer]:
         count = self._plan.amounts.dose(workload.name).burst

@@ -14,6 +14,7 @@ from bench.topologies.pace import slowed
 from bench.topologies.resources import SPARE_BYTES, available_bytes, memory_bytes
 from bench.topologies.running import Remote, Running
 from bench.topologies.setting import Setting
+from chiasm.calibration import Chunk
 
 AGAIN = " again"  # after the name of the first in every group but its first
 
@@ -73,7 +74,7 @@ def chunks_of(side: str) -> str:
 
 @contextmanager
 def up(
-    sides: Sequence[str], setting: Setting, key: str | None, note: Callable[[str, Sequence[int]], None]
+    sides: Sequence[str], setting: Setting, key: str | None, note: Callable[[str, Sequence[Mapping[str, object]]], None]
 ) -> Iterator[Mapping[str, Endpoint]]:
     """All of them ready, for as long as the context lasts. `key` is for servers that were there before.
 
@@ -93,7 +94,17 @@ def up(
         for one in running.values():
             one.wait_ready()
         for side, one in running.items():
-            note(chunks_of(side), one.chunks)
+            note(chunks_of(side), [_told(chunk) for chunk in one.chunks])
         if setting.pace > 1:
             stack.enter_context(slowed(setting.cores[0], 1 / setting.pace))
         yield {side: running[side].endpoint for side in sides}
+
+
+def _told(chunk: Chunk) -> dict[str, object]:
+    """For a report: the prefill chunk, and whether the median step with it keeps the objective that it is for."""
+    return {
+        "prefill_chunk": chunk.tokens,
+        "beside_streams": chunk.streams,
+        "step_ms": round(1000 * chunk.step_s, 1),
+        "kept": chunk.kept,
+    }

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from bench.load.answers import Answer
-from bench.load.arrivals import gamma
+from bench.load.arrivals import bursts, gamma
 from bench.load.driver import Planned
 from bench.load.workloads import Workload
 
@@ -53,10 +53,10 @@ Round = Mapping[float, Rung]
 """Rate in requests/s -> what was seen there."""
 
 
-def steps(rates: Sequence[float], rung_s: float, least: int) -> Steps:
-    """As many requests for each rate as come in about `rung_s` seconds, and `least` at least."""
+def steps(rates: Sequence[float], rung_s: float, least: int, together: int = 1) -> Steps:
+    """As many requests for each rate as come in about `rung_s` seconds, and `least` at least; whole bursts of them."""
     rates = sorted(rates)
-    counts = [max(least, round(rate * rung_s)) for rate in rates]
+    counts = [whole_bursts(max(least, round(rate * rung_s)), together) for rate in rates]
     return {rate: range(end - count, end) for rate, count, end in zip(rates, counts, accumulate(counts), strict=True)}
 
 
@@ -69,20 +69,33 @@ def up_to(ladder: Steps, most: float) -> Steps:
 def climb(workload: Workload, ladder: Steps, seed: str, together: int = 1) -> list[Planned]:
     """Requests at these rates; the same at the same moments for the same seed, however far the ladder goes.
 
-    Arrivals are Poisson's, stretched to have exactly their rate: with so few, the draw of how many come would hide what
-    is measured. So many requests come `together` at one moment.
+    Arrivals are as `due_s` draws them.
     """
     dice = random.Random(seed)
     planned: list[Planned] = []
     begins_s = 0.0
     for rate, numbers in ladder.items():
         bodies = workload.bodies(len(numbers), dice)
-        moments = gamma(rate / together, 1.0, math.ceil(len(numbers) / together), dice)
-        planned += [
-            Planned(begins_s + moments[number // together], kind, body) for number, (kind, body) in enumerate(bodies)
-        ]
+        at_s = due_s(rate, len(numbers), together, dice)
+        planned += [Planned(begins_s + each_s, *body) for each_s, body in zip(at_s, bodies, strict=True)]
         begins_s += len(numbers) / rate
     return planned
+
+
+def due_s(rate: float, count: int, together: int, dice: random.Random, burstiness: float = 1.0) -> list[float]:
+    """When so many requests come: in bursts of so many, if that is more than one.
+
+    Else as Poisson's, unless `burstiness` says otherwise, and stretched to have exactly their rate: with so few, the
+    draw of how many come would hide what is measured.
+    """
+    if together > 1 and math.isfinite(rate):
+        return bursts(together, together / rate, count / rate, dice)
+    return gamma(rate, burstiness, count, dice)
+
+
+def whole_bursts(count: int, together: int) -> int:
+    """The least number that is no less, and bursts of that size make up."""
+    return math.ceil(count / together) * together
 
 
 def by_rate(answers: Sequence[Answer], ladder: Steps) -> dict[float, Rung]:
