@@ -1,6 +1,7 @@
 """`chiasm bench serve`."""
 
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -245,4 +246,9 @@ def _sides(options: Options) -> tuple[tuple[str, ...], tuple[str, ...]]:
     if options.quick:
         return (), QUICKLY_UNEQUAL if unequal else QUICKLY
     candidates, sides = ((), tuple(Arrangement)) if options.full else (MONOLITHIC, COMPARED)
-    return tuple(tuple(side for side in each if not (unequal and side in ON_ALL_CORES)) for each in (candidates, sides))
+    left_out = ON_ALL_CORES if unequal else ()
+    return _without(candidates, left_out), _without(sides, left_out)
+
+
+def _without(sides: Sequence[str], left_out: Sequence[str]) -> tuple[str, ...]:
+    return tuple(side for side in sides if side not in left_out)

@@ -45,7 +45,7 @@ def prices_for(plan: Plan, file: Path | None) -> Prices | None:
     if file is None and plan.pace > 1:
         return None
     prices = load_prices(file or SHIPPED)
-    for side in plan.sides:
+    for side in (*plan.candidates, *plan.sides):
         if is_started_here(side):
             prices.per_hour(side)
     return prices

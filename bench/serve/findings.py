@@ -52,9 +52,10 @@ def wait_ratio(contest: Contest, name: str) -> Ratio | None:
         _medians([*ours[:n], *ours[n + 1 :]], [*theirs[:n], *theirs[n + 1 :]] if alike else theirs)
         for n in range(len(ours))
     ]
-    value = _medians(ours, theirs)
+    value = statistics.median(contest.waits_ms(contest.sides[name].pooled))
+    value /= statistics.median(contest.waits_ms(quickest.pooled))
     kept = [each for each in others if each is not None]
-    return value and Ratio(value, min(kept, default=value), max(kept, default=value), Bound.NONE)
+    return Ratio(value, min(kept, default=value), max(kept, default=value), Bound.NONE)
 
 
 def _medians(ours: Sequence[Sequence[float]], theirs: Sequence[Sequence[float]]) -> float | None:

@@ -1,6 +1,7 @@
 """Measures a comparison: the arrangements of a group are up together and take turns, round by round.
 
-Where there are candidates, they come first, for one round; the best of them is then measured with the others. Whatever has been measured is in the journal at once. A group of which everything is there is not even started.
+Where there are candidates, they come first, for one round; the best of them is then measured with the others. Whatever
+has been measured is in the journal at once. A group of which everything is there is not even started.
 """
 
 import time

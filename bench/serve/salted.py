@@ -1,4 +1,4 @@
-"""Dice for what a server is asked that may have been asked before: the same requests, and nothing that a cache knows."""
+"""Dice for a server that may have been asked before: the same requests again, and nothing that a cache knows."""
 
 import random
 from typing import Any

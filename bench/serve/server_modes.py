@@ -31,7 +31,10 @@ def load_server(options: Options, command: str, console: Console) -> None:
 
     Raises:
         Unreachable: the server lists no model.
+        click.UsageError: options contradict each other.
     """
+    if options.bursts > 1 and (options.rate is None or options.burstiness is not None):
+        raise click.UsageError("--bursts needs a --rate to come at, and has no --burstiness.")
     endpoint = _named(options)
     rate = options.rate or math.inf
     load = one_server.Load(

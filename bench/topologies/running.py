@@ -37,7 +37,7 @@ class Engines:
         self, name: str, engines: Sequence[Engine], front: Program | None, key: str, chunks: Sequence[Chunk] = ()
     ) -> None:
         self.name = name
-        self.chunks: Sequence[int] = [chunk.tokens for chunk in chunks]
+        self.chunks = chunks
         self._engines = engines
         self._front = front
         self._key = key
@@ -64,7 +64,7 @@ class Cluster:
 
     def __init__(self, name: str, program: Program, key: str, chunks: Sequence[Chunk] = ()) -> None:
         self.name = name
-        self.chunks: Sequence[int] = [chunk.tokens for chunk in chunks]
+        self.chunks = chunks
         self._program = program
         self._key = key
 
