@@ -91,7 +91,10 @@ def test_bursts_take_turns_at_being_first(block: int, first: str) -> None:
 
 @pytest.mark.parametrize(
     ("gateway", "message"),
-    [(PlayedEngine(status=503), "no room"), (PlayedEngine(missing=1), f"{ANSWER_TOKENS - 1} tokens, where")],
+    [
+        (PlayedEngine(status=503), "no room"),
+        (PlayedEngine(missing=1), f"gave {ANSWER_TOKENS - 1} of"),
+    ],
 )
 def test_an_answer_that_is_not_complete_ends_it(gateway: PlayedEngine, message: str) -> None:
     with both(gateway, PlayedEngine()) as ways, pytest.raises(Unanswered, match=message):
