@@ -75,5 +75,5 @@ LEGEND = (
     "Goodput in parentheses: without any one of the rounds. TTFT: of requests with images, at the lowest rate, from "
     "when they were due, to the quickest monolithic arrangement's.\n≥ and ≤: one of the two lies beyond the ladder of "
     "rates; both: keep the objectives at all rates; –: neither does even at the lowest rate, or was not measured. One "
-    "round: a candidate that was not the best."
+    "round: a candidate that was not the best; of its few requests the largest is the tail."
 )

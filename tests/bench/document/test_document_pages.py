@@ -264,7 +264,7 @@ def test_the_page_has_what_decides_and_where_it_loses(checkout: Path) -> None:
         "| split | 64 | 192 | 4 | True |",
         "1.062 to 1.188",
         "| burst of 4 | 1,512 | 201 | 7.50 | – |",
-        "| 1.71 | 81 % | 7.12 | 7.62 | 0.94 |",
+        "| 1.71 | 81 % | 7.12 | 7.62 | 0.94 | – |",
         "| `median_ttft_ms` | 101.50 | 100.25 | +1.2 % | -1.5 to +3.5 % | True |",
         "4 of 5",
         "0.94 to 0.94",
