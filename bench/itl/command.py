@@ -70,8 +70,9 @@ def itl(
     Text streams run beside carriers, which come by the clock and bring pictures, or as much text. How many tokens they
     bring varies by the pictures' size and number, from none to the most that the model makes of one picture. Unless an
     endpoint is named, a model of 120 M parameters with random weights is served on two cores, split and unsplit, both
-    with a prefill chunk for the same objective. That takes 12 GB of memory and 25 minutes, starting the engines not
-    counted. Nothing else should run meanwhile.
+    with a prefill chunk for the same objective. Equal for all is the principle, so none is as it ships: engines run
+    eagerly, and client, gateway and Ray share their two cores. It takes 12 GB of memory and 25 minutes, starting the
+    engines not counted. Nothing else should run meanwhile.
 
     \b
     bystander_slope_image_vs_text_tokens          what an image token adds to the mean ITL of bystanders, to what a

@@ -7,9 +7,9 @@ from bench.itl.findings import findings, headline
 from bench.itl.plan import Plan
 from bench.itl.plots import draw
 from bench.itl.publishing import Results, console
-from bench.itl.run import finished, measure, settings, slots_of, steps, warm_up
+from bench.itl.run import CHUNKS, finished, measure, settings, slots_of, steps, warm_up
 from bench.itl.slots import Unmeasurable
-from bench.itl.subjects import Subject
+from bench.itl.subjects import Subject, chunks_of
 from bench.itl.tables import sheets
 from bench.load.journal import Journal
 
@@ -23,9 +23,13 @@ def compare_loads(plan: Plan, subject: Subject, folder: Path | None, command: st
     """
     journal = Journal(folder, settings(plan, subject)) if folder else None
     found = finished(plan, subject.sides, journal)
+    chunks = journal.noted(CHUNKS) if journal else None
     if len(found) < len(steps(plan, subject.sides)):
         with console.status(f"starting {', '.join(subject.sides)} ...") as status, subject.up() as running:
             status.stop()
+            chunks = chunks_of(running)
+            if journal:
+                journal.note(CHUNKS, chunks)
             sides = warm_up(running, plan, console)
             minutes = plan.seconds([side.encoded for side in sides.values()]) / 60
             console.print(f"{plan.blocks} blocks take {minutes:.0f} minutes")
@@ -46,4 +50,5 @@ def compare_loads(plan: Plan, subject: Subject, folder: Path | None, command: st
         sheets(told),
         described(plan, subject.sides, subject.model),
         lambda: draw(told, slots),
+        {**subject.described(), "prefill_chunks": chunks},
     )

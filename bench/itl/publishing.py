@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -21,7 +22,7 @@ console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
 
 @dataclass(frozen=True)
 class Results:
-    """Of one run. `figures` are those to quote, `told` paragraphs of what was measured."""
+    """Of one run. `figures` are those to quote, `told` paragraphs of what was measured, `setting` what engines had."""
 
     name: str
     title: str
@@ -31,6 +32,7 @@ class Results:
     sheets: Sequence[Sheet]
     told: Sequence[str]
     draw: Callable[[], Figure]
+    setting: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ def publish(results: Results, files: Files) -> None:
             headline=results.figures,
             series=results.series,
             seeds=[SEED],
+            setting=results.setting,
         )
     if files.plot is None and files.html is None:
         return

@@ -20,6 +20,7 @@ from bench.load.journal import Journal
 from bench.topologies.running import Running
 
 TIMEOUT_S = 300.0
+CHUNKS = "prefill chunks"  # a note of the journal
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,13 @@ def steps(plan: Plan, sides: Sequence[str]) -> list[Step]:
 
 def settings(plan: Plan, subject: Subject) -> dict[str, Any]:
     """All that decides what is measured, for a journal."""
-    return {"seed": SEED, "model": subject.model, "sides": subject.sides, **asdict(plan)}
+    return {
+        "seed": SEED,
+        "model": subject.model,
+        "sides": subject.sides,
+        "setting": subject.described(),
+        **asdict(plan),
+    }
 
 
 def finished(plan: Plan, sides: Sequence[str], journal: Journal | None) -> dict[Step, list[Answer]]:

@@ -1,7 +1,7 @@
 """What is measured: arrangements that are started for it, side by side, or one endpoint that runs already."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +34,10 @@ class Subject(Protocol):
         """In words, so that one subject can be told from another."""
         ...
 
+    def described(self) -> dict[str, Any]:
+        """What its engines are started with; empty where nobody tells."""
+        ...
+
     def up(self) -> AbstractContextManager[dict[str, Running]]:
         """All sides, ready, for as long as the context lasts.
 
@@ -64,10 +68,17 @@ class Arrangements:
         """See `Subject`."""
         return f"{self.folder.name} (Qwen2.5-VL's architecture, 98 M parameters of language model, random weights)"
 
+    def described(self) -> dict[str, Any]:
+        """See `Subject`."""
+        return self._setting().described()
+
+    def _setting(self) -> Setting:
+        return Setting(self.folder, engine_args=ENGINE_ARGS)
+
     @contextmanager
     def up(self) -> Iterator[dict[str, Running]]:
         """See `Subject`."""
-        with starting_all(self.names, Setting(self.folder, engine_args=ENGINE_ARGS)) as running:
+        with starting_all(self.names, self._setting()) as running:
             for one in running.values():
                 one.wait_ready()
             yield {str(name): one for name, one in running.items()}
@@ -95,6 +106,10 @@ class OneEndpoint:
         """See `Subject`."""
         return f"the one that is served at {self.url}"
 
+    def described(self) -> dict[str, Any]:
+        """See `Subject`."""
+        return {}
+
     @contextmanager
     def up(self) -> Iterator[dict[str, Running]]:
         """See `Subject`."""
@@ -109,3 +124,8 @@ class OneEndpoint:
         except EndpointError:
             return None
         return next((kv_token_bytes(machine) for machine in machines if machine.kv_blocks), None)
+
+
+def chunks_of(running: Mapping[str, Running]) -> dict[str, list[int]]:
+    """The prefill chunks of each side's engines, as far as they were calibrated."""
+    return {side: list(one.chunks) for side, one in running.items()}

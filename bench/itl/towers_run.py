@@ -4,14 +4,15 @@ import random
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from bench.itl.described import described_towers
 from bench.itl.plan import Plan
 from bench.itl.plots import Figure, new_figure
 from bench.itl.publishing import Results, console
-from bench.itl.run import finished, measure, settings, slots_of, steps, warm_up
+from bench.itl.run import CHUNKS, finished, measure, settings, slots_of, steps, warm_up
 from bench.itl.sides import Side
-from bench.itl.subjects import DEFAULT, Arrangements
+from bench.itl.subjects import DEFAULT, Arrangements, chunks_of
 from bench.itl.tables import Sheet
 from bench.itl.towers import MONO, Compared, alone, compared, headline, tower_plan
 from bench.load.answers import Answer
@@ -31,7 +32,8 @@ def compare_towers(quick: bool, folder: Path | None, command: str) -> Results:
         Also what `Arrangements.up` raises.
     """
     variants = [variant for variant in VARIANTS if not quick or variant.name == QUICK]
-    found = [_compared(variant, quick, folder and folder / variant.name) for variant in variants]
+    settings_of: dict[str, Any] = {}
+    found = [_compared(variant, quick, folder and folder / variant.name, settings_of) for variant in variants]
     return Results(
         "itl_towers",
         "Bystanders during bursts of pictures, by what a picture costs",
@@ -41,26 +43,33 @@ def compare_towers(quick: bool, folder: Path | None, command: str) -> Results:
         [_sheet(found)],
         described_towers(tower_plan(VARIANTS[-1], quick)),
         lambda: _draw(found),
+        settings_of,
     )
 
 
-def _compared(variant: Variant, quick: bool, folder: Path | None) -> Compared:
+def _compared(variant: Variant, quick: bool, folder: Path | None, settings_of: dict[str, Any]) -> Compared:
+    """What its engines were started with is added to `settings_of`."""
     with console.status(f"making the model with the {variant.name} tower, unless that is done ..."):
         subject = Arrangements(DEFAULT, variant.build())
     plan = tower_plan(variant, quick)
     journal = Journal(folder, settings(plan, subject)) if folder else None
     found = finished(plan, subject.sides, journal)
     profile = journal.get(PROFILE) if journal else None
+    chunks = journal.noted(CHUNKS) if journal else None
     if profile is None or len(found) < len(steps(plan, subject.sides)):
         starting = f"{variant.name} tower: starting {', '.join(subject.sides)} ..."
         with console.status(starting) as status, subject.up() as running:
             status.stop()
+            chunks = chunks_of(running)
+            if journal:
+                journal.note(CHUNKS, chunks)
             sides = warm_up(running, plan, console)
             if profile is None:
                 profile = _profile(sides[MONO], plan)
                 if journal:
                     journal.put(PROFILE, profile)
             found = measure(plan, sides, found, journal, console)
+    settings_of[variant.name] = {**subject.described(), "prefill_chunks": chunks}
     return compared(variant, slots_of(found), profile)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import click
 from rich.console import Console
 
+from bench.handicap import PaceLost
 from bench.load.asking import Unreachable
 from bench.load.journal import OtherRun
 from bench.load.prices import SHIPPED, BadPrices
@@ -37,9 +38,9 @@ from bench.serve.options import (
     written,
 )
 from bench.serve.plan import DEFAULT, DEFAULT_OBJECTIVES, FULL, QUICK, SEED, Plan
-from bench.serve.run import Unanswered
 from bench.serve.server_modes import NUMBER, WORKLOAD, check_server, load_server
 from bench.serve.sides import NoRoom
+from bench.streams import Unanswered
 from bench.topologies.arrangement import Arrangement
 from bench.topologies.calibration import NotCalibrated
 from bench.topologies.pace import Straddling
@@ -56,7 +57,7 @@ ON_ALL_CORES = (Arrangement.MONO, Arrangement.MONO_CALIBRATED)
 COMPARED_BY, FULLY_BY, QUICKLY_BY = ("text", "1img", "4img"), ("text", "1img", "2img", "4img"), ("1img",)
 CANNOT = (
     *(BadSetting, NoRoom, OtherRun, NotEnough, NotServing, NotCalibrated, PreflightFailed, Straddling),
-    *(Unanswered, Unreachable, GeneratorFailed, BadWorkload),
+    *(Unanswered, Unreachable, GeneratorFailed, BadWorkload, PaceLost),
 )
 """What ends the program with its own words: they name cause and cure."""
 

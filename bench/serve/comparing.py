@@ -61,7 +61,7 @@ def compare(plan: Plan, prices: Prices | None, key: str | None, files: Files, co
     """
     with console.status("making the bench model, unless that is done ..."):
         model = build_bench_model()
-    setting = Setting(model, itl_slo_ms=CHUNK_ITL_MS, engine_args=_engine_args(plan), pace=plan.pace)
+    setting = Setting(model, itl_slo_ms=CHUNK_ITL_MS, engine_args=engine_args_for(plan), pace=plan.pace)
     with _journal({**plan.settings(), "setting": setting.described()}, files.resume) as journal:
         grouped = partial(groups_of, setting=setting)
         _announce(plan, grouped, console)
@@ -78,7 +78,7 @@ def compare(plan: Plan, prices: Prices | None, key: str | None, files: Files, co
     report(measured, described, prices, files, command, setting_told)
 
 
-def _engine_args(plan: Plan) -> tuple[str, ...]:
+def engine_args_for(plan: Plan) -> tuple[str, ...]:
     """Eight pictures and their text are more than the usual context holds."""
     return (*COMMON_ARGS, LONG_CONTEXT) if LONG in {one.name for one in plan.workloads} else COMMON_ARGS
 

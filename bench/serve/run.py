@@ -20,6 +20,7 @@ from bench.serve.measured import Contest, Measured, Side
 from bench.serve.plan import Plan, in_turn
 from bench.serve.sides import side_names
 from bench.serve.staircase import answered_per_s, at_once, by_rate, climb, steps, up_to
+from bench.streams import Unanswered
 
 WARM_UP = 2  # requests of each workload, before anything of it is measured
 TIMEOUT_S = 300.0  # of one request, far beyond any objective
@@ -27,10 +28,6 @@ PRELIMINARY = -1  # the round in which candidates show what they are worth
 
 Start = Callable[[Sequence[str]], AbstractContextManager[Mapping[str, Endpoint]]]
 """Has these sides up and ready for as long as the context lasts."""
-
-
-class Unanswered(RuntimeError):
-    """A server answers no request of a workload; the message has its words."""
 
 
 Grouped = Callable[[Sequence[str]], Sequence[Sequence[str]]]

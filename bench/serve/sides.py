@@ -94,7 +94,7 @@ def up(
         for one in running.values():
             one.wait_ready()
         for side, one in running.items():
-            note(chunks_of(side), [_told(chunk) for chunk in one.chunks])
+            note(chunks_of(side), [_told(chunk) for chunk in one.calibrated])
         if setting.pace > 1:
             stack.enter_context(slowed(setting.cores[0], 1 / setting.pace))
         yield {side: running[side].endpoint for side in sides}

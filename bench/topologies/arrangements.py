@@ -15,7 +15,7 @@ from bench.topologies.arrangement import CALIBRATED, CLUSTERS, Arrangement
 from bench.topologies.calibration import NotCalibrated, chunk_flags, chunk_of
 from bench.topologies.chiasm_cluster import cluster_config, known_chunk, serving
 from bench.topologies.cores import only_on
-from bench.topologies.program import Program, start
+from bench.topologies.program import NotServing, Program, start
 from bench.topologies.resources import require
 from bench.topologies.running import Cluster, Disaggregated, Engines, Running
 from bench.topologies.setting import Setting
@@ -43,13 +43,21 @@ def starting_all(arrangements: Sequence[Arrangement], setting: Setting) -> Itera
 
     Raises:
         NotEnough: they do not fit together.
-        NotServing, NotCalibrated: a prefill chunk could not be measured.
+        NotServing, NotCalibrated: a prefill chunk could not be measured; or, in the end, one did not do what it stands
+            for.
         PreflightFailed: the model cannot be split, and one of them does.
     """
     require(arrangements, setting)
     with only_on(setting.all_cores), ExitStack() as stack:
         chunks = {arrangement: calibrate(arrangement, setting) for arrangement in arrangements}
-        yield {each: stack.enter_context(_started(each, setting, chunks[each])) for each in arrangements}
+        running = {each: stack.enter_context(_started(each, setting, chunks[each])) for each in arrangements}
+        yield running
+        for one in running.values():
+            if retries := one.retries():
+                raise NotServing(
+                    f"{one.name} lost embeddings, so that its proxy had to ask {retries} times more: what was measured "
+                    "of it is not what it can do. Measure it again, from the beginning."
+                )
 
 
 def calibrate(arrangement: Arrangement, setting: Setting) -> Chunks:

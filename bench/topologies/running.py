@@ -19,7 +19,8 @@ class Running(Protocol):
     """One arrangement, behind one endpoint."""
 
     name: str
-    chunks: Sequence[Chunk]  # prefill chunks of those of its engines that were calibrated
+    chunks: Sequence[int]  # prefill chunks, in tokens, of those of its engines that were calibrated
+    calibrated: Sequence[Chunk]  # the same, with what was measured
 
     def wait_ready(self) -> None:
         """Return when it serves.
@@ -50,8 +51,10 @@ class Engines:
         self, name: str, engines: Sequence[Engine], front: Program | None, key: str, chunks: Sequence[Chunk] = ()
     ) -> None:
         self.name = name
-        self.chunks = chunks
+        self.chunks: Sequence[int] = [chunk.tokens for chunk in chunks]
+        self.calibrated = chunks
         self._engines = engines
+        self._ready = False
         self._front = front
         self._key = key
 
@@ -64,6 +67,7 @@ class Engines:
             raise NotServing(f"{self.name}: {error}") from error
         if self._front is not None:
             self._front.wait_ready()
+        self._ready = True
 
     @property
     def endpoint(self) -> Endpoint:
@@ -86,6 +90,8 @@ class Disaggregated(Engines):
 
     def retries(self) -> int:
         """See `Running`."""
+        if not self._ready:
+            return 0
         retries: int = get_json(self.endpoint.url, STATUS_PATH)["retries"]
         return retries
 
@@ -95,7 +101,8 @@ class Cluster:
 
     def __init__(self, name: str, program: Program, key: str, chunks: Sequence[Chunk] = ()) -> None:
         self.name = name
-        self.chunks = chunks
+        self.chunks: Sequence[int] = [chunk.tokens for chunk in chunks]
+        self.calibrated = chunks
         self._program = program
         self._key = key
 
@@ -122,7 +129,8 @@ class Remote:
 
     def __init__(self, url: str, key: str | None = None) -> None:
         self.name = url
-        self.chunks: Sequence[Chunk] = ()  # whatever they are, nobody tells
+        self.chunks: Sequence[int] = ()  # whatever they are, nobody tells
+        self.calibrated: Sequence[Chunk] = ()
         self._key = key
         self._endpoint: Endpoint | None = None
 

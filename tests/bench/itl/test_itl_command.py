@@ -39,6 +39,7 @@ def test_an_endpoint_is_measured_reported_drawn_and_not_measured_again(tmp_path:
     report = json.loads(file.read_text())
     assert (report["name"], report["command"]) == ("itl", f"chiasm bench itl --quick --endpoint {url} --every 0.8")
     assert {"bystander_slope_image_vs_text_tokens", "carrier_slope_ms_per_1k"} <= set(report["headline"])
+    assert report["setting"] == {"prefill_chunks": {url: []}}
     points = {row["carriers"]: row for row in series(report, "point")}
     assert set(points) == {
         "nothing",

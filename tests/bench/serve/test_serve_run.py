@@ -16,8 +16,9 @@ from bench.load.journal import Journal
 from bench.load.workloads import MIXES
 from bench.serve.measured import Measured
 from bench.serve.plan import Amounts, Dose, Plan
-from bench.serve.run import WARM_UP, Comparison, Unanswered
+from bench.serve.run import WARM_UP, Comparison
 from bench.serve.staircase import up_to
+from bench.streams import Unanswered
 
 BURST = 6
 AMOUNTS = Amounts(rounds=3, doses={}, other=Dose(BURST, (0.5, 0.9)), rung_s=0.0, pooled=1, settle_s=0.0)

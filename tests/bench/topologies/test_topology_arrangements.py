@@ -94,7 +94,7 @@ def test_calibrated_ones_are_measured_once_and_bounded(setting: Setting, tmp_pat
         running.wait_ready()
         told = ask(running.endpoint, "Hello")
     # A step of that server takes 2 ms whatever is in it, so the largest chunk that was measured is taken.
-    assert [chunk.tokens for chunk in running.chunks] == [2016, 2016]
+    assert running.chunks == [2016, 2016]
     assert last(told, "--long-prefill-token-threshold") == "2016"
     assert last(told, "--max-num-batched-tokens") == "2020"  # beside four streams, the most of eight slots
     [kept] = (tmp_path / "cache" / "chiasm" / "steps").iterdir()
@@ -117,6 +117,26 @@ def test_vllms_disaggregation_encodes_on_one_core_and_answers_on_the_other(setti
     [reference] = told["content"]
     assert (reference["type"], reference["image_embeds"]) == ("image_embeds", {"image_grid_thw": [1, 4, 4]})
     assert not folder.exists()
+
+
+def test_a_disaggregation_that_lost_embeddings_is_no_baseline(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bench.topologies.running.Disaggregated.retries", lambda _self: 2)
+    with pytest.raises(NotServing, match="ask 2 times more"), starting(Arrangement.VLLM_EPD, setting) as running:
+        running.wait_ready()
+
+
+def test_the_processor_time_of_a_side_is_that_of_all_its_processes(setting: Setting) -> None:
+    with starting(Arrangement.MONO_X2, setting) as running:
+        running.wait_ready()
+        first = running.processor_s()
+        for _ in range(20):
+            ask(running.endpoint, "Hello")
+        second = running.processor_s()
+    assert first is not None
+    assert second is not None
+    assert 0 < first < second
 
 
 @pytest.mark.parametrize("arrangement", [Arrangement.MONO, Arrangement.MONO_X2, Arrangement.VLLM_EPD])
@@ -157,7 +177,7 @@ def test_a_cluster_is_served_as_configured(
     monkeypatch.setattr(arrangements, "known_chunk", lambda _config: CHUNK)
     with starting(arrangement, replace(setting, itl_slo_ms=150)) as running:
         running.wait_ready()
-        assert [chunk.tokens for chunk in running.chunks] == [64]
+        assert running.chunks == [64]
         config = ClusterConfig.model_validate(ask(running.endpoint, "Hello"))
     steals = arrangement is Arrangement.SPLIT_STEAL
     assert config.scheduler.stealing == ("yield" if steals else "off")
