@@ -20,6 +20,7 @@ class Running(Protocol):
 
     name: str
     chunks: Sequence[int]  # prefill chunks, in tokens, of those of its engines that were calibrated
+    calibrated: Sequence[Chunk]  # the same, with what was measured
 
     def wait_ready(self) -> None:
         """Return when it serves.
@@ -51,6 +52,7 @@ class Engines:
     ) -> None:
         self.name = name
         self.chunks: Sequence[int] = [chunk.tokens for chunk in chunks]
+        self.calibrated = chunks
         self._engines = engines
         self._ready = False
         self._front = front
@@ -100,6 +102,7 @@ class Cluster:
     def __init__(self, name: str, program: Program, key: str, chunks: Sequence[Chunk] = ()) -> None:
         self.name = name
         self.chunks: Sequence[int] = [chunk.tokens for chunk in chunks]
+        self.calibrated = chunks
         self._program = program
         self._key = key
 
@@ -127,6 +130,7 @@ class Remote:
     def __init__(self, url: str, key: str | None = None) -> None:
         self.name = url
         self.chunks: Sequence[int] = ()  # whatever they are, nobody tells
+        self.calibrated: Sequence[Chunk] = ()
         self._key = key
         self._endpoint: Endpoint | None = None
 
