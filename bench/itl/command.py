@@ -100,7 +100,7 @@ def itl(
 
 def _compare_loads(quick: bool, subject: Subject, folder: Path | None, command: str) -> Results:
     measured = measure(QUICK if quick else FULL, subject, folder, console)
-    told = findings(measured.slots, subject.kv_token_bytes())
+    told = findings(measured.slots, measured.kv_token_bytes)
     if not any(row["blocks"] for row in told.points):
         raise Unmeasurable(f"Not one point counts. The first was left out for this: {told.left_out[0]['fault']}")
     return Results(
@@ -108,10 +108,11 @@ def _compare_loads(quick: bool, subject: Subject, folder: Path | None, command: 
         "Inter-token latency over image tokens",
         command,
         headline(told),
-        told.series,
+        [*measured.side_rows, *told.series],
         sheets(told),
         described(measured.plan, subject.sides, subject.model),
         lambda: draw(told, measured.slots),
+        subject.described(),
     )
 
 

@@ -51,7 +51,7 @@ def point(group: Sequence[Seen], kv_token_bytes: int | None) -> Row:
         **_spread("bystander_itl", [gap for each in whole for gap in each.gaps_s]),
         **_spread("bystander_ttft", [answer.ttft_s for answer in bystanders]),
         **_spread("bystander_tpot", [tpot_s for answer in bystanders if (tpot_s := answer.tpot_s) is not None]),
-        **_spread("carrier_itl", [gap for answer in carriers for gap in answer.itls_s]),
+        **_spread("carrier_itl", [gap for answer in carriers for gap in answer.gaps_s]),
         **_spread("carrier_ttft", [answer.ttft_s for answer in carriers]),
         **_spread("carrier_tpot", [tpot_s for answer in carriers if (tpot_s := answer.tpot_s) is not None]),
         "max_late_ms": round(1000 * max((a.late_s for a in (*carriers, *bystanders)), default=0.0), 1),

@@ -4,7 +4,9 @@ turn. All of it is kept in a journal as it comes.
 
 import random
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -13,11 +15,14 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from bench.itl import traffic
 from bench.itl.plan import LEAD_IN_S, SEED, Drive, Plan
+from bench.itl.points import Row
 from bench.itl.sides import Side, warmed_up
 from bench.itl.slots import Seen, Unmeasurable, read
 from bench.itl.subjects import Subject
 from bench.load.answers import Answer
 from bench.load.journal import Journal
+
+KV = "kv_token_bytes"  # what a journal notes them under
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,17 @@ class Measured:
 
     plan: Plan  # with the times that the pilot told
     slots: Sequence[Seen]
+    chunks: Mapping[str, Sequence[int]]  # prefill chunks of each side's calibrated engines, in tokens
+    kv_token_bytes: int | None  # None where nobody tells
+
+    @property
+    def side_rows(self) -> list[Row]:
+        """What the sides were, for the report."""
+        slots_s = {f"slot_s_{drive.name}": drive.slot_s for drive in self.plan.drives}
+        return [
+            {"what": "side", "side": side, "prefill_chunk_tokens": list(chunks), **slots_s}
+            for side, chunks in self.chunks.items()
+        ]
 
 
 Answers = dict[Step, list[Answer]]
@@ -56,27 +72,32 @@ def measure(plan: Plan, subject: Subject, folder: Path | None, console: Console)
         Unmeasurable, OtherRun, OSError: see there.
         Also what `Subject.up` raises.
     """
-    journal = Journal(folder, settings(plan, subject)) if folder else None
-    found = _finished(_pilot_steps(plan, subject.sides), journal)
-    timed = _timed(plan, found) if len(found) == len(_pilot_steps(plan, subject.sides)) else None
-    if timed is not None:
-        found |= _finished(steps(timed, subject.sides), journal)
-    if timed is None or any(step not in found for step in steps(timed, subject.sides)):
-        with console.status(f"starting {', '.join(subject.sides)} ...") as status, subject.up() as running:
-            status.update("warming up ...")
-            sides = {name: warmed_up(name, one.endpoint, plan, status.update) for name, one in running.items()}
-            for step in _pilot_steps(plan, subject.sides):
-                if step not in found:
-                    status.update(f"timing the largest carriers: {step.side}, {step.drive.name} ...")
-                    _keep(found, step, _piloted(step, sides[step.side]), journal)
-            status.stop()
-            timed = _timed(plan, found)
-            minutes = timed.seconds([side.encoded for side in sides.values()]) / 60
-            slots = ", ".join(f"{drive.slot_s:g} s ({drive.name})" for drive in timed.drives)
-            console.print(f"Slots of {slots}: {timed.blocks} blocks take {minutes:.0f} minutes.")
-            _measure(timed, sides, found, journal, console)
-    seen = [one for step in steps(timed, subject.sides) for one in read(found[step], step.drive, step.side, step.block)]
-    return Measured(timed, seen)
+    with _journal(folder, settings(plan, subject)) as journal:
+        pilot = _pilot_steps(plan, subject.sides)
+        found = _finished(pilot, journal)
+        timed = _timed(plan, found) if len(found) == len(pilot) else None
+        if timed is not None:
+            found |= _finished(steps(timed, subject.sides), journal)
+        if timed is None or len(found) < len(pilot) + len(steps(timed, subject.sides)):
+            with console.status(f"starting {', '.join(subject.sides)} ...") as status, subject.up() as running:
+                status.update("warming up ...")
+                sides = {name: warmed_up(name, one.endpoint, plan, status.update) for name, one in running.items()}
+                for name, one in running.items():
+                    journal.note(_chunks_of(name), list(one.chunks))
+                if kv_token_bytes := subject.kv_token_bytes():
+                    journal.note(KV, kv_token_bytes)
+                for step in pilot:
+                    if step not in found:
+                        status.update(f"timing the largest carriers: {step.side}, {step.drive.name} ...")
+                        _keep(found, step, _piloted(step, sides[step.side]), journal)
+                status.stop()
+                timed = _timed(plan, found)
+                _announce(timed, sides, console)
+                _measure(timed, sides, found, journal, console)
+        every = steps(timed, subject.sides)
+        slots = [one for step in every for one in read(found[step], step.drive, step.side, step.block)]
+        chunks = {name: journal.noted(_chunks_of(name)) or [] for name in subject.sides}
+        return Measured(timed, slots, chunks, journal.noted(KV))
 
 
 def steps(plan: Plan, sides: Sequence[str]) -> list[Step]:
@@ -94,19 +115,35 @@ def settings(plan: Plan, subject: Subject) -> dict[str, object]:
     return {"seed": SEED, **subject.described(), "plan": asdict(plan)}
 
 
+@contextmanager
+def _journal(folder: Path | None, told: Mapping[str, object]) -> Iterator[Journal]:
+    with ExitStack() as stack:
+        kept = folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="chiasm-itl-")))
+        yield Journal(kept, told)
+
+
+def _chunks_of(side: str) -> str:
+    return f"prefill chunks of {side}"
+
+
+def _announce(plan: Plan, sides: Mapping[str, Side], console: Console) -> None:
+    minutes = plan.seconds([side.encoded for side in sides.values()]) / 60
+    slots = ", ".join(f"{drive.slot_s:g} s ({drive.name})" for drive in plan.drives)
+    console.print(f"Slots of {slots}: {plan.blocks} blocks take {minutes:.0f} minutes.")
+
+
 def _pilot_steps(plan: Plan, sides: Sequence[str]) -> list[Step]:
     return [Step(0, side, drive) for drive in plan.drives for side in sides]
 
 
-def _finished(wanted: Sequence[Step], journal: Journal | None) -> Answers:
-    found = {step: journal.get(step.name) for step in wanted} if journal is not None else {}
+def _finished(wanted: Sequence[Step], journal: Journal) -> Answers:
+    found = {step: journal.get(step.name) for step in wanted}
     return {step: answers for step, answers in found.items() if answers is not None}
 
 
-def _keep(found: Answers, step: Step, answers: list[Answer], journal: Journal | None) -> None:
+def _keep(found: Answers, step: Step, answers: list[Answer], journal: Journal) -> None:
     found[step] = answers
-    if journal is not None:
-        journal.put(step.name, answers)
+    journal.put(step.name, answers)
 
 
 def _timed(plan: Plan, found: Mapping[Step, Sequence[Answer]]) -> Plan:
@@ -136,7 +173,7 @@ def _piloted(step: Step, side: Side) -> list[Answer]:
     return found
 
 
-def _measure(plan: Plan, sides: Mapping[str, Side], found: Answers, journal: Journal | None, console: Console) -> None:
+def _measure(plan: Plan, sides: Mapping[str, Side], found: Answers, journal: Journal, console: Console) -> None:
     """What has not been found is added to it. How far it has come is shown."""
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     left = [step for step in steps(plan, list(sides)) if step not in found]

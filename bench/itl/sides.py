@@ -62,8 +62,8 @@ def _ask(endpoint: Endpoint, bodies: Sequence[Body]) -> list[Answer]:
 
 
 def _must_stream(answer: Answer) -> None:
-    if len(answer.chunks_s) < PACE_TOKENS // 2 or not any(answer.itls_s):
+    if len(answer.tokens_s) < PACE_TOKENS // 2 or not any(answer.gaps_s):
         raise Unmeasurable(
-            f"{PACE_TOKENS} tokens that were asked for came in {len(answer.chunks_s)} pieces. The server must stream "
+            f"{PACE_TOKENS} tokens that were asked for came in {len(answer.tokens_s)} pieces. The server must stream "
             "each token as it comes, and heed ignore_eos, as vLLM does."
         )

@@ -74,7 +74,7 @@ class Seen:
     @property
     def computed_s(self) -> float:
         """How long its carriers were computed: from when they were due until the last had its first token."""
-        return max(answer.chunks_s[0] if answer.chunks_s else answer.ended_s for answer in self.carriers) - self.due_s
+        return max(answer.tokens_s[0] if answer.chunks_s else answer.ended_s for answer in self.carriers) - self.due_s
 
     @property
     def due_s(self) -> float:
@@ -143,7 +143,7 @@ def _gaps(bystanders: Sequence[Answer], begins: float, ends: float) -> tuple[Gap
     return tuple(
         Gap(earlier - begins, later - begins, answer.kind)
         for answer in bystanders
-        for earlier, later in pairwise(answer.chunks_s)
+        for earlier, later in pairwise(answer.tokens_s)
         if begins <= later < ends
     )
 

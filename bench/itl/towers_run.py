@@ -11,7 +11,7 @@ from bench.itl.run import measure
 from bench.itl.subjects import DEFAULT, Arrangements
 from bench.itl.tables import Sheet
 from bench.itl.towers import TIMES, Compared, compared, headline, tower_plan
-from bench.towers import VARIANTS, Variant
+from bench.towers import VARIANTS
 
 QUICK = "bench"  # the one tower of a quick run
 
@@ -24,23 +24,25 @@ def compare_towers(quick: bool, folder: Path | None, command: str) -> Results:
         Also what `Arrangements.up` raises.
     """
     variants = [variant for variant in VARIANTS if not quick or variant.name == QUICK]
-    found = [_compared(variant, quick, folder and folder / variant.name) for variant in variants]
+    found: list[Compared] = []
+    rows: list[Row] = []
+    for variant in variants:
+        with console.status(f"making the model with the {variant.name} tower, unless that is done ..."):
+            subject = Arrangements(DEFAULT, variant.build())
+        measured = measure(tower_plan(quick), subject, folder and folder / variant.name, console)
+        found.append(compared(variant, measured.slots))
+        rows += [{**row, "variant": variant.name} for row in measured.side_rows]
     return Results(
         "itl_towers",
         "Bystanders during bursts of pictures, by what a picture costs",
         command,
         headline(found),
-        [one.row for one in found],
+        [*rows, *(one.row for one in found)],
         [_sheet(found)],
         described_towers(tower_plan(quick)),
         lambda: _draw(found),
+        subject.described(),
     )
-
-
-def _compared(variant: Variant, quick: bool, folder: Path | None) -> Compared:
-    with console.status(f"making the model with the {variant.name} tower, unless that is done ..."):
-        subject = Arrangements(DEFAULT, variant.build())
-    return compared(variant, measure(tower_plan(quick), subject, folder, console).slots)
 
 
 def _sheet(found: Sequence[Compared]) -> Sheet:

@@ -147,16 +147,22 @@ def serve(context: click.Context, /, **given: Any) -> None:
     Without, it starts the bench model (120 M parameters, random weights) in several arrangements on two cores, with
     equal memory, and climbs a ladder of request rates with each of them in turn, round by round. The same rates for
     all, relative to what the fastest answers when many requests come at once. Goodput is the highest rate at which P99
-    of the time to first token (TTFT) and P99 of the gaps between tokens (ITL) keep their objectives; P95 where there
-    are fewer than a thousand samples. It is told over a grid of objectives, not at one point. Nothing else should run.
+    of the time to first token (TTFT, from when a request was due) and P99 of the gaps between tokens (ITL) keep their
+    objectives; P95 of both, at all rates, if a rate has fewer than a thousand requests. It is told over a grid of
+    objectives, not at one point. Nothing else should run.
+
+    Equal for all is the principle, so no arrangement is as it ships: all engines run eagerly, and all that generate
+    share one number of slots and one size of KV cache. Gateways, routers, Ray and this client have the same two cores.
+    --pace tells tokens per dollar only by a table of yours (--prices), for ours prices no unequal silicon.
 
     On two cores a second encoder would share the first one's core, so what fan-out of a request's images wins back is
     not measured: start `chiasm serve --encoders 2` on more, and name its URL with --topology.
 
     \b
-    goodput_split_vs_mono_WORKLOAD        goodput to that of the best monolithic arrangement, at the objectives
-    goodput_split_steal_vs_mono_WORKLOAD  the same with work stealing
-    image_ttft_p50_split_vs_mono          time to first token under light load, one image a request, to the quickest's
+    goodput_P_split_vs_mono_WORKLOAD        goodput to that of the best monolithic arrangement, at the objectives, by
+                                            the percentile P (p95 or p99)
+    goodput_P_split_steal_vs_mono_WORKLOAD  the same with work stealing
+    image_ttft_p50_split_vs_mono            time to first token under light load, one image a request, to the quickest's
     """
     options = Options(**given)
     try:

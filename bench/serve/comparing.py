@@ -2,7 +2,7 @@
 
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -20,9 +20,11 @@ from bench.serve.measured import Measured
 from bench.serve.plan import Plan
 from bench.serve.plots import plot_curves
 from bench.serve.run import Comparison
-from bench.serve.sides import groups_of, is_started_here, up
+from bench.serve.sides import chunks_of, groups_of, is_started_here, up
 from bench.topologies.arrangement import CLUSTERS
-from bench.topologies.setting import Setting
+from bench.topologies.setting import COMMON_ARGS, Setting
+
+LONG, LONG_CONTEXT = "8img", "--max-model-len=4096"
 
 
 @dataclass(frozen=True)
@@ -57,19 +59,29 @@ def compare(plan: Plan, prices: Prices | None, key: str | None, files: Files, co
         NotEnough, NotServing, NotCalibrated, PreflightFailed, Straddling: something could not be started.
         Unanswered: a side answers no request.
     """
-    with _journal(plan, files.resume) as journal:
-        with console.status("making the bench model, unless that is done ..."):
-            setting = Setting(build_bench_model(), itl_slo_ms=plan.objectives.itl_ms)
+    with console.status("making the bench model, unless that is done ..."):
+        model = build_bench_model()
+    setting = Setting(model, itl_slo_ms=plan.objectives.itl_ms, engine_args=_engine_args(plan), pace=plan.pace)
+    with _journal({**plan.settings(), "setting": setting.described()}, files.resume) as journal:
         groups = groups_of(plan.sides, setting)
         _announce(plan, groups, console)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         with Progress(*columns, console=console) as progress:
             comparison = Comparison(plan, groups, journal, progress)
-            measured = comparison.measure(partial(up, setting=setting, key=key, pace=plan.pace))
-    report(measured, prices, files, command)
+            measured = comparison.measure(partial(up, setting=setting, key=key, note=journal.note))
+        chunks = {side: journal.noted(chunks_of(side)) for side in plan.sides}
+        nonce = journal.nonce
+    report(measured, prices, files, command, {**setting.described(), "prefill_chunks": chunks, "nonce": nonce})
 
 
-def report(measured: Measured, prices: Prices | None, files: Files, command: str) -> None:
+def _engine_args(plan: Plan) -> tuple[str, ...]:
+    """Eight pictures and their text are more than the usual context holds."""
+    return (*COMMON_ARGS, LONG_CONTEXT) if LONG in {one.name for one in plan.workloads} else COMMON_ARGS
+
+
+def report(
+    measured: Measured, prices: Prices | None, files: Files, command: str, setting: Mapping[str, object]
+) -> None:
     """Print what was found, and write it to the files that are wanted."""
     plan, series, figures = measured.plan, findings.rows(measured, prices), findings.headline(measured)
     printed = Console(width=None if sys.stdout.isatty() else 150, highlight=False)
@@ -85,19 +97,22 @@ def report(measured: Measured, prices: Prices | None, files: Files, command: str
     for name, figure in figures.items():
         printed.print(f"{name:<40}{figure:g}")
     if files.json is not None:
-        write_report(files.json, name="serve", command=command, headline=figures, series=series, seeds=[plan.seed])
+        seeds = [plan.seed]
+        write_report(
+            files.json, name="serve", command=command, headline=figures, series=series, seeds=seeds, setting=setting
+        )
     if files.plot is not None:
         title = "cores of equal pace" if plan.pace == 1 else f"the encoder's core {plan.pace} times slower"
         plot_curves(series, plan.objectives, title, files.plot)
 
 
 @contextmanager
-def _journal(plan: Plan, folder: Path | None) -> Iterator[Journal]:
+def _journal(settings: Mapping[str, object], folder: Path | None) -> Iterator[Journal]:
     if folder is not None:
-        yield Journal(folder, plan.settings())
+        yield Journal(folder, settings)
         return
     with tempfile.TemporaryDirectory(prefix="chiasm-serve-") as elsewhere:
-        yield Journal(Path(elsewhere), plan.settings())
+        yield Journal(Path(elsewhere), settings)
 
 
 def _announce(plan: Plan, groups: list[list[str]], console: Console) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from bench.load.answers import Answer
 from bench.load.figures import figures
-from bench.load.goodput import Objectives, tails
+from bench.load.goodput import Objectives
 from bench.load.prices import Prices, tokens_per_dollar
 from bench.percentiles import percentile
 from bench.serve.measured import Contest, Measured, Side
@@ -53,7 +53,8 @@ def headline(measured: Measured) -> dict[str, float]:
     for name, short in IN_HEADLINE.items():
         for workload, contest in measured.contests.items():
             if ratio := against_best(contest, name, measured.plan.objectives):
-                found[f"goodput_{short}_vs_mono_{workload}"] = ratio.value
+                percentile = contest.sides[name].climb.percentile
+                found[f"goodput_{percentile}_{short}_vs_mono_{workload}"] = ratio.value
     if TTFT_OF in measured.contests and (ratios := ttft_ratios(measured.contests[TTFT_OF], Arrangement.SPLIT)):
         found["image_ttft_p50_split_vs_mono"] = statistics.median(ratios)
     return {name: round(value, 3) for name, value in found.items()}
@@ -63,7 +64,9 @@ def rows(measured: Measured, prices: Prices | None) -> list[Row]:
     """The report's series: `what` says of what each is.
 
     `summary`: an arrangement under a workload, at the objectives that were asked for. `rate`: the same at one rate, of
-    all rounds together, by the names of `vllm bench serve`. `goodput`: the same at one pair of objectives of the grid.
+    all rounds together, by the names of `vllm bench serve`, and what objectives are held against, named by percentile:
+    from when a request was due to its first token, and gaps between tokens. `goodput`: the same at one pair of
+    objectives of the grid.
     """
     found: list[Row] = []
     for contest in measured.contests.values():
@@ -84,6 +87,7 @@ def _summary(measured: Measured, contest: Contest, side: Side, prices: Prices | 
     row: Row = {
         "ttft_objective_ms": objectives.ttft_ms,
         "itl_objective_ms": objectives.itl_ms,
+        "percentile": side.climb.percentile,
         "rounds": len(side.rounds),
         "burst_requests_per_s": burst.get("request_throughput", 0.0),
         "burst_output_tokens_per_s": burst.get("output_throughput", 0.0),
@@ -140,12 +144,12 @@ def _rates(contest: Contest, side: Side) -> Iterator[Row]:
         seconds = sum(_span_s(each[rate]) for each in side.rounds)
         medians = [figures(each[rate]).get("median_ttft_ms") for each in side.rounds]
         told = [median for median in medians if median is not None]
-        seen = tails(answers)
+        seen, share = side.climb.tails(rate), side.climb.percentile
         row: Row = {"rate_per_s": rate, "share_of_capacity": rate / contest.capacity, "requests": len(answers)}
         row |= figures(answers, seconds=seconds)
-        for name, tail in (("ttft", seen.ttft), ("itl", seen.itl)):
-            if tail is not None:
-                row |= {f"{name}_percentile": tail.percentile, f"{name}_tail_ms": tail.ms}
+        for name, tail_ms in (("due_to_first_token", seen.ttft_ms), ("token_gap", seen.itl_ms)):
+            if tail_ms is not None:
+                row[f"{share}_{name}_ms"] = tail_ms
         if told:
             row |= {"median_ttft_least_ms": min(told), "median_ttft_most_ms": max(told)}
         yield _rounded(row)
@@ -161,6 +165,7 @@ def _curve(measured: Measured, contest: Contest, side: Side) -> Iterator[Row]:
         row: Row = {
             "ttft_objective_ms": objectives.ttft_ms,
             "itl_objective_ms": objectives.itl_ms,
+            "percentile": side.climb.percentile,
             "goodput_per_s": side.climb.goodput(objectives),
             "goodput_least_per_s": min(without_one),
             "goodput_most_per_s": max(without_one),

@@ -59,10 +59,10 @@ class Contest:
         return [rate for rate in self.ladder if rate <= 1.01 * LIGHT * self.capacity]  # rates have been rounded
 
     def ttfts_ms(self, answers: Round) -> list[float]:
-        """Times to the first token under light load: of requests with images, or of all where none has any."""
+        """From when a request was due to its first token, under light load: of those with images, or else of all."""
         found = [answer for rate in self.light for answer in answers[rate] if answer.ok]
         pictured = [answer for answer in found if answer.kind != kind_of(0)]
-        return [1000 * answer.ttft_s for answer in pictured or found]
+        return [1000 * answer.waited_s for answer in pictured or found]
 
 
 @dataclass

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from bench.load.answers import Answer
-from bench.load.goodput import Objectives, Tail, Tails, tails
+from bench.load.goodput import Objectives, Tails, share_of, tails
+from bench.percentiles import named
 
 Round = Mapping[float, Sequence[Answer]]
 """Rate in requests/s -> what was answered there."""
@@ -36,17 +37,17 @@ def _between(below: float, rate: float, ladder: Mapping[float, Tails], objective
     if high.failed:
         return below
     ends = [
-        *_crossing(low.ttft, high.ttft, objectives.ttft_ms),
-        *_crossing(low.itl, high.itl, objectives.itl_ms),
+        *_crossing(low.ttft_ms, high.ttft_ms, objectives.ttft_ms),
+        *_crossing(low.itl_ms, high.itl_ms, objectives.itl_ms),
     ]
     return below + (rate - below) * min(ends, default=0.0)
 
 
-def _crossing(low: Tail | None, high: Tail | None, limit_ms: float) -> Iterator[float]:
+def _crossing(low_ms: float | None, high_ms: float | None, limit_ms: float) -> Iterator[float]:
     """How far it is, as a share of the way, to where the line from low to high crosses the limit, if it does."""
-    if high is not None and high.ms > limit_ms:
-        start_ms = 0.0 if low is None else low.ms
-        yield (limit_ms - start_ms) / (high.ms - start_ms)
+    if high_ms is not None and high_ms > limit_ms:
+        start_ms = low_ms or 0.0
+        yield (limit_ms - start_ms) / (high_ms - start_ms)
 
 
 class Bound(StrEnum):
@@ -72,8 +73,16 @@ class Climb:
     """What one arrangement did with one workload, in all rounds."""
 
     def __init__(self, rounds: Sequence[Round]) -> None:
-        self._all = _ladder(rounds)
-        self._without_one = [_ladder([*rounds[:n], *rounds[n + 1 :]]) for n in range(len(rounds)) if len(rounds) > 1]
+        share = share_of(together(rounds).values())  # of all rounds also where one is left out
+        self.percentile = named(share)
+        self._all = _ladder(rounds, share)
+        self._without_one = [
+            _ladder([*rounds[:n], *rounds[n + 1 :]], share) for n in range(len(rounds)) if len(rounds) > 1
+        ]
+
+    def tails(self, rate: float) -> Tails:
+        """At that rate, in all rounds."""
+        return self._all[rate]
 
     @property
     def lowest(self) -> float:
@@ -112,5 +121,5 @@ class Climb:
         return Ratio((ours or self.lowest) / (theirs or other.lowest), min(others), max(others), bound)
 
 
-def _ladder(rounds: Sequence[Round]) -> dict[float, Tails]:
-    return {rate: tails(answers) for rate, answers in together(rounds).items()}
+def _ladder(rounds: Sequence[Round], share: float) -> dict[float, Tails]:
+    return {rate: tails(answers, share) for rate, answers in together(rounds).items()}

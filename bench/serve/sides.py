@@ -1,6 +1,6 @@
 """Has what is compared up and ready: arrangements that are started here, and servers that were there before."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 
 from bench.load.asking import Endpoint
@@ -28,11 +28,19 @@ def is_started_here(side: str) -> bool:
     return side in list(Arrangement)
 
 
+def chunks_of(side: str) -> str:
+    """What a journal notes the prefill chunks of a side under."""
+    return f"prefill chunks of {side}"
+
+
 @contextmanager
-def up(sides: Sequence[str], setting: Setting, key: str | None, pace: int) -> Iterator[Mapping[str, Endpoint]]:
+def up(
+    sides: Sequence[str], setting: Setting, key: str | None, note: Callable[[str, Sequence[int]], None]
+) -> Iterator[Mapping[str, Endpoint]]:
     """All of them ready, for as long as the context lasts. `key` is for servers that were there before.
 
-    With a pace above 1, whatever engine runs on the encoder's cores is slower by that factor once all are ready.
+    Whatever engine runs on the encoder's cores is slower by the setting's pace once all are ready. `note` is told the
+    prefill chunks of each side, under `chunks_of` it.
 
     Raises:
         NotEnough, NotServing, NotCalibrated, PreflightFailed: one could not be started.
@@ -46,6 +54,8 @@ def up(sides: Sequence[str], setting: Setting, key: str | None, pace: int) -> It
         running |= {side.value: one for side, one in stack.enter_context(starting_all(ours, setting)).items()}
         for one in running.values():
             one.wait_ready()
-        if pace > 1:
-            stack.enter_context(slowed(setting.cores[0], 1 / pace))
+        for side, one in running.items():
+            note(chunks_of(side), one.chunks)
+        if setting.pace > 1:
+            stack.enter_context(slowed(setting.cores[0], 1 / setting.pace))
         yield {side: running[side].endpoint for side in sides}

@@ -6,6 +6,7 @@ from typing import Protocol
 from bench.load.asking import Endpoint, Unreachable, served_model
 from bench.topologies.program import START_TIMEOUT_S, NotServing, Program
 from bench.topologies.setting import SERVED_NAME
+from chiasm.calibration import Chunk
 from chiasm.engine import Engine, EngineFailed
 
 
@@ -13,6 +14,7 @@ class Running(Protocol):
     """One arrangement, behind one endpoint."""
 
     name: str
+    chunks: Sequence[int]  # prefill chunks, in tokens, of those of its engines that were calibrated
 
     def wait_ready(self) -> None:
         """Return when it serves.
@@ -31,8 +33,11 @@ class Running(Protocol):
 class Engines:
     """Stock engines, which are asked through a program in front of them, or directly where there is but one."""
 
-    def __init__(self, name: str, engines: Sequence[Engine], front: Program | None, key: str) -> None:
+    def __init__(
+        self, name: str, engines: Sequence[Engine], front: Program | None, key: str, chunks: Sequence[Chunk] = ()
+    ) -> None:
         self.name = name
+        self.chunks: Sequence[int] = [chunk.tokens for chunk in chunks]
         self._engines = engines
         self._front = front
         self._key = key
@@ -57,8 +62,9 @@ class Engines:
 class Cluster:
     """A cluster that `chiasm serve` runs."""
 
-    def __init__(self, name: str, program: Program, key: str) -> None:
+    def __init__(self, name: str, program: Program, key: str, chunks: Sequence[Chunk] = ()) -> None:
         self.name = name
+        self.chunks: Sequence[int] = [chunk.tokens for chunk in chunks]
         self._program = program
         self._key = key
 
@@ -77,6 +83,7 @@ class Remote:
 
     def __init__(self, url: str, key: str | None = None) -> None:
         self.name = url
+        self.chunks: Sequence[int] = ()  # whatever they are, nobody tells
         self._key = key
         self._endpoint: Endpoint | None = None
 

@@ -22,9 +22,9 @@ TO_COME: dict[str, dict[str, Any]] = {  # benchmarks whose results may not be th
         "carrier_slope_ms_per_1k_mono": 112.5,
     },
     "serve": {
-        "goodput_split_vs_mono_text": 0.875,
-        "goodput_split_vs_mono_1img": 1.375,
-        "goodput_split_vs_mono_4img": 1.625,
+        "goodput_p95_split_vs_mono_text": 0.875,
+        "goodput_p95_split_vs_mono_1img": 1.375,
+        "goodput_p95_split_vs_mono_4img": 1.625,
         "image_ttft_p50_split_vs_mono": 2.375,
     },
     "overhead": {"added_ttft_p50_ms": 3.5, "added_per_token_ms": 0.0625, "throughput_vs_direct": 0.985},

@@ -57,6 +57,9 @@ class PlayedEngine:
             await asyncio.sleep(GAP_S)
             await asyncio.sleep(max(0.0, self._stalled_until - loop.time()))
             last = number == body["max_tokens"] - 1
+            if number == 0:
+                role = {"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}
+                await answer.write(_event({"choices": [role]}))
             choice = {"index": 0, "delta": {"content": "x"}, "finish_reason": "length" if last else None}
             await answer.write(_event({"choices": [choice]}))
         if self._counts:

@@ -62,7 +62,8 @@ class Played:
         length = body.get("max_tokens") or body["max_completion_tokens"]
         answer = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await answer.prepare(request)
-        await answer.write(token() * (length - 1) + token("length"))
+        role = {"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}
+        await answer.write(event({"choices": [role]}) + token() * (length - 1) + token("length"))
         await answer.write(event({"choices": [], "usage": {"prompt_tokens": 10, "completion_tokens": length}}))
         await answer.write(b"data: [DONE]\n\n")
         return answer
