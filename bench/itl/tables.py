@@ -161,8 +161,8 @@ def _ttfts(rows: Sequence[Row]) -> Sheet:
 
 
 def _left_out(rows: Sequence[Row]) -> Sheet:
-    told = [[row["side"], str(row["block"]), str(row["streams"]), row["carriers"], row["fault"]] for row in rows]
-    return Sheet("Left out", ["side", "block", "beside", "carriers", "because"], told)
+    told = [[row["side"], str(row["block"]), row["drive"], row["carriers"], row["fault"]] for row in rows]
+    return Sheet("Left out", ["side", "block", "drive", "carriers", "because"], told)
 
 
 def _bounds(row: Row, of: str = "") -> str:

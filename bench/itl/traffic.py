@@ -1,6 +1,6 @@
 """Sends a drive: carriers when they are due, whatever has become of the others, and bystanders one after the other.
 
-What goes on when the last slot ends is broken off, so that no drive has to wait for bystanders to come to their end.
+Bystanders that go on when the last slot ends are broken off, so that no drive has to wait for them.
 """
 
 import asyncio
@@ -47,59 +47,59 @@ def run(
     endpoint: Endpoint, streams: int, planned: Sequence[Planned], end_s: float | None, dice: random.Random, tell: Tell
 ) -> list[Answer]:
     """The answers of carriers, in the plan's order, and those of `streams` bystanders at a time until `end_s` seconds,
-    or where that is None until all carriers are answered. `tell` is told of each as it ends.
+    or up to one more. Where that is None, bystanders run until all carriers are answered, and are not told of.
 
     The kind of a bystander is `BYSTANDER` and the number of its line: in each line one comes as the one before is
-    through. The last of each is broken off, and `ok` with what it had by then. A carrier is answered to its end.
+    through. The last of each is broken off, and `ok` with what it had by then. A carrier is answered to its end. `tell`
+    is told of each answer as it ends.
     """
     with _no_collection_of_what_is_there():
-        return asyncio.run(_Traffic(endpoint, tell, dice).run(streams, planned, end_s))
+        return asyncio.run(_Traffic(endpoint, end_s, dice, tell).run(streams, planned))
 
 
 class _Traffic:
     """One drive."""
 
-    def __init__(self, endpoint: Endpoint, tell: Tell, dice: random.Random) -> None:
+    def __init__(self, endpoint: Endpoint, end_s: float | None, dice: random.Random, tell: Tell) -> None:
         self._endpoint = endpoint
-        self._tell = tell
+        self._end_s = end_s
         self._dice = dice
-        self._over = False
+        self._tell = tell
         self._began = 0.0
 
-    async def run(self, streams: int, planned: Sequence[Planned], end_s: float | None) -> list[Answer]:
+    async def run(self, streams: int, planned: Sequence[Planned]) -> list[Answer]:
         bodies = [encoded(self._endpoint, each) for each in planned]
-        async with new_session(TIMEOUT_S) as client, new_session(TIMEOUT_S) as beside, asyncio.TaskGroup() as group:
+        async with new_session(TIMEOUT_S) as client, asyncio.TaskGroup() as group:
             self._began = time.monotonic()
-            lines = [group.create_task(self._line(beside, number, streams)) for number in range(streams)]
+            lines = [group.create_task(self._line(number, streams)) for number in range(streams)]
             come = []
             for number, (each, body) in enumerate(zip(planned, bodies, strict=True)):
-                await self._until(each.due_s)
+                await asyncio.sleep(max(0.0, each.due_s - self._now_s()))
                 come.append(group.create_task(self._carrier(client, body, each, number)))
-            if end_s is None:
+            if self._end_s is None:
                 await asyncio.wait(come)
-            else:
-                await self._until(end_s)
-            self._over = True
-            await beside.close()  # it breaks off what is under way
-        return [task.result() for task in come] + [answer for line in lines for answer in line.result()]
+                for line in lines:
+                    line.cancel()
+        beside = [answer for line in lines if not line.cancelled() for answer in line.result()]
+        return [task.result() for task in come] + beside
 
-    async def _until(self, moment_s: float) -> None:
-        await asyncio.sleep(max(0.0, self._began + moment_s - time.monotonic()))
+    def _now_s(self) -> float:
+        return time.monotonic() - self._began
 
     async def _carrier(self, client: aiohttp.ClientSession, body: bytes, planned: Planned, number: int) -> Answer:
         answer = await send(client, self._endpoint, body, planned, number, self._began)
         self._tell(answer)
         return answer
 
-    async def _line(self, beside: aiohttp.ClientSession, number: int, of: int) -> list[Answer]:
+    async def _line(self, number: int, of: int) -> list[Answer]:
         """The first answers are of different lengths, so that later ones do not all come at once."""
         tokens, found = round(BYSTANDER_TOKENS * (number + 1) / of), []
-        while not self._over:
-            kind = f"{BYSTANDER} {number + 1}"
-            planned = Planned(time.monotonic() - self._began, kind, bystander(tokens, self._dice))
-            answer = await ask(beside, self._endpoint, planned, number, self._began)
-            if self._over:
-                answer = msgspec.structs.replace(answer, error=None)
+        while (left_s := TIMEOUT_S if self._end_s is None else self._end_s - self._now_s()) > 0:
+            planned = Planned(self._now_s(), f"{BYSTANDER} {number + 1}", bystander(tokens, self._dice))
+            async with new_session(left_s) as client:
+                answer = await ask(client, self._endpoint, planned, number, self._began)
+            if self._end_s is not None and answer.ended_s >= self._end_s:
+                answer = msgspec.structs.replace(answer, error=None)  # it was to be broken off
             self._tell(answer)
             if answer.chunks_s or not answer.ok:
                 found.append(answer)
