@@ -70,7 +70,7 @@ def publish(results: Results, files: Files) -> None:
         written = ", ".join(str(file) for file in save(figure, files.plot))
         console.print(f"drew {written}", markup=False)
     if files.html is not None:
-        about = {**machine(), **versions(), **results.setting}
+        about = {**machine(), **versions(), **{f"setting: {name}": each for name, each in results.setting.items()}}
         files.html.parent.mkdir(parents=True, exist_ok=True)
         files.html.write_text(
             page(results.title, results.command, commit(), results.told, as_svg(figure), sheets, about)

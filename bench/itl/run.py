@@ -72,7 +72,7 @@ def measure(plan: Plan, subject: Subject, folder: Path | None, console: Console)
         Unmeasurable, OtherRun, OSError: see there.
         Also what `Subject.up` raises.
     """
-    with _journal(folder, settings(plan, subject)) as journal:
+    with _journal(folder, _settings(plan, subject)) as journal:
         pilot = _pilot_steps(plan, subject.sides)
         found = _finished(pilot, journal)
         timed = _timed(plan, found) if len(found) == len(pilot) else None
@@ -110,7 +110,7 @@ def steps(plan: Plan, sides: Sequence[str]) -> list[Step]:
     ]
 
 
-def settings(plan: Plan, subject: Subject) -> dict[str, object]:
+def _settings(plan: Plan, subject: Subject) -> dict[str, object]:
     """All that decides what is measured, for a journal."""
     return {"seed": SEED, **subject.described(), "plan": asdict(plan)}
 

@@ -69,14 +69,7 @@ class Arrangements:
 
     def described(self) -> dict[str, Any]:
         """See `Subject`."""
-        setting = Setting(self.folder)
-        return {
-            "model": self.folder.name,
-            "sides": self.sides,
-            "itl_slo_ms": setting.itl_slo_ms,
-            "cores": list(setting.cores),
-            "engine_args": list(setting.engine_args),
-        }
+        return {"sides": self.sides, **Setting(self.folder).described()}
 
     @contextmanager
     def up(self) -> Iterator[dict[str, Running]]:

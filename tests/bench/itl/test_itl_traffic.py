@@ -7,7 +7,8 @@ import pytest
 from played_engine import GAP_S, PlayedEngine, playing
 
 from bench.itl.bodies import bystander
-from bench.itl.traffic import BYSTANDER_TOKENS, is_bystander, run
+from bench.itl.plan import BYSTANDER_TOKENS
+from bench.itl.traffic import is_bystander, run
 from bench.load.answers import Answer
 from bench.load.asking import Endpoint, Planned
 
@@ -18,7 +19,8 @@ def send(
     engine: PlayedEngine, due_s: list[float], end_s: float | None
 ) -> tuple[list[Answer], list[Answer], list[Answer]]:
     """Carriers, bystanders, and who was told of."""
-    dice, told = random.Random(1), []
+    dice = random.Random(1)
+    told: list[Answer] = []
     planned = [Planned(due, "carrier", bystander(4, dice)) for due in due_s]
     with playing(engine) as url:
         answers = run(Endpoint(url, "played"), STREAMS, planned, end_s, dice, told.append)
