@@ -162,6 +162,11 @@ class Engine:
         """Base URL of the engine's HTTP server."""
         return f"http://{self.spec.host}:{self.port}"
 
+    @property
+    def pid(self) -> int:
+        """Of the guard, whose descendants all its processes are."""
+        return self._process.pid
+
     def _spawn(self) -> subprocess.Popen[bytes]:
         guard = [sys.executable, "-m", "chiasm.engine_guard", "--runtime", str(self.runtime)]
         guard += ["--grace", str(STOP_GRACE_S)]

@@ -44,11 +44,11 @@ STEPS = (
         minutes=25,
         headline=True,
     ),
-    Step("overhead", "chiasm bench overhead --json bench/results/overhead.json", minutes=8, headline=True),
+    Step("overhead", "chiasm bench overhead --json bench/results/overhead.json", minutes=10, headline=True),
     Step(
         "vllm-epd",
         "chiasm bench vllm-epd --json bench/results/vllm_epd.json --plot docs/vllm_epd.svg --resume {kept}",
-        minutes=10,
+        minutes=16,
     ),
     Step("wire", "chiasm bench wire --json bench/results/wire.json", minutes=2),
     Step("kv-bytes", "chiasm bench kv-bytes --json bench/results/kv_bytes.json", minutes=3),

@@ -27,8 +27,8 @@ class Answer(msgspec.Struct, frozen=True):
     prompt_tokens: int | None  # as the server counts them, image tokens included; None: it did not tell
     output_tokens: int  # as the server counts them, else the number of chunks with a token
     error: str | None = None  # why it failed; then figures leave it out and count it as failed
-    leading: int = 0  # chunks before the first token: 1 if the first one names a role and nothing else
     phases_ms: dict[str, float] = {}  # until the first token, as a Chiasm gateway tells them; elsewhere empty
+    leading: int = 0  # chunks before the first token: 1 if the first one names a role and nothing else
 
     @property
     def ok(self) -> bool:

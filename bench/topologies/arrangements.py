@@ -1,7 +1,7 @@
 """Starts an arrangement, or several that are up together so that what is measured of them can be interleaved.
 
 Each has its own ports, runtime folders and key. One that nobody asks is not quite idle: Ray and the engines' pollers
-take a little of the cores. `bench.topologies.running` tells how much.
+take a little of the cores. `Running.processor_s` tells how much.
 """
 
 import secrets
@@ -17,7 +17,7 @@ from bench.topologies.chiasm_cluster import cluster_config, known_chunk, serving
 from bench.topologies.cores import only_on
 from bench.topologies.program import Program, start
 from bench.topologies.resources import require
-from bench.topologies.running import Cluster, Engines, Running
+from bench.topologies.running import Cluster, Disaggregated, Engines, Running
 from bench.topologies.setting import Setting
 from bench.topologies.stock import decoder_args, encoder_args, start_stock
 from chiasm.calibration import Chunk
@@ -120,7 +120,7 @@ def _mono(arrangement: Arrangement, setting: Setting, key: str, chunks: Chunks) 
 
 
 @contextmanager
-def _vllm_epd(setting: Setting, key: str) -> Iterator[Engines]:
+def _vllm_epd(setting: Setting, key: str) -> Iterator[Disaggregated]:
     name = Arrangement.VLLM_EPD
     with ExitStack() as stack:
         # On a disk as in vLLM's example; its connector never removes what it has written.
@@ -131,7 +131,7 @@ def _vllm_epd(setting: Setting, key: str) -> Iterator[Engines]:
             for (role, args), cpus in zip(roles, setting.cores, strict=True)
         ]
         front = _front(stack, f"{name}'s proxy", epd_proxy.__name__, [engine.url for engine in engines])
-        yield Engines(name, engines, front, key)
+        yield Disaggregated(name, engines, front, key)
 
 
 def _engine(stack: ExitStack, name: str, setting: Setting, cpus: str, args: tuple[str, ...], key: str) -> Engine:

@@ -79,6 +79,11 @@ class Program:
             raise NotServing(f"{self.name} did not come up. It said:\n" + "".join(self._said))
 
     @property
+    def pid(self) -> int:
+        """Of the process that was started."""
+        return self._process.pid
+
+    @property
     def url(self) -> str:
         """Where it serves, once it is ready."""
         assert self._url is not None

@@ -1,12 +1,17 @@
 """What serves while it is compared: engines, a cluster of Chiasm's, or a server that somebody else has started."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Protocol
 
+import psutil
+
 from bench.load.asking import Endpoint, Unreachable, served_model
+from bench.topologies.epd_proxy import STATUS_PATH
 from bench.topologies.program import START_TIMEOUT_S, NotServing, Program
 from bench.topologies.setting import SERVED_NAME
 from chiasm.calibration import Chunk
+from chiasm.client import get_json
 from chiasm.engine import Engine, EngineFailed
 
 
@@ -27,6 +32,14 @@ class Running(Protocol):
     @property
     def endpoint(self) -> Endpoint:
         """Whom to ask, once it is ready."""
+        ...
+
+    def processor_s(self) -> float | None:
+        """Processor time so far of all its processes that run now; None where they are not ours."""
+        ...
+
+    def retries(self) -> int:
+        """How often a proxy of ours has had to ask its engines once more; 0 where there is none."""
         ...
 
 
@@ -58,6 +71,24 @@ class Engines:
         url = self._engines[0].url if self._front is None else self._front.url
         return Endpoint(url, SERVED_NAME, self._key)
 
+    def processor_s(self) -> float:
+        """See `Running`."""
+        fronts = [self._front.pid] if self._front is not None else []
+        return _processor_s([*fronts, *(engine.pid for engine in self._engines)])
+
+    def retries(self) -> int:
+        """See `Running`."""
+        return 0
+
+
+class Disaggregated(Engines):
+    """Those of vLLM's encoder disaggregation, behind its proxy."""
+
+    def retries(self) -> int:
+        """See `Running`."""
+        retries: int = get_json(self.endpoint.url, STATUS_PATH)["retries"]
+        return retries
+
 
 class Cluster:
     """A cluster that `chiasm serve` runs."""
@@ -76,6 +107,14 @@ class Cluster:
     def endpoint(self) -> Endpoint:
         """See `Running`."""
         return Endpoint(self._program.url, SERVED_NAME, self._key)
+
+    def processor_s(self) -> float:
+        """See `Running`."""
+        return _processor_s([self._program.pid])
+
+    def retries(self) -> int:
+        """See `Running`: its gateway's are its own affair, and in its counters."""
+        return 0
 
 
 class Remote:
@@ -99,3 +138,23 @@ class Remote:
         """See `Running`."""
         assert self._endpoint is not None
         return self._endpoint
+
+    def processor_s(self) -> None:
+        """See `Running`."""
+
+    def retries(self) -> int:
+        """See `Running`."""
+        return 0
+
+
+def _processor_s(pids: Iterable[int]) -> float:
+    """Of these and all their descendants."""
+    total = 0.0
+    for pid in pids:
+        with suppress(psutil.NoSuchProcess):
+            guard = psutil.Process(pid)
+            for process in (guard, *guard.children(recursive=True)):
+                with suppress(psutil.NoSuchProcess):
+                    times = process.cpu_times()
+                    total += times.user + times.system
+    return total

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from played_engine import PlayedEngine, playing
+from prompt_stalled_engine import PlayedEngine, playing
 
 from bench.cli import bench
 from bench.itl.findings import IN_BURSTS, STALL

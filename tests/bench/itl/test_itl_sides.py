@@ -1,7 +1,7 @@
 """What a warm-up finds out about an endpoint, and whom nobody can measure."""
 
 import pytest
-from played_engine import PlayedEngine, playing
+from prompt_stalled_engine import PlayedEngine, playing
 
 from bench.itl.plan import QUICK, Load
 from bench.itl.sides import Side, warmed_up
