@@ -4,7 +4,7 @@ import random
 from itertools import pairwise
 
 import pytest
-from played_engine import GAP_S, PlayedEngine, playing
+from prompt_stalled_engine import GAP_S, PlayedEngine, playing
 
 from bench.itl.bodies import bystander
 from bench.itl.plan import BYSTANDER_TOKENS
