@@ -22,7 +22,7 @@ console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
 
 @dataclass(frozen=True)
 class Results:
-    """Of one run. `figures` are those to quote, `told` paragraphs of what was measured, `setting` what engines had."""
+    """Of one run. `figures` are those to quote, `told` paragraphs of what was measured."""
 
     name: str
     title: str
@@ -32,7 +32,7 @@ class Results:
     sheets: Sequence[Sheet]
     told: Sequence[str]
     draw: Callable[[], Figure]
-    setting: Mapping[str, Any]
+    setting: Mapping[str, Any]  # what was started, and with which arguments
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def publish(results: Results, files: Files) -> None:
         written = ", ".join(str(file) for file in save(figure, files.plot))
         console.print(f"drew {written}", markup=False)
     if files.html is not None:
-        about = {**machine(), **versions()}
+        about = {**machine(), **versions(), **{f"setting: {name}": each for name, each in results.setting.items()}}
         files.html.parent.mkdir(parents=True, exist_ok=True)
         files.html.write_text(
             page(results.title, results.command, commit(), results.told, as_svg(figure), sheets, about)

@@ -1,7 +1,7 @@
 """What is measured: arrangements that are started for it, side by side, or one endpoint that runs already."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,14 +10,13 @@ from typing import Any, Protocol
 from bench.topologies.arrangement import Arrangement
 from bench.topologies.arrangements import starting_all
 from bench.topologies.running import Remote, Running
-from bench.topologies.setting import COMMON_ARGS, Setting
+from bench.topologies.setting import Setting
 from chiasm.client import EndpointError
 from chiasm.footprint import footprint
 from chiasm.profile.machines import ask_machines
 from chiasm.telemetry.live.kv_room import kv_token_bytes
 
 DEFAULT = (Arrangement.SPLIT, Arrangement.MONO_CALIBRATED)
-ENGINE_ARGS = (*COMMON_ARGS, "--max-num-seqs=12")  # the most bystanders, a carrier, and what runs a little longer
 VALUE_BYTES = 4  # of a number in the KV cache of engines that are started here: they run in float32
 
 
@@ -35,7 +34,7 @@ class Subject(Protocol):
         ...
 
     def described(self) -> dict[str, Any]:
-        """What its engines are started with; empty where nobody tells."""
+        """All that decides what they do, as JSON can hold it."""
         ...
 
     def up(self) -> AbstractContextManager[dict[str, Running]]:
@@ -70,15 +69,12 @@ class Arrangements:
 
     def described(self) -> dict[str, Any]:
         """See `Subject`."""
-        return self._setting().described()
-
-    def _setting(self) -> Setting:
-        return Setting(self.folder, engine_args=ENGINE_ARGS)
+        return {"sides": self.sides, **Setting(self.folder).described()}
 
     @contextmanager
     def up(self) -> Iterator[dict[str, Running]]:
         """See `Subject`."""
-        with starting_all(self.names, self._setting()) as running:
+        with starting_all(self.names, Setting(self.folder)) as running:
             for one in running.values():
                 one.wait_ready()
             yield {str(name): one for name, one in running.items()}
@@ -108,7 +104,7 @@ class OneEndpoint:
 
     def described(self) -> dict[str, Any]:
         """See `Subject`."""
-        return {}
+        return {"sides": self.sides}
 
     @contextmanager
     def up(self) -> Iterator[dict[str, Running]]:
@@ -124,8 +120,3 @@ class OneEndpoint:
         except EndpointError:
             return None
         return next((kv_token_bytes(machine) for machine in machines if machine.kv_blocks), None)
-
-
-def chunks_of(running: Mapping[str, Running]) -> dict[str, list[int]]:
-    """The prefill chunks of each side's engines, as far as they were calibrated."""
-    return {side: list(one.chunks) for side, one in running.items()}

@@ -125,7 +125,7 @@ def growth(blocks: Sequence[Block]) -> tuple[Growth, str]:
     With u going from 0 at the lowest x to 1 at the highest, each block gives its rise, the slope of y = a + rise u, and
     its bend, c in y = a + b u + c u^2. Flat: the rise is surely under a quarter of the level at the lowest x.
     Super-linear: it surely rises, the bend is surely above 0, and it is a fifth of the rise or more. Linear: it surely
-    rises, and less than all of the rise can be bend; what flattens out is called so, too.
+    rises, and the bend is surely less than a fifth of the rise; what flattens out is called so, too.
 
     Raises:
         Undetermined: the noise allows several of these.
@@ -147,9 +147,12 @@ def growth(blocks: Sequence[Block]) -> tuple[Growth, str]:
         raise Undetermined(f"Growth is not told: {said}. It may not rise at all. Measure more blocks.")
     if bend.low > 0 and bend.value >= BEND_FROM * rise.value:
         return Growth.SUPER_LINEAR, f"{said}: the bend is {bend.value / rise.value:.0%} of the rise, and surely there"
-    if bend.low <= 0 and bend.high >= rise.value:
-        raise Undetermined(f"Growth is not told: {said}. It may be all bend, or none. Measure more blocks.")
-    return Growth.LINEAR, f"{said}: no bend upwards that counts"
+    if bend.high >= BEND_FROM * rise.value:
+        raise Undetermined(
+            f"Growth is not told: {said}. A bend of {BEND_FROM:.0%} of the rise may be there, or may not. Measure more "
+            "blocks."
+        )
+    return Growth.LINEAR, f"{said}: the bend is surely below {BEND_FROM:.0%} of the rise"
 
 
 def _fit(block: Block, degree: int) -> list[float]:
