@@ -66,9 +66,9 @@ def itl(
     bring varies by the pictures' size and number, from none to the most that the model makes of one picture, and so
     does how many come at once. They come as far apart as the largest takes to be answered, which is timed first. Unless
     an endpoint is named, a model of 120 M parameters with random weights is served on two cores, split and unsplit,
-    both with a prefill chunk for the same objective. Equal for all is the principle, so none is as it ships: engines run
-    eagerly, and client, gateway and Ray share the two cores. It takes 12 GB of memory and 27 minutes. Nothing else should run
-    meanwhile.
+    both with a prefill chunk for the same objective. Equal for all is the principle, so none is as it ships: engines
+    run eagerly, and client, gateway and Ray share the two cores. It takes 12 GB of memory and 27 minutes. Nothing else
+    should run meanwhile.
 
     \b
     bystander_slope_image_vs_text_tokens          what an image token adds to the inter-token latencies of bystanders,
