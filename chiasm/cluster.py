@@ -20,6 +20,7 @@ from chiasm.gateway.actor import Gateway
 from chiasm.membership import Membership
 from chiasm.preflight import ModelFacts
 from chiasm.ray_life import is_another_life
+from chiasm.silicon.fleet import reported_cards
 from chiasm.whole import WholeWorker
 from chiasm.wire.keys import ClusterKeys
 from decoder.worker import DecoderWorker
@@ -106,6 +107,11 @@ def ray_session(address: str | None, verbose: bool) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def gpus_by_name() -> dict[str, int]:
+    """How many cards the joined Ray cluster has, by the names that it gives them."""
+    return reported_cards(ray.nodes())
 
 
 class Cluster:
