@@ -212,10 +212,11 @@ def announce(url: str, model: str) -> None:
 
 
 def watch(cluster: Any) -> None:
-    """Until interrupted, say when a worker is lost and when it is back."""
+    """Until interrupted, say when a worker is lost, when it is back, and when it is not where its pool wants it."""
     from chiasm.cluster import NO_ANSWER
 
     down: set[str] = set()
+    astray: dict[str, str] = {}
     while True:
         time.sleep(WATCH_S)
         for member in cluster.progress():
@@ -227,6 +228,10 @@ def watch(cluster: Any) -> None:
             elif member.ready and member.name in down:
                 down.discard(member.name)
                 console.print(f"{member.name} is back")
+            if member.fallback and astray.get(member.name) != member.fallback:
+                console.print(f"warning: {member.name}: {member.fallback}", markup=False)
+            if member.ready or member.fallback:
+                astray[member.name] = member.fallback
 
 
 @main.command()

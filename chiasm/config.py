@@ -217,6 +217,11 @@ class PoolConfig(_Section):
     labels: dict[str, str] = Field(
         default_factory=dict, description='Ray node labels to require, e.g. {"ray.io/node-group": "encode-l40s"}'
     )
+    fallbacks: list[dict[str, str]] = Field(
+        default_factory=list,
+        description="labels to require instead, the first that Ray finds a node for, where none with `labels` can take "
+        "a worker; {} is any node. Whoever lands there says so (chiasm status)",
+    )
     engine_args: list[str] = Field(default_factory=list, description="extra arguments for the vLLM server")
     env: dict[str, str] = Field(default_factory=dict, repr=False, description="extra environment for the vLLM server")
 
@@ -225,6 +230,8 @@ class PoolConfig(_Section):
         found = [("engine_args", message) for message in refused_flags(self.engine_args)]
         found += [("env", message) for message in refused_variables(self.env)]
         found += [("cpus", message) for message in self._wrong_cores()]
+        if self.fallbacks and not self.labels:
+            found.append(("fallbacks", "there are no labels that they stand in for. Set labels, or leave them out."))
         if found:
             raise Contradiction(found)
         return self

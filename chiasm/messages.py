@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from chiasm.nouns import Embedding, GatewayId, Item, ItemUuid, RequestId, Role, WorkerId
 
-PROTOCOL_VERSION = 5
+PROTOCOL_VERSION = 6
 """Raised whenever a message changes shape; a peer of another version is refused by name."""
 
 
@@ -223,6 +223,7 @@ class WorkerStatus(Struct, frozen=True, array_like=True):
     kv_tokens: int
     tokens_per_s: float
     held: int  # embeddings an encoder is known to hold
+    fallback: str = ""  # why it is not where its pool wants it; nothing if it is
 
 
 class ThiefStatus(Struct, frozen=True, array_like=True):
@@ -292,6 +293,7 @@ class Register(Message, frozen=True):
     host: WorkerId = NOBODY  # the encoder whose card a text engine shares: then it is a thief
     prefill_tokens: int = 0  # of prompts, that a step takes beside running streams; 0 where nobody has bounded them
     protocol: int = PROTOCOL_VERSION
+    fallback: str = ""  # why it is not where its pool wants it; nothing if it is
 
 
 class Heartbeat(Message, frozen=True):

@@ -3,6 +3,7 @@
 from chiasm.silicon.cards import Card
 from chiasm.silicon.demand import Demand
 from chiasm.silicon.roles import NEARLY, Choice, Fleet, best_team, generator, seconds
+from chiasm.telemetry.signature.work import Work
 
 NEGLIGIBLE = 0.05  # part of a request that its encode takes, below which there is little to take away
 IDLE = 2.0  # times that one half can do what the other can
@@ -14,21 +15,20 @@ def explained(choice: Choice, demand: Demand) -> list[str]:
     lines = [
         f"A request: an image of {traffic.image_tokens:,} tokens, {traffic.text_tokens:,} of text, an answer of "
         f"{traffic.answer_tokens:,}, {traffic.streams} answered at once.",
-        f"  encode   {demand.encode.flops / 1e12:8.2f} TFLOP {demand.encode.nbytes / 1e9:8.2f} GB",
-        f"  prefill  {demand.prefill.flops / 1e12:8.2f} TFLOP {demand.prefill.nbytes / 1e9:8.2f} GB",
-        f"  a step   {demand.step(traffic.streams).flops / 1e12:8.2f} TFLOP "
-        f"{demand.step(traffic.streams).nbytes / 1e9:8.2f} GB",
+        f"  encode   {_work(demand.encode)}",
+        f"  prefill  {_work(demand.prefill)}",
+        f"  a step   {_work(demand.step(traffic.streams))}",
         "At best, each phase taking the longer of FLOPs / (FLOP/s) and bytes / (bytes/s):",
     ]
     lines += [f"  {_pace(card, count, choice, demand)}" for card, count in _everyone(choice).items()]
     lines += [
-        f"Encoders: {_named(choice.encoders)}, {choice.encode_per_s:.3g} requests/s.",
-        f"Decoders: {_named(choice.decoders)}, {_teams(choice.team)}, {choice.decode_per_s:.3g} requests/s.",
-        f"Together: {choice.per_s:.3g} requests/s. Of the divisions by kind of card that answer at least {NEARLY:.0%} "
-        f"of the most requests, this has the quickest decode step: {1000 * choice.step_s:.3g} ms.",
+        f"Encoders: {_named(choice.encoders)}, {_rate(choice.encode_per_s)} requests/s.",
+        f"Decoders: {_named(choice.decoders)}, {_teams(choice.team)}, {_rate(choice.decode_per_s)} requests/s.",
+        f"Together: {_rate(choice.per_s)} requests/s. Of the divisions by kind of card that answer at least "
+        f"{NEARLY:.0%} of the most requests, this has the quickest decode step: {1000 * choice.step_s:.3g} ms.",
     ]
     if choice.unsplit_per_s:
-        lines.append(f"Unsplit, each card with the whole model: {choice.unsplit_per_s:.3g} requests/s.")
+        lines.append(f"Unsplit, each card with the whole model: {_rate(choice.unsplit_per_s)} requests/s.")
     else:
         lines.append("Unsplit: none of these cards has memory for the whole model.")
     return lines
@@ -57,8 +57,8 @@ def _no_gain(choice: Choice, stealing: bool) -> list[str]:
     if stealing:
         cure = "That idle encoders answer text besides is not in these figures."
     return [
-        f"a split gains no throughput here: {choice.per_s:.3g} requests/s against {choice.unsplit_per_s:.3g} unsplit, "
-        f"since {cause}. What is left to gain is that no answer waits for an encode. {cure}"
+        f"a split gains no throughput here: {_rate(choice.per_s)} requests/s against {_rate(choice.unsplit_per_s)} "
+        f"unsplit, since {cause}. What is left to gain is that no answer waits for an encode. {cure}"
     ]
 
 
@@ -120,6 +120,14 @@ def _pace(card: Card, count: int, choice: Choice, demand: Demand) -> str:
         f"of {demand.traffic.answer_tokens} steps of {1000 * decoder.step_s:.3g} ms for {decoder.streams} at once "
         f"{1000 * decoder.answer_s:.3g})"
     )
+
+
+def _work(work: Work) -> str:
+    return f"{work.flops / 1e12:8.3g} TFLOP {work.nbytes / 1e9:8.3g} GB"
+
+
+def _rate(per_s: float) -> str:
+    return f"{per_s:.3g}" if per_s < 100 else f"{per_s:,.0f}"
 
 
 def _everyone(choice: Choice) -> Fleet:
