@@ -62,6 +62,7 @@ def shown(fallback: str) -> str:
         "slots": 1,
         "kv_tokens": 0,
         "tokens_per_s": 1000.0,
+        "measured": True,
         "held": 0,
         "fallback": fallback,
     }

@@ -12,7 +12,7 @@ from chiasm.display import PIPED_WIDTH
 from chiasm.status_view import status_tables
 
 WORKER = {"running": 128, "waiting": 12, "slots": 128, "kv_tokens": 1_234_567}
-WORKER |= {"tokens_per_s": 12345.6, "measured": True, "held": 65_536}
+WORKER |= {"tokens_per_s": 12345.6, "measured": True, "held": 65_536, "fallback": ""}
 
 
 def worker(name: str, role: str, node: str) -> dict[str, Any]:
