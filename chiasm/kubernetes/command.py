@@ -48,7 +48,7 @@ def render(
         if secrets:
             click.echo(yaml.safe_dump_all(new_secrets(config.kubernetes.namespace), sort_keys=False), nl=False)
             return
-        stealing = None if stealing_file is None else _changed(config_file, stealing_file)
+        stealing = None if stealing_file is None else with_changes(config_file, stealing_file)
         files = rendered(config, overlay or config.kubernetes.name, stealing)
     except (ConfigError, CannotRender) as error:
         sys.exit(str(error))
@@ -61,16 +61,15 @@ def render(
         click.echo(f"{len(files)} files written below {output}")
 
 
-def _changed(config_file: Path | None, stealing_file: Path) -> ClusterConfig:
-    """The configuration with the fields of another file in place of its own; of a mapping, with its entries."""
-    load_config(stealing_file)  # its errors are to be told with its own lines
-    try:
-        sections: Any = yaml.safe_load(stealing_file.read_text(encoding="utf-8")) or {}
-    except OSError as error:
-        raise ConfigError(f"cannot read {stealing_file}: {error.strerror}. Name a file that you may read.") from error
+def with_changes(config_file: Path | None, changes_file: Path) -> ClusterConfig:
+    """The configuration with the fields of another file in place of its own; of a mapping, with its entries.
+
+    Raises:
+        ConfigError: either cannot be used, or both together cannot.
+    """
     before = load_config(config_file).model_dump()
     changes: dict[str, Any] = {}
-    for section, value in sections.items():
+    for section, value in load_config(changes_file).model_dump(exclude_unset=True).items():
         if not isinstance(value, dict):
             changes[section] = value
             continue
