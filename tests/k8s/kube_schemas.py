@@ -1,4 +1,4 @@
-"""What an API server would refuse: built-in kinds by Kubernetes' own schemas, Ray's kinds by those of their definitions.
+"""What an API server would refuse: built-in kinds by Kubernetes' schemas, Ray's kinds by those of their definitions.
 
 The tools are `kubernetes-validate`, `jsonschema` and `cel-python`; each is imported where it is used.
 """
