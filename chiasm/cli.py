@@ -248,9 +248,11 @@ def demo(exit_after: bool, port: int, verbose: bool) -> None:
     _until_interrupted(lambda: run_demo(console, exit_after, port, verbose))
 
 
-for _command in (ask, status, explain, timeline, profile, configuration, render):
+for _command in (ask, status, explain, timeline, profile, configuration):
     main.add_command(_command)
 
 # Rooms that the spine must not import bring their commands along as entry points.
 for _room in entry_points(group="chiasm.commands"):
     main.add_command(_room.load(), _room.name)
+
+main.add_command(render)
