@@ -168,6 +168,10 @@ class WireConfig(Section):
     transfer_timeout_s: PositiveFloat = Field(30.0, description="deadline of one transfer")
     lease_s: PositiveFloat = Field(60.0, description="how long a published embedding is safe from eviction")
 
+    def listen_at(self, address: str) -> str:
+        """Where an encoder with this IP address hands out embeddings, as ZeroMQ writes it; `*` is a free port."""
+        return f"tcp://{address}:{self.port or '*'}"
+
 
 class TelemetryConfig(Section):
     """What is measured of requests, and where it goes."""

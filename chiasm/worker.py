@@ -71,7 +71,7 @@ def _supervisor(charge: Charge, membership: Membership, address: str, cpus: str 
     settings = ConnectorSettings(
         worker=WorkerId(charge.name),
         model_revision=membership.facts.revision,
-        listen=None if membership.one_machine else f"tcp://{address}:{config.wire.port or '*'}",
+        listen=None if membership.one_machine else config.wire.listen_at(address),
         security=config.security,
         wire=config.wire,
     )
