@@ -1,7 +1,7 @@
 """The RayJob that runs `chiasm serve` on the gateway's pod of a RayCluster that is there already.
 
 Applying it again changes nothing: KubeRay submits a job under one id, and follows it if it runs. A second launcher for
-the same cluster would wait, for the first holds all of the resource that its driver takes, and the actors' names besides.
+the same cluster would wait, for the first holds all of the resource that its driver takes, and the actors' names.
 """
 
 import json
