@@ -27,11 +27,12 @@ def write_report(
     headline: Mapping[str, float],
     series: Sequence[Mapping[str, Any]],
     seeds: Sequence[int] = (),
+    setting: Mapping[str, Any] | None = None,
 ) -> None:
     """Write one benchmark's JSON to `path`.
 
     `headline` holds the few figures to quote, `series` one flat object for each measured point, `seeds` those of every
-    source of randomness.
+    source of randomness, `setting` what engines were started with, if they were.
 
     Raises:
         OSError: `path` cannot be written.
@@ -43,6 +44,7 @@ def write_report(
         "versions": versions(),
         "seeds": list(seeds),
         "command": command,
+        **({} if setting is None else {"setting": dict(setting)}),
         "headline": dict(headline),
         "series": list(series),
     }

@@ -12,6 +12,7 @@ import click
 from rich.console import Console
 
 from chiasm import __version__
+from chiasm.client import API_KEY_VARIABLE
 from chiasm.client_commands import ask, explain, status
 from chiasm.config import ClusterConfig, GatewayConfig
 from chiasm.config_fields import describe
@@ -154,7 +155,7 @@ def text_engine_memory(facts: ModelFacts) -> str:
     weights = f" ({facts.language_model_bytes / 1e9:.2f} GB)" if facts.language_model_bytes else ""
     cache = ""
     if facts.kv_cache_bytes:
-        tokens = f" for {facts.kv_cache_bytes // facts.kv_token_bytes:,} tokens" if facts.kv_token_bytes else ""
+        tokens = f" for up to {facts.kv_cache_bytes // facts.kv_token_bytes:,} tokens" if facts.kv_token_bytes else ""
         cache = f" ({facts.kv_cache_bytes / 1e9:.2f} GB{tokens})"
     return f"the language model{weights} and a KV cache{cache}"
 
@@ -174,10 +175,10 @@ def _serve(config: ClusterConfig, address: str | None, verbose: bool) -> None:
                 cluster.start()
                 with StartDisplay(console) as display:
                     cluster.wait_ready(display.show)
-                announce(cluster.url, facts.name)
+                announce(cluster.url, facts.name, config.gateway)
                 watch(cluster)
             except KeyboardInterrupt:
-                console.print("\nstopping ...")
+                console.print(f"\nstopping; what is being answered may go on for {config.gateway.drain_s:g} s ...")
                 raise
             finally:
                 cluster.stop()
@@ -185,11 +186,16 @@ def _serve(config: ClusterConfig, address: str | None, verbose: bool) -> None:
         sys.exit(f"the cluster did not come up: {error}")
 
 
-def announce(url: str, model: str) -> None:
-    """Say where the endpoint is, and how to speak to it."""
+def announce(url: str, model: str, gateway: GatewayConfig) -> None:
+    """Say where the endpoint is, and how to speak to it. Keys are not shown, as whatever is printed may be kept."""
     console.print(f"\n[bold green]ready[/]: {url}/v1   (model: {model})\n")
+    export = bearer = ""
+    if gateway.operator_keys or gateway.api_keys:
+        of = "gateway.operator_keys" if gateway.operator_keys else "gateway.api_keys"
+        export = f"  export {API_KEY_VARIABLE}=...   # one of {of}\n"
+        bearer = f'-H "Authorization: Bearer ${API_KEY_VARIABLE}" '
     console.print(
-        f"  curl {url}/v1/chat/completions -H 'Content-Type: application/json' \\\n"
+        f"{export}  curl {url}/v1/chat/completions {bearer}-H 'Content-Type: application/json' \\\n"
         f'    -d \'{{"model": "{model}", "max_tokens": 16, "messages": [{{"role": "user", "content": "Hello"}}]}}\'\n'
         f"  chiasm status --endpoint {url}\n\n"
         f"The engines' logs are among Ray's: {os.path.realpath(RAY_SESSION)}/logs/worker-*.out. "

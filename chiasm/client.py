@@ -2,26 +2,35 @@
 
 import http.client
 import json
+import ssl
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import quote
 
 TIMEOUT_S = 600.0  # as long as a gateway holds a request, unless configured otherwise
+
+API_KEY_VARIABLE = "CHIASM_API_KEY"
+
+
+def request_path(request_id: str) -> str:
+    """Where an endpoint tells of one request."""
+    return f"/v1/chiasm/requests/{quote(request_id, safe='')}"
 
 
 class EndpointError(RuntimeError):
     """No answer, or an error; the message says which, and what to do."""
 
 
-def get_json(endpoint: str, path: str, api_key: str | None = None) -> Any:
+def get_json(endpoint: str, path: str, api_key: str | None = None, timeout_s: float = TIMEOUT_S) -> Any:
     """GET a JSON document.
 
     Raises:
         EndpointError: see there.
     """
-    return _call(endpoint, path, None, api_key)[0]
+    return _call(endpoint, path, None, api_key, timeout_s)[0]
 
 
 def post_json(endpoint: str, path: str, body: Any, api_key: str | None = None) -> tuple[Any, dict[str, str]]:
@@ -46,22 +55,27 @@ def post_stream(
         yield _events(answer, endpoint), _headers(answer)
 
 
-def _call(endpoint: str, path: str, body: Any, api_key: str | None) -> tuple[Any, dict[str, str]]:
-    with _open(endpoint, path, body, api_key) as answer, _failures(endpoint):
+def _call(
+    endpoint: str, path: str, body: Any, api_key: str | None, timeout_s: float = TIMEOUT_S
+) -> tuple[Any, dict[str, str]]:
+    with _open(endpoint, path, body, api_key, timeout_s) as answer, _failures(endpoint):
         return json.load(answer), _headers(answer)
 
 
-def _open(endpoint: str, path: str, body: Any, api_key: str | None) -> http.client.HTTPResponse:
+def _open(
+    endpoint: str, path: str, body: Any, api_key: str | None, timeout_s: float = TIMEOUT_S
+) -> http.client.HTTPResponse:
     if not endpoint.startswith(("http://", "https://")):
         raise EndpointError(f"{endpoint} is no address. Write it with http://, e.g. http://127.0.0.1:8000.")
     with _failures(endpoint):
-        request = urllib.request.Request(endpoint.rstrip("/") + path)
+        # Without /v1, which OpenAI's clients want at the end of a base URL, so that people have it there.
+        request = urllib.request.Request(endpoint.rstrip("/").removesuffix("/v1") + path)
         if body is not None:
             request.data = json.dumps(body).encode()
             request.add_header("Content-Type", "application/json")
         if api_key is not None:
             request.add_header("Authorization", f"Bearer {api_key}")
-        answer: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=TIMEOUT_S)
+        answer: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=timeout_s)
         return answer
 
 
@@ -72,9 +86,19 @@ def _failures(endpoint: str) -> Iterator[None]:
         yield
     except urllib.error.HTTPError as error:
         with error:
-            raise EndpointError(f"{endpoint} answered {error.code}: {_message(error.read())}") from error
+            how = (
+                f" For chiasm: --api-key KEY, or {API_KEY_VARIABLE} in the environment."
+                if error.code in (401, 403)
+                else ""
+            )
+            raise EndpointError(f"{endpoint} answered {error.code}: {_message(error.read())}{how}") from error
     except (OSError, ValueError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)
+        if isinstance(reason, ssl.SSLError):
+            raise EndpointError(
+                f"no TLS with {endpoint}: {reason}. A gateway itself speaks plain HTTP: write http://, unless "
+                "something before it ends TLS, with a certificate that this machine trusts."
+            ) from error
         raise EndpointError(f"no answer from {endpoint}: {reason}. Is it running (chiasm serve)?") from error
 
 

@@ -3,17 +3,18 @@
 import sys
 
 import click
-from rich.console import Console
 
 from chiasm.api_paths import CHAT_PATH
 from chiasm.ask import AskError, chat_body, phases, served_model, split_arguments, stream_answer
-from chiasm.client import EndpointError, get_json, post_json
+from chiasm.client import EndpointError, get_json, post_json, request_path
 from chiasm.client_options import api_key as _api_key
 from chiasm.client_options import endpoint as _endpoint
+from chiasm.client_options import request_id as _request_id
+from chiasm.display import table_console
 from chiasm.explain import reasons_table
 from chiasm.status_view import status_tables
 
-console = Console(highlight=False)
+console = table_console()
 
 _as_json = click.option("--json", "as_json", is_flag=True, help="The gateway's answer as it is.")
 
@@ -76,7 +77,24 @@ def ask(
 @_api_key
 @_as_json
 def status(endpoint: str, api_key: str | None, as_json: bool) -> None:
-    """Show the workers of a running cluster and what they are doing."""
+    """Show the workers of a running cluster and what they are doing.
+
+    \b
+    running       encodes or requests that its engine has been handed
+    waiting       encodes assigned to it and withheld, until it takes them
+    slots         how many its engine runs at once
+    KV tokens     how many its KV cache has room for
+    tokens/s      vision tokens (encoders) or output tokens (others); assumed until its first answers are measured
+    images held   whose embeddings it keeps, for decoders and for the next request with the same image
+    withheld      requests that wait in the scheduler for an engine that generates
+
+    \b
+    Of text engines on encoders' cards (docs/stealing.md):
+    paused        whether it stands still, as an image is encoded there
+    encoder busy  for how much of the last minute or so
+    patience s    for how long its encoder must have been idle before it takes anything
+    may hold      requests: as many as a decoder holds, by how much slower it is than one
+    """
     try:
         report = get_json(endpoint, "/v1/chiasm/status", api_key)
     except EndpointError as error:
@@ -89,7 +107,7 @@ def status(endpoint: str, api_key: str | None, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("request_id")
+@_request_id
 @_endpoint
 @_api_key
 @_as_json
@@ -99,7 +117,7 @@ def explain(request_id: str, endpoint: str, api_key: str | None, as_json: bool) 
     REQUEST_ID is the X-Request-Id of the answer; `chiasm ask --timing` prints it.
     """
     try:
-        found = get_json(endpoint, f"/v1/chiasm/requests/{request_id}/reasons", api_key)
+        found = get_json(endpoint, f"{request_path(request_id)}/reasons", api_key)
     except EndpointError as error:
         sys.exit(str(error))
     if as_json:

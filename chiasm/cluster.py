@@ -214,12 +214,17 @@ class Cluster:
             time.sleep(POLL_S)
 
     def stop(self) -> None:
-        """End every engine and actor; returns when they are gone."""
+        """End every engine and actor; returns when they are gone.
+
+        The gateway goes first: until the answers under way have ended (`gateway.drain_s`), all others are needed.
+        """
+        if self._gateway is not None:
+            ray.wait([self._gateway.stop.remote()], timeout=self._config.gateway.drain_s + STOP_TIMEOUT_S)
         handles = [member.handle for member in self.members]
         handles += [handle for handle in (self._gateway, self._scheduler) if handle is not None]
         # What Ray has not placed yet would never answer.
         answering = [member.handle for member in self.members if member.engines]
-        answering += [handle for handle in (self._gateway, self._scheduler) if handle is not None]
+        answering += [self._scheduler] if self._scheduler is not None else []
         stopping = [handle.stop.remote() for handle in answering]
         if stopping:
             ray.wait(stopping, num_returns=len(stopping), timeout=STOP_TIMEOUT_S)

@@ -77,6 +77,11 @@ class GatewayConfig(Section):
         False, description="let clients set mm_processor_kwargs and media_io_kwargs, which can make images far costlier"
     )
     request_timeout_s: PositiveFloat = Field(600.0, description="a request that takes longer ends with an error")
+    drain_s: float = Field(
+        10.0,
+        ge=0,
+        description="when the cluster is stopped, how long answers under way may go on; then they end with an error",
+    )
     default_output_tokens: PositiveInt = Field(
         256, description="tokens reserved for a request that sets no max_tokens; it may still generate more"
     )
@@ -321,6 +326,9 @@ class ClusterConfig(Section):
         if scheduler.stealing != "off" and self.encoders.gpus:
             faults = unshared_card(self.encoders.engine_args, self.encoders.text_engine_args)
             found += [(f"encoders.{field}", message) for field, message in faults]
+        if scheduler.stealing != "off" and not self.encoders.count:
+            message = "encoders' cards are what steals, and encoders.count is 0. Have an encoder, or set this to off."
+            found.append(("scheduler.stealing", message))
         if scheduler.prefill_chunk and (limits := own_step_limits(self.decoders.engine_args)):
             message = f"decoders.engine_args has {limits[0]}, which says the same. Leave one of them out."
             found.append(("scheduler.prefill_chunk", message))

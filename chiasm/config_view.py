@@ -47,7 +47,9 @@ def configuration(field: str | None, explained: bool, checked: Path | None, writ
         if explained:
             explain(console, field)
         elif checked is not None:
-            load_config(checked)
+            config = load_config(checked)
+            if config.scheduler.stealing == "off" and config.encoders.text_engine_args:
+                console.print("encoders.text_engine_args is for nothing while scheduler.stealing is off.")
             console.print(f"{checked} fits. Whether its model can be split, `chiasm check MODEL` says.", markup=False)
         else:
             click.echo(template(), nl=False)
@@ -96,7 +98,9 @@ def _chosen(name: str | None) -> list[DescribedSection]:
         names = [section.name for section in every if section.name]
         names += [field.name for section in every for field in section.fields]
         near = difflib.get_close_matches(name, names, 1)
-        near = near or [each for each in names if each.rpartition(".")[2] == name]
+        if not near:
+            like = difflib.get_close_matches(name, [each.rpartition(".")[2] for each in names], 1)
+            near = [each for each in names if each.rpartition(".")[2] in like]
         hint = f"Did you mean {' or '.join(near)}?" if near else "`chiasm config --explain` lists them all."
         raise NoSuchField(f"there is no field {name}. {hint}") from None
 

@@ -99,7 +99,7 @@ def run_demo(console: Console, exit_after: bool, port: int, verbose: bool) -> No
                     console.print("[bold red]not every answer was true and equal[/]")
                     sys.exit(1)
                 if not exit_after:
-                    announce(cluster.url, facts.name)
+                    announce(cluster.url, facts.name, config.gateway)
                     with _saying_that_it_stops(console):
                         watch(cluster)
             finally:

@@ -1,5 +1,8 @@
-"""What people see while engines start: a live table on a terminal, a line for each change elsewhere."""
+"""What people see while engines start, a live table on a terminal and a line for each change elsewhere; and how wide
+tables are.
+"""
 
+import sys
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Protocol, Self
@@ -8,6 +11,13 @@ from rich.console import Console
 from rich.live import Live
 from rich.spinner import Spinner
 from rich.table import Table
+
+PIPED_WIDTH = 150
+
+
+def table_console(*, soft_wrap: bool = False) -> Console:
+    """A console as wide as the terminal. In a pipe or a file, which have no width, it is wide enough for our tables."""
+    return Console(highlight=False, soft_wrap=soft_wrap, width=None if sys.stdout.isatty() else PIPED_WIDTH)
 
 
 class Starting(Protocol):

@@ -162,6 +162,11 @@ class Engine:
         """Base URL of the engine's HTTP server."""
         return f"http://{self.spec.host}:{self.port}"
 
+    @property
+    def pid(self) -> int:
+        """Of the guard, whose descendants all its processes are."""
+        return self._process.pid
+
     def _spawn(self) -> subprocess.Popen[bytes]:
         guard = [sys.executable, "-m", "chiasm.engine_guard", "--runtime", str(self.runtime)]
         guard += ["--grace", str(STOP_GRACE_S)]
@@ -254,10 +259,11 @@ class Engine:
             return str(answer.read().decode())
 
     def kv_cache_tokens(self) -> int:
-        """Tokens that the engine's KV cache holds; 0 where it has none."""
-        metrics = self.get("/metrics")
-        match = re.search(r'^vllm:cache_config_info\{.*kv_cache_size_tokens="(\d+)"', metrics, re.MULTILINE)
-        return int(match.group(1)) if match else 0
+        """Tokens that requests can have in the engine's KV cache; 0 without one. vLLM keeps a block for itself."""
+        line = re.search(r"^vllm:cache_config_info\{.*", self.get("/metrics"), re.MULTILINE)
+        sizes = re.findall(r'\b(kv_cache_size_tokens|block_size)="(\d+)"', line.group()) if line else []
+        found = {name: int(size) for name, size in sizes}
+        return max(0, found.get("kv_cache_size_tokens", 0) - found.get("block_size", 0))
 
     def stop(self) -> None:
         """End the engine and all its processes, and return when they are gone. May be called twice."""

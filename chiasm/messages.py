@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from chiasm.nouns import Embedding, GatewayId, Item, ItemUuid, RequestId, Role, WorkerId
 
-PROTOCOL_VERSION = 5
+PROTOCOL_VERSION = 6
 """Raised whenever a message changes shape; a peer of another version is refused by name."""
 
 
@@ -223,6 +223,7 @@ class WorkerStatus(Struct, frozen=True, array_like=True):
     kv_tokens: int
     tokens_per_s: float
     held: int  # embeddings an encoder is known to hold
+    measured: bool = True  # else it has answered nothing yet, and tokens_per_s is what it is taken to do
 
 
 class ThiefStatus(Struct, frozen=True, array_like=True):

@@ -1,29 +1,30 @@
-"""The answer of `/v1/chiasm/status` as tables for a terminal."""
+"""The answer of `/v1/chiasm/status` as tables for a terminal, 80 columns wide or wider."""
 
 from typing import Any
 
 from rich import box
 from rich.table import Table
 
+MOST_DIGITS = 7
+
 
 def status_tables(status: dict[str, Any]) -> list[Table]:
     """A table of workers, one of thieves if there are any, one of counts."""
-    title = "ready" if status["ready"] else "not ready"
-    workers = Table(title=title, title_justify="left", box=box.SIMPLE)
-    for heading in ("worker", "node"):
-        workers.add_column(heading, no_wrap=True)
-    for heading in ("running", "waiting", "slots", "KV tokens", "tokens/s", "held"):
-        workers.add_column(heading, justify="right", no_wrap=True)
+    workers = _table("ready" if status["ready"] else "not ready")
+    for heading in ("running", "waiting", "slots", "KV tokens", "tokens/s", "images held"):
+        breaks = " " in heading
+        workers.add_column(heading, justify="right", no_wrap=not breaks, min_width=MOST_DIGITS if breaks else None)
+    workers.add_column("node", overflow="fold")
     for worker in status["workers"]:
         workers.add_row(
             worker["worker"],
-            worker["node"],
             str(worker["running"]),
             str(worker["waiting"]),
             str(worker["slots"]),
             str(worker["kv_tokens"] or "–"),
-            f"{worker['tokens_per_s']:.0f}",
+            f"{worker['tokens_per_s']:.0f}" if worker["measured"] else "assumed",
             str(worker["held"]) if worker["role"] == "encoder" else "–",
+            worker["node"],
         )
     counts = Table(show_header=False, box=box.SIMPLE)
     for name in ("encoding", "withheld", "decoding"):
@@ -37,10 +38,9 @@ def status_tables(status: dict[str, Any]) -> list[Table]:
 def _thieves(thieves: list[dict[str, Any]]) -> list[Table]:
     if not thieves:
         return []
-    table = Table(title="stealing", title_justify="left", box=box.SIMPLE)
-    table.add_column("worker", no_wrap=True)
-    for heading in ("held now", "encoder busy", "patience s", "may hold"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    table = _table("stealing")
+    for heading in ("paused", "encoder busy", "patience s", "may hold"):
+        table.add_column(heading, justify="right")
     for thief in thieves:
         table.add_row(
             thief["worker"],
@@ -50,3 +50,10 @@ def _thieves(thieves: list[dict[str, Any]]) -> list[Table]:
             str(thief["at_most"]),
         )
     return [table]
+
+
+def _table(title: str) -> Table:
+    """With a column of workers: where there is little room, headings break between words, and names never."""
+    table = Table(title=title, title_justify="left", box=box.SIMPLE, collapse_padding=True, pad_edge=False)
+    table.add_column("worker", no_wrap=True)
+    return table

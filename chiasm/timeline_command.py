@@ -5,22 +5,22 @@ from pathlib import Path
 
 import click
 import msgspec
-from rich.console import Console
 
-from chiasm.client import EndpointError, get_json
-from chiasm.client_options import api_key, endpoint
+from chiasm.client import EndpointError, get_json, request_path
+from chiasm.client_options import PictureFile, api_key, endpoint, request_id
+from chiasm.display import table_console
 from chiasm.telemetry.timelines.timeline import Timeline
 from chiasm.telemetry.timelines.view import TimelineView, plot_timeline
 
-console = Console(highlight=False, width=None if sys.stdout.isatty() else 150)
+console = table_console()
 
 
 @click.command()
-@click.argument("request_id")
+@request_id
 @endpoint
 @api_key
 @click.option("--json", "as_json", is_flag=True, help="The gateway's answer as it is.")
-@click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw it into this file (svg or png).")
+@click.option("--plot", type=PictureFile(), help="Draw it into this file (svg or png).")
 def timeline(request_id: str, endpoint: str, api_key: str | None, as_json: bool, plot: Path | None) -> None:
     """Show where the time of a request went: its eight phases, on which worker each ran, and which it had to wait for.
 
@@ -31,7 +31,7 @@ def timeline(request_id: str, endpoint: str, api_key: str | None, as_json: bool,
     named below.
     """
     try:
-        told = get_json(endpoint, f"/v1/chiasm/requests/{request_id}", api_key)
+        told = get_json(endpoint, request_path(request_id), api_key)
         course = msgspec.convert(told, Timeline)
     except EndpointError as error:
         sys.exit(str(error))

@@ -391,4 +391,5 @@ class Core:
             kv_tokens=worker.kv_tokens,
             tokens_per_s=worker.rate.tokens_per_s,
             held=self._directory.held_by(worker.id),
+            measured=worker.measured,
         )

@@ -31,7 +31,7 @@ class Worker:
     """What every registered worker has.
 
     `credits` bounds what may be handed to its engine at once; `owed` are the tokens that it has been given and has not
-    finished; `arrival` is its place in the order of all registrations.
+    finished; `arrival` is its place in the order of all registrations. Until its rate is `measured` it is assumed.
     """
 
     def __init__(self, register: Register, arrival: int, look_ahead: int) -> None:
@@ -44,8 +44,16 @@ class Worker:
         self.kv_tokens = register.kv_tokens
         self.credits = register.slots + look_ahead
         self.rate = Rate(register.tokens_per_s)
+        self.measured = False
         self.owed = 0
         self.host = register.host  # the encoder whose card it shares, if it is a thief
+
+    def _learn_rate(self, tokens: float, seconds: float) -> float:
+        """Takes in one sample; returns by how much the rate has changed."""
+        change = self.rate.learn(tokens, seconds)
+        if change:
+            self.measured = True
+        return change
 
 
 class EncodeJob(Struct, eq=False):
@@ -129,7 +137,7 @@ class EncodeWorker(Worker):
         done = job.ahead + tokens
         if done > 0:
             self.encode_time.learn(seconds * tokens / done)
-        return self.rate.learn(done, seconds)
+        return self._learn_rate(done, seconds)
 
     def check_integrity(self) -> None:
         """Raises AssertionError where its books do not add up."""
@@ -276,12 +284,13 @@ class DecodeWorker(Worker):
         seconds -= self.stood_still_s - reservation.stood_still_s
         if reservation.first_token_s:
             output_tokens, seconds = output_tokens - 1, seconds - reservation.first_token_s
-        self.crew.tokens_per_s += self.rate.learn(output_tokens * batch, seconds)
+        self.crew.tokens_per_s += self._learn_rate(output_tokens * batch, seconds)
 
     def count_as(self, tokens_per_s: float) -> None:
         """It is taken to be so fast, until its next answer."""
         self.crew.tokens_per_s += tokens_per_s - self.rate.tokens_per_s
         self.rate.tokens_per_s = tokens_per_s
+        self.measured = False
 
     def ran_s(self, request: RequestId, until: float) -> float:
         """For how long its engine has worked at a request; `until` is now, or when it was held if it is."""

@@ -1,4 +1,4 @@
-"""A server that answers chat requests as an engine does: with as many tokens as it is asked for.
+"""A server that answers chat requests as an engine does: with a role, and as many tokens as it is asked for.
 
 It remembers what came. It runs in a thread of its own, so that the tested code may block.
 """
@@ -76,6 +76,8 @@ class PlayedEngine:
     async def _stream(self, request: web.Request, tokens: int) -> web.StreamResponse:
         answer = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await answer.prepare(request)
+        role = {"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}
+        await answer.write(_event({"choices": [role]}))
         for number in range(1, tokens + 1):
             choice = {"index": 0, "delta": {"content": "x"}, "finish_reason": "length" if number == tokens else None}
             await answer.write(_event({"choices": [choice]}))

@@ -55,8 +55,8 @@ class Serving:
         self._ready.wait(START_TIMEOUT_S)
         assert self.url, "".join(self.lines)
 
-    def ask(self, body: dict[str, Any]) -> dict[str, Any]:
-        answer: dict[str, Any] = post_json(self.url, "/v1/chat/completions", body)[0]
+    def ask(self, body: dict[str, Any], key: str | None = None) -> dict[str, Any]:
+        answer: dict[str, Any] = post_json(self.url, "/v1/chat/completions", body, key)[0]
         return answer
 
     def ask_whole(self, body: dict[str, Any]) -> dict[str, Any]:
@@ -64,8 +64,8 @@ class Serving:
         answer: dict[str, Any] = post_json(self.whole.url, "/v1/chat/completions", body, token)[0]
         return answer
 
-    def status(self) -> dict[str, Any]:
-        status: dict[str, Any] = get_json(self.url, "/v1/chiasm/status")
+    def status(self, key: str | None = None) -> dict[str, Any]:
+        status: dict[str, Any] = get_json(self.url, "/v1/chiasm/status", key)
         return status
 
     def front_end(self, role: str) -> psutil.Process:

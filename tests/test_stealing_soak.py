@@ -22,18 +22,19 @@ from chiasm.client import post_json, post_stream
 pytestmark = [pytest.mark.soak, pytest.mark.engine, pytest.mark.timeout(0)]
 
 RETURNS = int(os.environ.get("CHIASM_SOAK_RETURNS", "500"))
-STREAMS = 24  # of text, at any time: four times what the decoder holds
+STREAMS = 32  # of text, at any time: four times what the decoder holds
 TIE = 1e-4  # between the two best logits: less is no difference in float32
 TIES = 0.01  # of all answers, at most: at one the rest goes unchecked
 ONE, MANY = [112], [448] * 8  # pixels of a side, of an interruption's images
 IDLE_S = 600.0  # without an interruption: then nothing is stolen any more
 
 # A single image is encoded within the objective, so that what was paused goes on; several are not, and it goes back.
-CONFIG = """
+TEXT_KEY, IMAGE_KEY = "text", "images"  # so that images do not wait behind all the text, and interrupt often
+CONFIG = f"""
 served_model_name: model
-gateway: {port: 0}
-scheduler: {stealing: yield, itl_slo_ms: 300}
-decoders: {engine_args: [--max-num-seqs=4]}
+gateway: {{port: 0, api_keys: [{TEXT_KEY}, {IMAGE_KEY}], api_key_weights: {{{IMAGE_KEY}: 20}}}}
+scheduler: {{stealing: yield, itl_slo_ms: 300}}
+decoders: {{engine_args: [--max-num-seqs=8]}}
 """
 
 
@@ -63,7 +64,7 @@ class Story:
 STORIES = [
     Story(number, length, path)
     for number in range(4)
-    for length in (100, 250, 400)
+    for length in (60, 120, 240)
     for path in (CHAT_PATH, COMPLETIONS_PATH)
 ]
 
@@ -101,7 +102,7 @@ class Unstolen:
     def of(cls, serving: Serving, story: Story) -> "Unstolen":
         chat = story.path == CHAT_PATH
         wanted = {"logprobs": True, "top_logprobs": 2} if chat else {"logprobs": 2}
-        answer = post_json(serving.url, story.path, story.body | wanted)[0]
+        answer = post_json(serving.url, story.path, story.body | wanted, TEXT_KEY)[0]
         [choice] = answer["choices"]
         if chat:
             best = [[top["logprob"] for top in one["top_logprobs"]] for one in choice["logprobs"]["content"]]
@@ -149,14 +150,14 @@ class Load:
     def _streamed(self, story: Story) -> Told:
         told = Told()
         body = story.body | {"stream": True, "stream_options": {"include_usage": True}}
-        with post_stream(self._serving.url, story.path, body) as (events, _):
+        with post_stream(self._serving.url, story.path, body, TEXT_KEY) as (events, _):
             for event in events:
                 told.take(event)
         return told
 
     def _in_one_piece(self, story: Story) -> Told:
         told = Told()
-        told.take(post_json(self._serving.url, story.path, story.body)[0])
+        told.take(post_json(self._serving.url, story.path, story.body, TEXT_KEY)[0])
         return told
 
 
@@ -177,13 +178,13 @@ def differs_by_a_tie(told: Told, unstolen: Unstolen) -> bool:
 
 def stealing(serving: Serving) -> int:
     """How many streams the thief holds."""
-    return sum(worker["running"] for worker in serving.status()["workers"] if worker["role"] == "text")
+    return sum(worker["running"] for worker in serving.status(TEXT_KEY)["workers"] if worker["role"] == "text")
 
 
 def test_stolen_text_is_as_if_unstolen(serving: Serving) -> None:
     dice = random.Random(0)
     stories = {story: Unstolen.of(serving, story) for story in STORIES}
-    assert serving.status()["counters"]["stolen"] == 0  # the decoder had a credit for each
+    assert serving.status(TEXT_KEY)["counters"]["stolen"] == 0  # the decoder had a credit for each
     load = Load(serving, stories)
     pictures = iter(range(1_000_000))
     images: list[Future[dict[str, Any]]] = []
@@ -195,12 +196,12 @@ def test_stolen_text_is_as_if_unstolen(serving: Serving) -> None:
                 time.sleep(0.2)
                 load.check()
                 assert time.monotonic() - interrupted < IDLE_S, f"nothing is stolen any more: {counters}"
-                counters = serving.status()["counters"]
+                counters = serving.status(TEXT_KEY)["counters"]
                 if stealing(serving):
                     time.sleep(dice.uniform(0.1, 0.8))  # it takes several streams, and generates
                     sides = MANY if dice.random() < 0.8 else ONE
                     bodies = [chat([picture(next(pictures), side, side)]) for side in sides]
-                    asked = [asking.submit(serving.ask, body) for body in bodies]
+                    asked = [asking.submit(serving.ask, body, IMAGE_KEY) for body in bodies]
                     images += asked
                     if sides is MANY:
                         wait(asked)  # else images queue up before the decoder, and nothing can return there
@@ -209,7 +210,7 @@ def test_stolen_text_is_as_if_unstolen(serving: Serving) -> None:
             load.end()
     for image in images:
         assert len(tokens(image.result())) == TOKENS
-    counters = serving.status()["counters"]
+    counters = serving.status(TEXT_KEY)["counters"]
     print(f"{load.complete} answers, {load.ties} of which differ at a tie; {len(images)} images; {counters}")
     assert counters["done"] == counters["submitted"] == load.complete + len(images) + len(STORIES)
     assert load.ties <= TIES * load.complete

@@ -4,8 +4,12 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
+from bench.diagnosis.findings import Untold, points, usual_gap_of
 from bench.diagnosis.show import Report
+from bench.diagnosis.sweeping import PICTURES_AT_ONCE, TEXTS_AT_ONCE, Measured
 from bench.load.slopes import Interval
+
+AT_ONCE = PICTURES_AT_ONCE, TEXTS_AT_ONCE
 
 
 def headline(report: Report) -> dict[str, float]:
@@ -17,71 +21,77 @@ def headline(report: Report) -> dict[str, float]:
         "slope_encode": found.encode.value,
         "longest_gap_ms": found.judged.picture.longest.value,
         "longest_gap_after_split_ms": found.judged.text.longest.value,
+        "longest_gap_beside_nothing_ms": found.alone.value,
         "gap_alone_ms": found.gap_ms,
+        "piece_tokens": found.piece_tokens,
         "sweeps": len(found.sweeps),
     }
-    return figures if found.share is None else {**figures, "encode_share": found.share.value}
+    return figures if found.judged.share is None else {**figures, "encode_share": found.judged.share.value}
 
 
-def series(report: Report) -> list[dict[str, Any]]:
-    """What each row is of, its `what` says."""
+def raw(measured: Measured) -> Iterator[dict[str, Any]]:
+    """Every point that was measured, also of sweeps and rounds that are not whole, and where nothing can be made of
+    them. What streams suffered, each of them, is absent where none was there all the while.
+    """
+    if measured.traffic is not None:
+        yield {"what": "traffic", **asdict(measured.traffic)}
+    known = measured.known
+    if known is None:
+        return
+    try:
+        gap_s = usual_gap_of(measured)
+    except Untold:
+        gap_s = known.gap_s
+    yield {"what": "streams", "usual_gap_ms": 1000 * gap_s, "piece_tokens": measured.piece_tokens}
+    stalls = {point.carried: point.stall for point in points(measured, gap_s)}
+    for carried in measured.carried:
+        several = carried.kind in AT_ONCE
+        carries = known.at_once if several else known.ladder[carried.rung]
+        suffered = stalls.get(carried)
+        yield {
+            "what": "point",
+            "sweep": carried.sweep,
+            "kind": carried.kind,
+            "at_once": carried.rung if several else 1,
+            "width": carries.size[0],
+            "height": carries.size[1],
+            "pictures": carries.pictures,
+            "tokens": carried.tokens,
+            "begin_s": carried.window[0],
+            "end_s": carried.window[1],
+            "ttft_ms": carried.ttft_ms,
+            "behind_ms": None if suffered is None else list(suffered.behind),
+            "longest_ms": None if suffered is None else [max(each) for each in suffered.gaps],
+        }
+
+
+def series(report: Report) -> Iterator[dict[str, Any]]:
+    """What was made of it. What each row is of, its `what` says."""
     found = report.found
-    rows = [
-        {
-            "what": "verdict",
-            "advice": report.verdict.advice.name.lower(),
-            "why": report.verdict.why,
-            "objective_ms": report.objective_ms,
-            "vllm_metrics": report.page is not None,
-        },
-        *_slopes(report),
-        *_points(report),
-        *_phases(report),
-        *_kv(report),
-    ]
-    if report.together is not None:
-        rows += [{"what": "at once", **asdict(row)} for row in report.together.rows]
-        for name, grown in (("behind_ms", report.together.behind), ("longest_ms", report.together.longest)):
-            rows.append({"what": "growth", "of": name, "growth": grown.growth, "why": grown.why})
-    if found.clock is not None:
-        clock = _bounds("picture_ms", found.clock.picture) | _bounds("text_ms", found.clock.text)
-        rows.append({"what": "vllm clock", **clock, "queued_ms": found.clock.queued})
-    return rows
-
-
-def _slopes(report: Report) -> Iterator[dict[str, Any]]:
-    found = report.found
-    named = {"image": found.picture, "text": found.text, "encode": found.encode, "share": found.share}
-    for name, interval in named.items():
-        if interval is not None:
-            yield {"what": "slope", "of": name, **_bounds("value", interval)}
-    yield {"what": "encode's part of the longest gap", **_bounds("ms", found.cut)}
-
-
-def _points(report: Report) -> Iterator[dict[str, Any]]:
-    for number, sweep in enumerate(report.found.sweeps):
-        for (kind, rung), point in sorted(sweep.items()):
-            yield {
-                "what": "point",
-                "sweep": number,
-                "kind": kind,
-                "width": report.found.rungs[rung].rung.size[0],
-                "height": report.found.rungs[rung].rung.size[1],
-                "pictures": report.found.rungs[rung].rung.pictures,
-                "tokens": point.carried.tokens,
-                "behind_ms": point.stall.behind_ms,
-                "longest_ms": point.stall.longest_ms,
-                "ttft_ms": point.carried.ttft_ms,
-                "vllm_prefill_ms": point.carried.prefill_ms,
-            }
-
-
-def _phases(report: Report) -> Iterator[dict[str, Any]]:
-    shares = report.phases
+    yield {
+        "what": "verdict",
+        "advice": report.verdict.advice.name.lower(),
+        "why": report.verdict.why,
+        "objective_ms": report.objective_ms,
+        "vllm_metrics": report.page is not None,
+    }
+    for name, interval in {"image": found.picture, "text": found.text, "encode": found.encode}.items():
+        yield {"what": "slope", "of": name, **_bounds("value", interval)}
+    for name, interval in {
+        "longest gap": found.judged.picture.longest,
+        "longest gap after a split": found.judged.text.longest,
+        "longest gap beside nothing": found.alone,
+        "encode's part of the longest gap": found.judged.cut,
+        "encode": found.judged.encode,
+    }.items():
+        yield {"what": "judged", "of": name, **_bounds("ms", interval)}
     for name in ("preparation", "encode", "prefill", "rest"):
-        interval: Interval = getattr(shares, name)
-        yield {"what": "phase", "of": name, **_bounds("ms", interval), "part": interval.value / shares.total_ms}
-    yield {"what": "phase", "of": "decode", "ms": shares.decode, "part": shares.decode / shares.total_ms}
+        yield {"what": "phase", "of": name, **_bounds("ms", getattr(found.phases, name))}
+    yield {"what": "phase", "of": "decode", "ms": found.phases.token * report.answer_tokens}
+    yield from _kv(report)
+    if found.bursts is not None:
+        for name, grown in (("behind_ms", found.bursts.behind), ("longest_ms", found.bursts.longest)):
+            yield {"what": "growth", "of": name, "growth": grown.growth, "why": grown.why}
 
 
 def _kv(report: Report) -> Iterator[dict[str, Any]]:

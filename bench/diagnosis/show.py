@@ -1,26 +1,26 @@
 """What a person reads of a diagnosis; 80 columns are enough."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from rich.console import Console
 from rich.table import Table
 
 from bench.diagnosis.alternatives import alternatives
-from bench.diagnosis.findings import Findings
+from bench.diagnosis.findings import Beside, Bursts, Findings
 from bench.diagnosis.kv import KvTable
-from bench.diagnosis.metrics import Page
-from bench.diagnosis.phases import Phases
+from bench.diagnosis.metrics import Page, Traffic
 from bench.diagnosis.sizes import Sent
-from bench.diagnosis.together import AtOnce, Together
-from bench.diagnosis.verdict import Advice, Verdict, ms, percent
+from bench.diagnosis.verdict import Advice, Verdict, frequency, ms, named
 from bench.load.slopes import Growth, Interval
 
 UNKNOWN = "–"
+EFFECTS = "behind", "longest", "ttft"
+SEVERAL_TOKENS = 1.1  # in a piece
 PLAIN = {
-    Growth.FLAT: "more pictures at once do not make it worse",
-    Growth.LINEAR: "each picture adds as much as the one before, or less",
-    Growth.SUPER_LINEAR: "the more pictures at once, the more each of them adds",
+    Growth.FLAT: "more of them at once do not make it worse",
+    Growth.LINEAR: "each adds as much as the one before, or less",
+    Growth.SUPER_LINEAR: "the more of them at once, the more each adds",
 }
 
 
@@ -30,21 +30,21 @@ class Report:
 
     sent: Sent
     page: Page | None  # metrics, before anything was sent
+    traffic: Traffic | None
     found: Findings
-    phases: Phases
     kv: KvTable
-    together: Together | None
     objective_ms: float
+    answer_tokens: int
     verdict: Verdict
 
 
 def show(report: Report, console: Console) -> None:
     """Print it."""
     for title, body in (
-        ("1. What a picture costs the streams beside it", _slopes(report)),
-        ("2. Where the time of a request goes", _shares(report)),
+        ("1. What a picture costs the streams beside it", _slopes(report.found)),
+        ("2. Where the time of a request goes", _phases(report)),
         ("3. What a request takes of the KV cache", _kv(report)),
-        ("4. Several pictures at once", _together(report.together)),
+        ("4. Several at once", _bursts(report.found.bursts)),
         (f"5. Verdict: {report.verdict.advice}", _verdict(report)),
     ):
         console.print(f"\n[bold]{title}[/]")
@@ -52,70 +52,74 @@ def show(report: Report, console: Console) -> None:
             console.print(part, markup=False)
 
 
-def _slopes(report: Report) -> Iterator[str | Table]:
-    found = report.found
+def _slopes(found: Findings) -> Iterator[str | Table]:
     yield (
-        f"A gap between two tokens of a stream (ITL) is {found.gap_ms:.3g} ms when it is left alone. Means of "
+        f"Left alone, the gap between two pieces of a stream (ITL) is {found.gap_ms:.3g} ms. A stream is behind by "
+        "what it waited beyond such gaps while a request came to its first token: all the work done for others, "
+        "however it was cut into steps. Longest gap: of any stream, nine times of ten it is not longer. "
         f"{len(found.sweeps)} sweeps, in ms; text is a prompt of as many tokens as the picture makes:"
     )
-    yield _rungs(found)
-    yield "ms that a stream falls behind for each 1,000 tokens, with 95 % intervals:"
+    yield _pairs(found.rungs, "image", _image)
+    yield (
+        f"Beside nothing, for as long as the largest takes, the longest gap is {ms(found.alone)}: what others do is "
+        "in that."
+    )
+    if found.piece_tokens > SEVERAL_TOKENS:
+        yield (
+            f"A piece carries {found.piece_tokens:.2g} tokens here (speculative decoding, or --stream-interval), so a "
+            "gap may hold several steps, and ITL is that of pieces."
+        )
+    yield "ms that a stream falls behind for each 1,000 tokens, from none on, with 95 % intervals:"
     yield _table(
         ("", "ms"),
         [
             ("image tokens: encode and prefill", str(found.picture)),
             ("text tokens: prefill", str(found.text)),
             ("the difference: encode", str(found.encode)),
-            ("encode / image tokens", "not told" if found.share is None else percent(found.share)),
         ],
     )
 
 
-def _rungs(found: Findings) -> Table:
+def _pairs(pairs: Sequence[Beside], first: str, name: Callable[[Beside], str]) -> Table:
     rows = []
-    for seen in found.rungs:
-        times = "" if seen.rung.pictures == 1 else f"{seen.rung.pictures} of "
-        effects = [
-            getattr(kind, name).value for name in ("behind", "longest", "ttft") for kind in (seen.picture, seen.text)
-        ]
-        size = f"{times}{seen.rung.size[0]}x{seen.rung.size[1]}"
-        rows.append((size, f"{seen.rung.tokens:,}", *(f"{effect:.0f}" for effect in effects)))
-    return _table(("image", "tokens", "behind", "(text)", "longest gap", "(text)", "TTFT", "(text)"), rows)
+    for each in pairs:
+        effects = [getattr(kind, effect).value for effect in EFFECTS for kind in (each.picture, each.text)]
+        rows.append((name(each), f"{each.carries.tokens:,}", *(f"{effect:.0f}" for effect in effects)))
+    return _table((first, "tokens", "behind", "(text)", "longest", "(text)", "TTFT", "(text)"), rows)
 
 
-def _shares(report: Report) -> Iterator[str | Table]:
-    found, shares = report.found, report.phases
-    rung = found.judged.rung
+def _image(each: Beside) -> str:
+    times = "" if each.carries.pictures == 1 else f"{each.carries.pictures}*"
+    return f"{times}{each.carries.size[0]}x{each.carries.size[1]}"
+
+
+def _phases(report: Report) -> Iterator[str | Table]:
+    phases, judged = report.found.phases, report.found.judged
+    parts = phases.preparation, phases.encode, phases.prefill, phases.rest
+    decode = phases.token * report.answer_tokens
+    total = sum(part.value for part in parts) + decode
     yield (
-        f"A picture of {rung.size[0]} x {rung.size[1]} ({rung.tokens:,} tokens) and an answer of "
-        f"{shares.answer_tokens} tokens, beside the streams: {shares.total_ms:.0f} ms."
+        f"{named(judged).capitalize()} ({judged.carries.tokens:,} tokens), answered with "
+        f"{report.answer_tokens} tokens, beside the streams: {total:.0f} ms."
     )
 
     def row(name: str, value: Interval, how: str) -> tuple[str, str, str, str]:
-        return name, ms(value), f"{round(100 * value.value / shares.total_ms)}%", how
+        return name, ms(value), f"{round(100 * value.value / total)}%", how
 
-    decode = f"{shares.answer_tokens} gaps of {found.gap_ms:.3g} ms"
     yield _table(
         ("phase", "time", "part", "from"),
         [
-            row("preparation", shares.preparation, "TTFT, picture - text, less the encode"),
-            row("encode", shares.encode, "streams behind, picture - text"),
-            row("prefill", shares.prefill, "slope of text's TTFT x tokens"),
-            row("the rest", shares.rest, "TTFT of a text of no tokens"),
-            ("decode", f"{shares.decode:.0f} ms", f"{round(100 * shares.decode / shares.total_ms)}%", decode),
+            row("preparation", parts[0], "TTFT, picture - text, less encode"),
+            row("encode", parts[1], "behind, picture - text"),
+            row("prefill", parts[2], "behind, text"),
+            row("the rest", parts[3], "TTFT of text, less prefill"),
+            ("decode", f"{decode:.0f} ms", f"{round(100 * decode / total)}%", f"{phases.token:.3g} ms a token"),
         ],
     )
-    if report.page is None:
-        yield "There are no metrics of vLLM at /metrics, so this is by the client's clock alone."
-    elif found.clock is None:
-        yield "vLLM's metrics told of too few requests by themselves: others ended at the same time."
-    else:
-        clock = found.clock
-        yield (
-            f"vLLM's own clock, from first scheduled to first token: {ms(clock.picture)} with the picture, "
-            f"{ms(clock.text)} with text; so {clock.picture.value - clock.text.value:.0f} ms are the picture's. "
-            f"Before that they waited {clock.queued:.1f} ms in its queue."
-        )
+    yield (
+        "Preparation makes pixels of bytes, in the API server's process, before the engine. Where it holds up that "
+        "process, it also delays pieces of streams, and that is counted as encode here."
+    )
 
 
 def _kv(report: Report) -> Iterator[str | Table]:
@@ -134,54 +138,52 @@ def _kv(report: Report) -> Iterator[str | Table]:
         for row in table.rows
     ]
     yield _table(("image", "tokens", "their KV", "request's KV", "fit at once", "seen, tokens"), rows)
-    if table.cache is not None:
-        blocks, size = table.cache.blocks, table.cache.block_tokens
-        yield f"The cache has {blocks:,} blocks of {size} tokens, as vLLM's metrics say."
-    elif report.page is None:
+    if table.cache is None:
         yield "Without vLLM's metrics, the cache's size is not known, and none of this could be seen in it."
-    if any(row.cached_tokens is None for row in table.rows) and table.cache is not None:
+        return
+    yield f"The cache of one engine has room for {table.cache.tokens:,} tokens, as vLLM's metrics say."
+    if not table.cache.even:
+        yield (
+            "Its layers are of several kinds, and not all of them keep every token. That room is for the longest "
+            "prompts; shorter ones may take more of it a token, and what one took could not be seen."
+        )
+    elif any(row.cached_tokens is None for row in table.rows):
         yield "Where nothing was seen, others were on the server, or the request was too short to be seen."
 
 
-def _together(found: Together | None) -> Iterator[str | Table]:
+def _bursts(found: Bursts | None) -> Iterator[str | Table]:
     if found is None:
         yield "Not measured: there was no time left for three rounds. Give it more: --minutes."
         return
-    yield f"Means of {found.rounds} rounds, in ms:"
-    yield _table(
-        ("pictures at once", "behind", "longest gap", "TTFT"),
-        [(str(row.pictures), *(f"{figure:.0f}" for figure in _figures(row))) for row in found.rows],
-    )
+    yield f"{found.rounds} rounds of requests with {found.rows[0].carries} each, or text, in ms:"
+    yield _pairs(found.rows, "at once", lambda each: str(each.at_once))
     for name, grown in (("How far streams fall behind", found.behind), ("Their longest gap", found.longest)):
         plain = "not told" if grown.growth is None else f"{grown.growth}: {PLAIN[grown.growth]}"
-        yield f"{name}, {plain}. In numbers: {grown.why}"
-
-
-def _figures(row: AtOnce) -> tuple[float, float, float]:
-    return row.behind_ms, row.longest_ms, row.ttft_ms
+        yield f"{name}, with pictures, {plain}. In numbers: {grown.why}"
 
 
 def _verdict(report: Report) -> Iterator[str]:
-    found, verdict = report.found, report.verdict
-    rung, now, after = found.judged.rung, found.judged.picture, found.judged.text
+    found, verdict, judged = report.found, report.verdict, report.found.judged
+    now, after = judged.picture, judged.text
     yield verdict.why
+    yield frequency(found, report.traffic, report.objective_ms)
     if not report.sent.told:
         yield (
-            f"You did not say which pictures your clients send; this is for {rung.size[0]} x {rung.size[1]}. Say it: "
-            "--sizes or --workload."
+            f"You did not say which pictures your clients send; this is for {judged.carries}. Say it: --sizes or "
+            "--workload."
         )
+    share = "" if judged.share is None else f", {percent(judged.share)} of the first"
     yield (
-        f"\nThe arithmetic. One such picture holds up each stream for {ms(now.behind)} in all; a text of as many "
-        f"tokens for {ms(after.behind)}. The second is the prefill, which stays on the card whether you split or "
-        f"not; the difference, {ms(report.phases.encode)} by the lines through all sizes, is the encode, which a "
-        "split removes."
+        f"\nThe arithmetic. {named(judged).capitalize()} holds up each stream for {ms(now.behind)} in "
+        f"all; a text of as many tokens for {ms(after.behind)}. The second is the prefill, which stays on the card "
+        f"whether you split or not; the difference, {ms(judged.encode)}{share}, is the encode, which a split removes."
     )
     yield (
         f"Longest gap of a stream beside it: now {ms(now.longest)}; after a split about {ms(after.longest)}, as it is "
-        f"beside the text. It shows in a stream's P99 where such pictures come more often than one in "
-        f"{100 * found.gap_ms / 1000:.2g} s (100 gaps). This supposes an equal card for decoding alone, and that "
-        "embeddings arrive without holding it up. The picture's own first token does not come sooner: it is "
-        "encoded all the same, and sent."
+        f"beside the text. On average the encode is {ms(judged.cut)} of it. All pictures here were new to the server; "
+        "one that it has in a cache costs no encode. This supposes an equal card for decoding alone, and that "
+        "embeddings arrive without holding it up. The picture's own first token does not come sooner: it is encoded "
+        "all the same, and sent."
     )
     yield "\nWhat to try first:" if verdict.advice != Advice.STAY else "\nIf you want shorter gaps all the same:"
     for each in alternatives(found, report.sent, report.objective_ms):
@@ -196,6 +198,11 @@ def _verdict(report: Report) -> Iterator[str]:
             "\nA split is worth it if the pictures come often enough for the P99 above, and you have a card that "
             "encodes. Without one, a second whole server behind a balancer is what to compare with: chiasm bench serve."
         )
+
+
+def percent(interval: Interval) -> str:
+    """In words."""
+    return f"{interval.value:.0%} ({interval.low:.0%} to {interval.high:.0%})"
 
 
 def _table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Table:

@@ -1,10 +1,8 @@
-"""Which sizes of pictures the user's clients send: named, or found in a file of recorded requests."""
+"""What pictures the user's clients send, and how many a request: named, or found in a file of recorded requests."""
 
 import base64
 import io
-import random
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +13,7 @@ from PIL import Image
 
 from bench.load.recorded import Recorded
 from bench.load.workloads import BadWorkload
+from bench.percentiles import percentile
 
 Size = tuple[int, int]
 """Width and height in pixels."""
@@ -23,6 +22,7 @@ _SIZE = re.compile(r"(\d+)x(\d+)", re.IGNORECASE)
 UNTOLD = ((336, 336), (672, 672), (1008, 1008))
 MOST = 6  # sizes that are taken of a file
 LEAST_SIDE, GREATEST_SIDE = 16, 16_384  # pixels
+MANY = 0.95  # of the requests with pictures have no more of them than the one that is judged
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,9 @@ class Sent:
 
     sizes: tuple[Size, ...]  # the smallest first, by pixels; at least one
     told: bool  # by the user, and not only supposed
+    per_request: int = 1  # pictures, of which a request may have so many
     pictures: int = 0  # in the file; 0 without one
-    repeated: int = 0  # of these, how many had come before
+    again: tuple[int, ...] = ()  # for each of these that had come before, how many others came since
     unseen: int = 0  # of these, how many are addresses, whose sizes nobody has looked up
 
 
@@ -54,19 +55,20 @@ def sizes_option(_context: click.Context, _parameter: click.Parameter, given: st
     return tuple(sizes)
 
 
-def named(sizes: Sequence[Size]) -> Sent:
+def named(sizes: Sequence[Size], per_request: int) -> Sent:
     """Those that the user names; if none, some that are usual."""
-    return Sent(_in_order(sizes or UNTOLD), told=bool(sizes))
+    return Sent(_in_order(sizes or UNTOLD), bool(sizes), per_request)
 
 
 def recorded(path: Path) -> Sent:
-    """Those of a file of recorded requests: all of them, or a few that are spread evenly over the pictures by size.
+    """Those of a file of recorded requests: all of them, or a few that are spread evenly over the pictures by size. A
+    request has as many as all but the most crowded twentieth of those with pictures.
 
     Raises:
         BadWorkload: the file cannot be read, or has no picture whose size can be told.
     """
-    requests = Recorded(path)
-    urls = [url for _, body in requests.bodies(len(requests), random.Random(0)) for url in _urls(body)]
+    requests = [list(_urls(body)) for _, body in Recorded(path).in_order()]
+    urls = [url for each in requests for url in each]
     seen = [size for url in urls if (size := _size(url)) is not None]
     if not seen:
         raise BadWorkload(
@@ -76,8 +78,24 @@ def recorded(path: Path) -> Sent:
     ordered = sorted(seen, key=_pixels)
     spread = [ordered[round(step * (len(ordered) - 1) / (MOST - 1))] for step in range(MOST)]
     sizes = set(seen) if len(set(seen)) <= MOST else set(spread)
-    repeated = sum(times - 1 for times in Counter(urls).values())
-    return Sent(_in_order(sizes), told=True, pictures=len(urls), repeated=repeated, unseen=len(urls) - len(seen))
+    return Sent(
+        sizes=_in_order(sizes),
+        told=True,
+        per_request=int(percentile([len(each) for each in requests if each], MANY)),
+        pictures=len(urls),
+        again=tuple(_again(urls)),
+        unseen=len(urls) - len(seen),
+    )
+
+
+def _again(urls: Sequence[str]) -> Iterator[int]:
+    recent: list[int] = []  # the one that was last seen comes last
+    for url in map(hash, urls):
+        if url in recent:
+            since = recent.index(url)
+            yield len(recent) - since - 1
+            del recent[since]
+        recent.append(url)
 
 
 def _pixels(size: Size) -> int:

@@ -5,6 +5,7 @@ steal.headline.image_ttft_p*_on_vs_off           a star stands for what depends 
 matched steal.headline.image_ttft_p*_on_vs_off   what the star stood for: 99
 steal.series[traffic=mixed, block=all, arrangement=off].images    of the one row that fits
 sum pupil.series.asked                           also min, max and median; of all rows that fit and have it
+maybe serve.series[what=loses].where             a dash where there is no such row, or it has no such column
 count clients.series[client=vllm]                of rows
 steal.command, steal.commit
 """
@@ -44,23 +45,25 @@ def figure(expression: str, reports: Mapping[str, Report]) -> Any:
     kind, _, name = part.partition(".")
     if kind == "headline" and of in (None, "matched", "maybe"):
         return _of_headline(report.headline, name, of, expression)
-    rows = series(f"{found['report']}.{part}", reports)
+    rows = series(f"{found['report']}.{part}", reports, may_be_none=of == "maybe")
     if of == "count":
         return len(rows)
     column = _series_part(part)["column"] or ""
     values = [row[name] for row in rows for name in _fitting(column, row)]
     if of in OF_SEVERAL and values:
         return OF_SEVERAL[of](values)
+    if of == "maybe" and not values:
+        return None
     if len(values) != 1:
         raise BadDocument(f"{expression!r} fits {len(values)} values, not one; the first row has {', '.join(rows[0])}")
     return values[0]
 
 
-def series(path: str, reports: Mapping[str, Report]) -> list[dict[str, Any]]:
+def series(path: str, reports: Mapping[str, Report], may_be_none: bool = False) -> list[dict[str, Any]]:
     """The rows of `steal.series`, or those of `steal.series[column=value, ...]` whose columns are so.
 
     Raises:
-        BadDocument: there are none.
+        BadDocument: there are none, unless that may be.
     """
     name, _, part = path.partition(".")
     pairs = [pair.partition("=") for pair in (_series_part(part)["where"] or "").split(",") if pair]
@@ -70,7 +73,7 @@ def series(path: str, reports: Mapping[str, Report]) -> list[dict[str, Any]]:
         for row in report_of(name, reports).series
         if all(str(row.get(column)) == value for column, value in where.items())
     ]
-    if not rows:
+    if not rows and not may_be_none:
         raise BadDocument(f"no row of bench/results/{name}.json fits {path!r}")
     return rows
 
@@ -92,9 +95,9 @@ class Writer(string.Formatter):
     """`str.format` over a row: columns' names may have a star, and there is a space before a percent sign."""
 
     def get_value(self, key: int | str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """Of the column that the key names. Raises KeyError if the row has none, or several."""
+        """Of the column that the key names. Raises KeyError if the row has none, or several, or nothing in it."""
         names = _fitting(str(key), kwargs)
-        if len(names) != 1:
+        if len(names) != 1 or kwargs[names[0]] is None:
             raise KeyError(key)
         return kwargs[names[0]]
 

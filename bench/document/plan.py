@@ -35,20 +35,49 @@ STEPS = (
     Step(
         "itl",
         "chiasm bench itl --json bench/results/itl.json --plot docs/itl.svg --html build/itl.html --resume {kept}",
-        minutes=25,
+        minutes=30,
+        headline=True,
+    ),
+    Step("overhead", "chiasm bench overhead --json bench/results/overhead.json", minutes=10, headline=True),
+    Step(
+        "vllm-epd",
+        "chiasm bench vllm-epd --json bench/results/vllm_epd.json --plot docs/vllm_epd.svg --resume {kept}",
+        minutes=16,
         headline=True,
     ),
     Step(
         "serve",
         "chiasm bench serve --json bench/results/serve.json --plot docs/serve.svg --resume {kept}",
-        minutes=25,
-        headline=True,
+        minutes=85,  # 65, where memory holds all that is compared at once
     ),
-    Step("overhead", "chiasm bench overhead --json bench/results/overhead.json", minutes=8, headline=True),
+    Step("cross-check", "chiasm bench serve --cross-check --json bench/results/cross_check.json", minutes=15),
     Step(
-        "vllm-epd",
-        "chiasm bench vllm-epd --json bench/results/vllm_epd.json --plot docs/vllm_epd.svg --resume {kept}",
-        minutes=10,
+        "itl-towers",
+        "chiasm bench itl --towers --json bench/results/itl_towers.json --plot docs/itl_towers.svg --resume {kept}",
+        minutes=60,
+    ),
+    *(
+        Step(
+            f"serve-pace{pace}",
+            f"chiasm bench serve --pace {pace} --json bench/results/serve_pace{pace}.json "
+            f"--plot docs/serve_pace{pace}.svg --resume {{kept}}",
+            minutes=80,
+        )
+        for pace in (2, 4)
+    ),
+    Step(
+        "serve-full",
+        "chiasm bench serve --full --json bench/results/serve_full.json --plot docs/serve_full.svg --resume {kept}",
+        minutes=250,
+    ),
+    *(
+        Step(
+            f"phases-cpu-{name}",
+            f"chiasm bench phases --device cpu --model {model} --json bench/results/phases-cpu-{name}.json"
+            + (f" --plot {plot}" if plot else ""),
+            minutes=10,
+        )
+        for name, model, plot in (("pupil", "pupil", ""), ("300m", "qwen2.5-vl-300m", "docs/roofline-cpu-300m.svg"))
     ),
     Step("wire", "chiasm bench wire --json bench/results/wire.json", minutes=2),
     Step("kv-bytes", "chiasm bench kv-bytes --json bench/results/kv_bytes.json", minutes=3),

@@ -8,21 +8,25 @@ from bench.document.figures import NOTHING, Writer, series, written
 from bench.document.results import BadDocument, Report
 
 
-def series_table(text: str, reports: Mapping[str, Report]) -> str:
+def series_table(text: str, reports: Mapping[str, Report], may_be_none: bool = False) -> str:
     """A table of rows. `text` has their name, then a line for each column: its heading, and how its cells are written.
 
         scheduler.series[queued=100]
         workers: {workers:,}
         P99: {p99_ms:.2f} ms
 
+    With `may_be_none` there may be no such rows, and then there is no table; and nothing in a column.
+
     Raises:
         BadDocument: there are no such rows, or no row has what a column asks for.
     """
     path, *lines = (line.strip() for line in text.strip().splitlines())
-    rows = series(path, reports)
+    rows = series(path, reports, may_be_none)
+    if not rows:
+        return ""
     columns = [line.partition(": ") for line in lines]
     headings = [heading for heading, _, _ in columns]
-    cells = [_column(form, rows, path) for _, _, form in columns]
+    cells = [_column(form, rows, path, may_be_none) for _, _, form in columns]
     return markdown(headings, list(zip(*cells, strict=True)))
 
 
@@ -38,9 +42,9 @@ def markdown(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (headings, ruler, *rows))
 
 
-def _column(form: str, rows: Sequence[Mapping[str, Any]], path: str) -> list[str]:
+def _column(form: str, rows: Sequence[Mapping[str, Any]], path: str, may_be_none: bool) -> list[str]:
     cells = [_cell(form, row) for row in rows]
-    if all(cell is None for cell in cells):
+    if all(cell is None for cell in cells) and not may_be_none:
         raise BadDocument(f"no row of {path} has all of {form!r}; the first has {', '.join(rows[0])}")
     return [NOTHING if cell is None else cell for cell in cells]
 

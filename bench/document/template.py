@@ -7,6 +7,7 @@ Between double braces a template names what comes from the results:
     {{table scheduler.series[queued=100]                 a table of rows (`bench.document.tables`)
     workers: {workers:,}
     }}
+    {{some itl.series[what=growth]                       the same, if there are such rows; else nothing
     {{headline steal}}                                   a table of all headline figures
     {{made steal}} {{machine steal}} {{versions steal}}  by which command, on what, with what (`.provenance`)
     {{picture stealing.svg: What it shows}}              the picture, if there is one
@@ -68,6 +69,7 @@ class Template:
         word, _, rest = found[1].strip().partition(" ")
         makers: dict[str, Callable[[], str]] = {
             "table": lambda: series_table(rest, self.reports),
+            "some": lambda: series_table(rest, self.reports, may_be_none=True),
             "headline": lambda: headline_table(report_of(rest, self.reports)),
             "made": lambda: made(report_of(rest, self.reports)),
             "machine": lambda: machine(report_of(rest, self.reports)),

@@ -5,12 +5,15 @@ from pathlib import Path
 
 import click
 
-from bench.itl.loads import compare_loads
+from bench.itl.findings import findings, headline
+from bench.itl.page import described
 from bench.itl.plan import FULL, QUICK
-from bench.itl.plots import can_draw
-from bench.itl.publishing import Files, publish
+from bench.itl.plots import can_draw, draw
+from bench.itl.publishing import Files, Results, console, publish
+from bench.itl.run import measure
 from bench.itl.slots import Unmeasurable
 from bench.itl.subjects import DEFAULT, Arrangements, OneEndpoint, Subject
+from bench.itl.tables import sheets
 from bench.itl.towers_run import compare_towers
 from bench.load.journal import OtherRun
 from bench.model import build_bench_model
@@ -37,13 +40,6 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 )
 @click.option("--endpoint", help="Base URL of a running, idle server, to be measured alone. Nothing is started.")
 @click.option("--api-key", envvar="CHIASM_API_KEY", help="Bearer token, if that server wants one.")
-@click.option(
-    "--every",
-    type=click.FloatRange(0, min_open=True),
-    metavar="SECONDS",
-    help="From one carrier to the next, where one may bring the most tokens.  "
-    f"[default: {FULL.drives[0].slot_s:g}, quick {QUICK.drives[0].slot_s:g}]",
-)
 @click.option("--towers", is_flag=True, help="Instead, compare tails during bursts over models with other towers.")
 @click.option(
     "--resume",
@@ -58,7 +54,6 @@ def itl(
     topologies: tuple[str, ...],
     endpoint: str | None,
     api_key: str | None,
-    every: float | None,
     towers: bool,
     resume: Path | None,
     json_file: Path | None,
@@ -68,38 +63,58 @@ def itl(
     """Measure inter-token latency over image tokens: of the requests that carry the images, and of those beside them.
 
     Text streams run beside carriers, which come by the clock and bring pictures, or as much text. How many tokens they
-    bring varies by the pictures' size and number, from none to the most that the model makes of one picture. Unless an
-    endpoint is named, a model of 120 M parameters with random weights is served on two cores, split and unsplit, both
-    with a prefill chunk for the same objective. That takes 12 GB of memory and 25 minutes, starting the engines not
-    counted. Nothing else should run meanwhile.
+    bring varies by the pictures' size and number, from none to the most that the model makes of one picture, and so
+    does how many come at once. They come as far apart as the largest takes to be answered, which is timed first. Unless
+    an endpoint is named, a model of 120 M parameters with random weights is served on two cores, split and unsplit,
+    both with a prefill chunk for the same objective. Equal for all is the principle, so none is as it ships: engines
+    run eagerly, and client, gateway and Ray share the two cores. It takes 12 GB of memory and 27 minutes. Nothing else
+    should run meanwhile.
 
     \b
-    bystander_slope_image_vs_text_tokens          what an image token adds to the mean ITL of bystanders, to what a
-                                                  text token adds, through the split
+    bystander_slope_image_vs_text_tokens          what an image token adds to the inter-token latencies of bystanders,
+                                                  to what a text token adds, through the split
     bystander_slope_encoded_image_vs_text_tokens  the same of pictures that are encoded already
-    bystander_p99_itl_mono_vs_split               tail of bystanders' ITL during bursts of pictures
-    carrier_slope_ms_per_1k_split, ..._mono       what 1,000 image tokens of each add to the TPOT of carriers that
-                                                  come in bursts
+    bystander_p99_itl_mono_vs_split               P99 of bystanders' ITL while a burst of pictures is computed
+    carrier_slope_ms_per_1k_split, ..._mono       what 1,000 image tokens of a burst add to the TPOT of its carriers
+    image_ttft_p50_split_vs_mono                  time to first token of the largest picture alone
+
+    A figure of fewer than five blocks, or of which more than a tenth of the slots is lost, is in no headline.
     """
     if endpoint and (topologies or towers):
         raise click.UsageError("--endpoint measures that server alone: leave --topology and --towers out.")
-    if towers and (topologies or every):
-        raise click.UsageError("--towers has topologies and times of its own: leave --topology and --every out.")
+    if towers and topologies:
+        raise click.UsageError("--towers has topologies of its own: leave --topology out.")
     if (plot or html) and not can_draw():
         raise click.UsageError("Drawing needs matplotlib, which is not installed. Cure: pip install matplotlib.")
-    given = {"--quick": quick, "--towers": towers, f"--endpoint {endpoint}": endpoint, f"--every {every}": every}
+    given = {"--quick": quick, "--towers": towers, f"--endpoint {endpoint}": endpoint}
     given |= dict.fromkeys((f"--topology {name}" for name in topologies), True)
     command = " ".join(["chiasm bench itl", *(option for option, wanted in given.items() if wanted)])
     try:
         if towers:
             results = compare_towers(quick, resume, command)
         else:
-            plan = QUICK if quick else FULL
-            subject = _subject(topologies, endpoint, api_key)
-            results = compare_loads(plan.every(every) if every else plan, subject, resume, command)
+            results = _compare_loads(quick, _subject(topologies, endpoint, api_key), resume, command)
         publish(results, Files(json_file, plot, html))
     except FAULTS as error:
         sys.exit(str(error))
+
+
+def _compare_loads(quick: bool, subject: Subject, folder: Path | None, command: str) -> Results:
+    measured = measure(QUICK if quick else FULL, subject, folder, console)
+    told = findings(measured.slots, measured.kv_token_bytes)
+    if not any(row["blocks"] for row in told.points):
+        raise Unmeasurable(f"Not one point counts. The first was left out for this: {told.left_out[0]['fault']}")
+    return Results(
+        "itl",
+        "Inter-token latency over image tokens",
+        command,
+        headline(told),
+        [*measured.side_rows, *told.series],
+        sheets(told),
+        described(measured.plan, subject.sides, subject.model),
+        lambda: draw(told, measured.slots),
+        subject.described(),
+    )
 
 
 def _subject(topologies: tuple[str, ...], endpoint: str | None, api_key: str | None) -> Subject:

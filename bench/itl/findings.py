@@ -1,7 +1,8 @@
 """What is reported: rows of points, slopes, ratios, growth and tails, and the figures to quote. Pure."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 from bench.itl import fits
@@ -9,12 +10,13 @@ from bench.itl.fits import Fit
 from bench.itl.plan import Kind
 from bench.itl.points import Row, groups, point, slot_row
 from bench.itl.slots import Seen
+from bench.itl.tails import Tail, tails
 
-BYSTANDER_ITL = "bystander mean ITL"  # at the rate at which carriers come
-STALL = "bystander stall by a carrier"  # whatever that rate is
+STALL = "added to a bystander's ITLs"  # by one carrier, whatever the rate at which they come
+BYSTANDER_ITL = "bystander mean ITL"  # at that rate
 ALONE = "carrier TPOT, one at a time"
-IN_BURSTS = "carrier TPOT, in bursts"
-_MEASURES = {BYSTANDER_ITL: fits.mean_itl_ms, STALL: fits.stall_ms, ALONE: fits.carrier_tpot_ms}
+IN_BURSTS = "carrier TPOT, in bursts"  # over the tokens of the burst
+_MEASURES = {STALL: fits.stall_ms, BYSTANDER_ITL: fits.mean_itl_ms, ALONE: fits.carrier_tpot_ms}
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,8 @@ class Findings:
     slopes: Sequence[Row]  # ms per 1,000 tokens
     ratios: Sequence[Row]  # of slopes
     growths: Sequence[Row]
-    tails: Sequence[Row]  # of bystanders' ITL during bursts of pictures, and what one side's is to the other's
+    tails: Sequence[Row]  # of bystanders' ITL while pictures are computed, and what one side's is to the other's
+    ttfts: Sequence[Row]  # of carriers with pictures, and what one side's is to the other's
     slots: Sequence[Row]  # what all of them are made of
 
     @property
@@ -38,54 +41,53 @@ class Findings:
             "ratio": self.ratios,
             "growth": self.growths,
             "tail": self.tails,
+            "ttft": self.ttfts,
             "slot": self.slots,
         }
         return [{"what": what, **row} for what, rows in groups.items() for row in rows]
 
     @property
     def left_out(self) -> list[Row]:
-        """Slots that count for nothing, and why."""
+        """Slots that have a fault, and which."""
         return [row for row in self.slots if row["fault"]]
 
 
 def findings(slots: Sequence[Seen], kv_token_bytes: int | None) -> Findings:
     """Of everything that was measured. `kv_token_bytes` is None where nobody tells."""
     sides = tuple(dict.fromkeys(one.side for one in slots))
-    drive = slots[0].drive.name
-    slopes, ratios, growths = [], [], []
-    for side in sides:
-        for kind in Kind:
-            for of, measure in _MEASURES.items():
-                if fit := fits.slope(fits.of_kind(slots, side, drive, kind), measure):
-                    slopes.append({"of": of, "side": side, "kind": str(kind), **_told(fit)})
-        if fit := fits.slope(fits.bursts(slots, side), fits.carrier_tpot_ms):
-            slopes.append({"of": IN_BURSTS, "side": side, "kind": str(Kind.LIVE), **_told(fit)})
-        for of in (BYSTANDER_ITL, STALL):
-            ratios += [
-                {"of": of, "side": side, "kind": f"{kind} : {Kind.TEXT}", **_told(fit)}
-                for kind in (Kind.LIVE, Kind.ENCODED)
-                if (fit := _ratio(slots, side, drive, kind, _MEASURES[of]))
-            ]
-        if grown := fits.grown(slots, side):
-            by_streams = {f"stall_ms_at_{streams}": round(ms, 1) for streams, ms in grown.stalls_ms.items()}
-            growths.append({"side": side, "verdict": grown.verdict, "why": grown.why, **by_streams})
     return Findings(
         sides,
         [point(group, kv_token_bytes) for group in groups(slots)],
-        slopes,
-        ratios,
-        growths,
-        _tails(slots, sides),
+        [row for side in sides for row in _slopes(slots, side)],
+        [row for side in sides for row in _ratios(slots, side)],
+        [row for side in sides for row in _growths(slots, side)],
+        [row for a, b in _against_first(sides) for row in _tails(slots, a, b)],
+        [row for a, b in _against_first(sides) for row in _ttfts(slots, b, a)],
         [slot_row(one) for one in slots],
     )
 
 
-def _ratio(slots: Sequence[Seen], side: str, drive: str, kind: Kind, measure: fits.Measure) -> Fit | None:
-    """The slope of that kind to that of text, each over the loads that came as both."""
-    both = [fits.of_kind(slots, side, drive, each) for each in (kind, Kind.TEXT)]
-    common = set.intersection(*({one.slot.load for one in found} for found in both))
-    like, text = ([one for one in found if one.slot.load in common] for found in both)
-    return fits.over(fits.slope(like, measure), fits.slope(text, measure))
+def _slopes(slots: Sequence[Seen], side: str) -> Iterator[Row]:
+    for kind in Kind:
+        for of, measure in _MEASURES.items():
+            if fit := fits.slope(fits.of_kind(slots, side, kind), measure):
+                yield {"of": of, "side": side, "kind": str(kind), **_told(fit)}
+    if fit := fits.slope(fits.bursts(slots, side), fits.carrier_tpot_ms):
+        yield {"of": IN_BURSTS, "side": side, "kind": str(Kind.LIVE), **_told(fit)}
+
+
+def _ratios(slots: Sequence[Seen], side: str) -> Iterator[Row]:
+    for of in (STALL, BYSTANDER_ITL):
+        for kind in (Kind.LIVE, Kind.ENCODED):
+            if fit := fits.slope_to_text(slots, side, kind, _MEASURES[of]):
+                yield {"of": of, "side": side, "kind": f"{kind} : {Kind.TEXT}", **_told(fit)}
+
+
+def _growths(slots: Sequence[Seen], side: str) -> Iterator[Row]:
+    if grown := fits.grown(slots, side):
+        by_number = {f"stall_ms_of_{carriers}": round(ms, 1) for carriers, ms in grown.stalls_ms.items()}
+        told = {"load": str(grown.load), "verdict": grown.verdict, "why": grown.why, "whole_blocks": grown.blocks}
+        yield {"side": side, **told, **by_number}
 
 
 def side_like(sides: Sequence[str], name: str) -> str | None:
@@ -95,51 +97,101 @@ def side_like(sides: Sequence[str], name: str) -> str | None:
 
 
 def headline(found: Findings) -> dict[str, float]:
-    """The figures to quote. An endpoint that was measured alone is quoted without a name."""
+    """The figures to quote, less those of too few blocks. An endpoint that was measured alone has no name in them."""
     named_sides = {name: side for name in ("split", "mono") if (side := side_like(found.sides, name))}
     figures: dict[str, float] = {}
     first = named_sides.get("split", found.sides[0])
     for name, kind in (("image", Kind.LIVE), ("encoded_image", Kind.ENCODED)):
-        if row := _row(found.ratios, BYSTANDER_ITL, first, f"{kind} : {Kind.TEXT}"):
+        if row := _quoted(found.ratios, of=STALL, side=first, kind=f"{kind} : {Kind.TEXT}"):
             figures[f"bystander_slope_{name}_vs_text_tokens"] = row["value"]
-    for row in found.tails:
-        if (row["side"], row["against"]) == (named_sides.get("mono"), named_sides.get("split")):
-            figures[f"bystander_{row['percentile']}_itl_mono_vs_split"] = row["ratio"]
+    pair = {"side": named_sides.get("mono"), "against": named_sides.get("split")}
+    if bursts := [row for row in found.tails if row["at_once"] > 1 and row["quoted"] and row.items() >= pair.items()]:
+        figures["bystander_p99_itl_mono_vs_split"] = max(bursts, key=_tokens)["p99_ratio"]
     for suffix, side in [(f"_{name}", side) for name, side in named_sides.items()] or [("", first)]:
-        if row := _row(found.slopes, IN_BURSTS, side, Kind.LIVE):
+        if row := _quoted(found.slopes, of=IN_BURSTS, side=side, kind=str(Kind.LIVE)):
             figures[f"carrier_slope_ms_per_1k{suffix}"] = row["value"]
+    pair = {"side": named_sides.get("split"), "against": named_sides.get("mono")}
+    if alone := [row for row in found.ttfts if row["at_once"] == 1 and row["quoted"] and row.items() >= pair.items()]:
+        figures["image_ttft_p50_split_vs_mono"] = max(alone, key=_tokens)["value"]
     return {name: round(figure, 3) for name, figure in figures.items()}
 
 
-def _row(rows: Iterable[Row], of: str, side: str, kind: str) -> Row | None:
-    return next((row for row in rows if (row["of"], row["side"], row["kind"]) == (of, side, kind)), None)
+def _quoted(rows: Iterable[Row], **like: str) -> Row | None:
+    return next((row for row in rows if row["quoted"] and row.items() >= like.items()), None)
+
+
+def _tokens(row: Row) -> int:
+    return int(row["tokens"] * row["at_once"])
 
 
 def _told(fit: Fit) -> dict[str, Any]:
     bounds = {} if fit.interval is None else {"low": fit.interval.low, "high": fit.interval.high}
-    blocks = [round(value, 4) for value in fit.blocks.values()]
-    return {name: round(value, 4) for name, value in {"value": fit.value, **bounds}.items()} | {"blocks": blocks}
+    return {
+        **{name: round(value, 4) for name, value in {"value": fit.value, **bounds}.items()},
+        "blocks": [round(value, 4) for value in fit.blocks.values()],
+        "slots": fit.slots,
+        "lost": fit.lost,
+        "quoted": fit.is_quotable,
+    }
 
 
-def _tails(slots: Sequence[Seen], sides: Sequence[str]) -> list[Row]:
-    """Of each side against the split, or against the first where there is none."""
-    against = side_like(sides, "split") or sides[0]
-    loaded = {side: [one for one in fits.bursts(slots, side) if one.slot.load.pictures] for side in sides}
-    rows: list[Row] = []
-    for side in sides:
-        if side != against and (found := fits.tails(loaded[side], loaded[against])):
-            low, high = found.range or (None, None)
-            rows.append(
-                {
-                    "side": side,
-                    "against": against,
-                    "carriers": loaded[side][0].slot.name,
-                    "percentile": found.percentile,
-                    "ms": round(found.ms[0], 1),
-                    "against_ms": round(found.ms[1], 1),
-                    "ratio": round(found.ratio, 3),
-                    "lowest_without_a_block": low and round(low, 3),
-                    "highest_without_a_block": high and round(high, 3),
-                }
-            )
-    return rows
+def _against_first(sides: Sequence[str]) -> list[tuple[str, str]]:
+    """Each other side with the split, or with the first where there is none."""
+    first = side_like(sides, "split") or sides[0]
+    return [(side, first) for side in sides if side != first]
+
+
+def _tails(slots: Sequence[Seen], side: str, against: str) -> Iterator[Row]:
+    for one, other in _pictures(slots, side, against):
+        if found := tails(one, other):
+            lowest, highest = found.range or (None, None)
+            yield {
+                **_what(one[0], side, against),
+                "p99_ratio": round(found.ratio, 3),
+                "lowest_without_a_block": lowest and round(lowest, 3),
+                "highest_without_a_block": highest and round(highest, 3),
+                **_tail(found.one, ""),
+                **_tail(found.other, "against_"),
+                **_longest(found.longest),
+                "pairs": found.pairs,
+                "lost": found.lost,
+                "quoted": found.is_quotable,
+            }
+
+
+def _tail(tail: Tail, whose: str) -> dict[str, Any]:
+    return {
+        f"{whose}p99_ms": round(tail.p99_ms, 1),
+        f"{whose}longest_ms": round(tail.longest_ms, 1),
+        f"{whose}samples": tail.samples,
+        f"{whose}overloaded": tail.overloaded,
+    }
+
+
+def _longest(fit: Fit | None) -> dict[str, Any]:
+    told = _told(fit) if fit else {}
+    return {f"longest_{name}": told[name] for name in ("value", "low", "high", "blocks") if name in told}
+
+
+def _ttfts(slots: Sequence[Seen], side: str, against: str) -> Iterator[Row]:
+    for one, other in _pictures(slots, side, against):
+        p50s = [fits.of_each(mine, fits.carrier_ttft_ms) for mine in (one, other)]
+        if fit := fits.over(p50s[0], p50s[1], [*one, *other]):
+            mine, theirs = (round(median(p50.values()), 1) for p50 in p50s)
+            yield {**_what(one[0], side, against), "p50_ms": mine, "against_p50_ms": theirs, **_told(fit)}
+
+
+def _pictures(slots: Sequence[Seen], side: str, against: str) -> Iterator[tuple[list[Seen], list[Seen]]]:
+    """Of each slot with new pictures, what both sides made of it."""
+    live = [one for one in slots if one.slot.kind is Kind.LIVE and one.slot.load.pictures]
+    for key in dict.fromkeys((one.drive.name, one.slot) for one in live):
+        both = [
+            [one for one in live if (one.drive.name, one.slot) == key and one.side == each] for each in (side, against)
+        ]
+        if all(both):
+            yield both[0], both[1]
+
+
+def _what(one: Seen, side: str, against: str) -> dict[str, Any]:
+    told = {"side": side, "against": against, "drive": one.drive.name, "carriers": one.slot.name}
+    return {**told, "at_once": one.slot.carriers, "tokens": one.tokens}

@@ -1,17 +1,19 @@
-"""What slots tell together: slopes over prompt tokens, their ratios, growth with concurrency, tails in bursts. Pure.
+"""What slots tell together: slopes over prompt tokens, their ratios, growth with concurrency. Pure.
 
 Each block is fitted by itself, and intervals are over the blocks' figures: see `bench.load.slopes`. Slots that have a
-fault are in none of this.
+fault are in none of this, and how many these are is told, for they are not just any: heavy loads overload first.
 """
 
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from bench.itl.plan import Kind
+from bench.itl.plan import Kind, Load
 from bench.itl.slots import Seen
 from bench.load.slopes import LEAST, Interval, Undetermined, block_slopes, growth, mean_interval, ratio
-from bench.percentiles import named, percentile, tail
+
+QUOTED_FROM = 5  # blocks
+MOST_LOST = 0.1  # of the slots
 
 Measure = Callable[[Seen], float | None]
 """A figure of one slot, in ms; None where it has none."""
@@ -23,8 +25,8 @@ def mean_itl_ms(one: Seen) -> float:
 
 
 def stall_ms(one: Seen) -> float | None:
-    """Of each bystander, by one carrier, or by one of a burst."""
-    return None if one.stall_s is None else 1000 * one.stall_s / one.slot.carriers
+    """What is added to the inter-token latencies of each bystander, summed, by all carriers of the slot."""
+    return None if one.stall_s is None else 1000 * one.stall_s
 
 
 def carrier_tpot_ms(one: Seen) -> float | None:
@@ -33,127 +35,133 @@ def carrier_tpot_ms(one: Seen) -> float | None:
     return 1000 * statistics.fmean(found) if found else None
 
 
+def carrier_ttft_ms(one: Seen) -> float:
+    """The carriers' median time to first token."""
+    return 1000 * statistics.median(answer.ttft_s for answer in one.carriers)
+
+
 @dataclass(frozen=True)
 class Fit:
-    """A slope in ms per 1,000 tokens, or a ratio of two: of each block that tells, and over all of them.
+    """A slope in ms per 1,000 tokens, or a ratio of two figures: of each block that tells, and over all of them.
 
-    Without an interval there are fewer than three blocks, or (a ratio) what is divided by may be 0.
+    Without an interval there are fewer than three blocks. `lost` of the `slots` that were to tell had a fault.
     """
 
     blocks: Mapping[int, float]
     value: float
     interval: Interval | None
+    slots: int
+    lost: int
+
+    @property
+    def is_quotable(self) -> bool:
+        """Whether enough has been measured, and little enough of it lost, to quote it alone."""
+        return len(self.blocks) >= QUOTED_FROM and self.lost <= MOST_LOST * self.slots
 
 
-def slope(slots: Iterable[Seen], measure: Measure) -> Fit | None:
-    """Of that figure over the tokens that carriers bring. None if no block has two sizes."""
+def slope(slots: Sequence[Seen], measure: Measure) -> Fit | None:
+    """Of that figure over the tokens that carriers bring, all of a burst together. None if no block has two sizes."""
     points: dict[int, list[tuple[float, float]]] = {}
     for one in slots:
         if one.fault is None and (figure := measure(one)) is not None:
-            points.setdefault(one.block, []).append((one.tokens / 1000, figure))
+            points.setdefault(one.block, []).append((one.brought / 1000, figure))
     told = {block: found for block, found in sorted(points.items()) if len({x for x, _ in found}) > 1}
     if not told:
         return None
     blocks = dict(zip(told, block_slopes(list(told.values())), strict=True))
     values = list(blocks.values())
-    return Fit(blocks, statistics.fmean(values), mean_interval(values) if len(values) >= LEAST else None)
+    interval = mean_interval(values) if len(values) >= LEAST else None
+    return Fit(blocks, statistics.fmean(values), interval, len(slots), _lost(slots))
 
 
-def over(a: Fit | None, b: Fit | None) -> Fit | None:
-    """How many times the second slope the first is; None if either is missing, or the second may be 0."""
-    both = sorted(a.blocks.keys() & b.blocks.keys()) if a is not None and b is not None else []
-    if a is None or b is None or not both:
+def slope_to_text(slots: Sequence[Seen], side: str, kind: Kind, measure: Measure) -> Fit | None:
+    """How many times the slope of text that of this kind is; None where that is not told.
+
+    In each block both slopes are over the same loads: those that came as both, and have no fault as either. Else one
+    that was overloaded as pictures would still be among the text.
+    """
+    both = [of_kind(slots, side, each) for each in (kind, Kind.TEXT)]
+    common = set.intersection(*({one.slot.load for one in found} for found in both))
+    planned = [[one for one in found if one.slot.load in common] for found in both]
+    faults = {(one.block, one.slot.load) for found in planned for one in found if one.fault is not None}
+    image, text = ([one for one in found if (one.block, one.slot.load) not in faults] for found in planned)
+    every = {id(one): one for found in planned for one in found}.values()  # the slot without a load is in both
+    above, below = slope(image, measure), slope(text, measure)
+    return None if above is None or below is None else over(above.blocks, below.blocks, list(every))
+
+
+def of_each(slots: Iterable[Seen], measure: Measure) -> dict[int, float]:
+    """That figure by block, of slots of which each block has one."""
+    return {one.block: ms for one in slots if one.fault is None and (ms := measure(one)) is not None}
+
+
+def over(above: Mapping[int, float], below: Mapping[int, float], slots: Sequence[Seen]) -> Fit | None:
+    """How many times the second the first is, by block, as those slots tell; None if the second may be 0."""
+    both = sorted(above.keys() & below.keys())
+    blocks = {block: above[block] / below[block] for block in both if below[block]}
+    if not blocks:
         return None
-    above, below = ([fit.blocks[block] for block in both] for fit in (a, b))
-    blocks = {block: x / y for block, x, y in zip(both, above, below, strict=True) if y}
+    over_all, under_all = [above[block] for block in both], [below[block] for block in both]
     if len(both) < LEAST:
-        return Fit(blocks, sum(above) / sum(below), None) if sum(below) else None
+        value = sum(over_all) / sum(under_all) if sum(under_all) else None
+        return None if value is None else Fit(blocks, value, None, len(slots), _lost(slots))
     try:
-        found = ratio(above, below)
+        found = ratio(over_all, under_all)
     except Undetermined:
         return None
-    return Fit(blocks, found.value, found)
+    return Fit(blocks, found.value, found, len(slots), _lost(slots))
 
 
-def of_kind(slots: Iterable[Seen], side: str, drive: str, kind: Kind) -> list[Seen]:
+def of_kind(slots: Iterable[Seen], side: str, kind: Kind) -> list[Seen]:
     """Single carriers of that kind, and the slot without a load that they are held against."""
+    mine = [one for one in slots if one.side == side]
+    drives = {one.drive.name for one in mine if one.slot.carriers == 1 and not one.slot.load.pictures}
     return [
         one
-        for one in slots
-        if (one.side, one.drive.name, one.slot.carriers) == (side, drive, 1)
-        and (one.slot.kind is kind or not one.slot.load.pictures)
+        for one in mine
+        if one.drive.name in drives and one.slot.carriers == 1 and (one.slot.kind is kind or not one.slot.load.pictures)
     ]
 
 
-def bursts(slots: Iterable[Seen], side: str, kind: Kind = Kind.LIVE) -> list[Seen]:
-    """Of carriers of that kind, and those without a load that they are held against."""
-    return [
-        one
-        for one in slots
-        if one.side == side and one.slot.carriers > 1 and (one.slot.kind is kind or not one.slot.load.pictures)
-    ]
+def bursts(slots: Iterable[Seen], side: str) -> list[Seen]:
+    """The largest ones of new pictures, and those as large without a load that they are held against."""
+    live = [one for one in slots if one.side == side and one.slot.kind is Kind.LIVE]
+    size = max((one.slot.carriers for one in live), default=1)
+    return [one for one in live if one.slot.carriers == size] if size > 1 else []
 
 
 @dataclass(frozen=True)
 class Grown:
-    """How the stall by 1,000 tokens grows with the number of bystanders."""
+    """How the stall of bystanders grows with the number of carriers that come at once, each with the same load."""
 
+    load: Load
     verdict: str  # flat, linear, super-linear or undetermined
     why: str
-    stalls_ms: Mapping[int, float]  # by number of bystanders, the mean over blocks
+    stalls_ms: Mapping[int, float]  # by all of them together, by their number: the mean over blocks
+    blocks: int  # in which no number is missing
 
 
-def grown(slots: Sequence[Seen], side: str) -> Grown | None:
-    """Of single carriers of the load that came beside every number of bystanders; None of fewer than three."""
-    drives = {one.drive.name: one.drive for one in slots}
-    if len({drive.streams for drive in drives.values()}) < LEAST:
-        return None
-    common = set.intersection(*({slot.load for slot in drive.slots} for drive in drives.values()))
-    fits = {
-        drive.streams: slope((s for s in of_kind(slots, side, name, Kind.LIVE) if s.slot.load in common), stall_ms)
-        for name, drive in drives.items()
-    }
-    told = {streams: fit for streams, fit in sorted(fits.items()) if fit is not None}
-    whole = set.intersection(*(set(fit.blocks) for fit in told.values())) if len(told) == len(fits) else set()
-    stalls = {streams: fit.value for streams, fit in told.items()}
-    try:
-        blocks = [[(float(streams), fit.blocks[block]) for streams, fit in told.items()] for block in sorted(whole)]
-        verdict, why = growth(blocks)
-    except (Undetermined, ValueError) as error:
-        return Grown("undetermined", str(error), stalls)
-    return Grown(verdict, why, stalls)
-
-
-@dataclass(frozen=True)
-class Tails:
-    """A tail of bystanders' inter-token latency on two sides, their ratio, and how far one block moves that."""
-
-    percentile: str  # p99; p95 of few samples
-    ms: tuple[float, float]
-    ratio: float
-    range: tuple[float, float] | None  # of the ratio, leaving out any one block; None with fewer than three
-
-
-def tails(one: Sequence[Seen], other: Sequence[Seen]) -> Tails | None:
-    """Of two sides' slots, all gaps of each together. None if either has none that count."""
-    gaps = [_by_block(side) for side in (one, other)]
-    blocks = sorted(gaps[0].keys() & gaps[1].keys())
-    if not blocks:
-        return None
-    share = tail(min(sum(len(side[block]) for block in blocks) for side in gaps))
-
-    def without(left_out: int | None) -> tuple[float, float]:
-        kept = [[gap for block in blocks if block != left_out for gap in side[block]] for side in gaps]
-        return 1000 * percentile(kept[0], share), 1000 * percentile(kept[1], share)
-
-    ms = without(None)
-    others = [first / second for first, second in map(without, blocks)] if len(blocks) >= LEAST else []
-    return Tails(named(share), ms, ms[0] / ms[1], (min(others), max(others)) if others else None)
-
-
-def _by_block(slots: Sequence[Seen]) -> dict[int, list[float]]:
-    gaps: dict[int, list[float]] = {}
+def grown(slots: Iterable[Seen], side: str) -> Grown | None:
+    """Of a load of new pictures that came in three numbers or more in one drive; None if there is none."""
+    numbers: dict[tuple[str, Load], dict[int, list[Seen]]] = {}
     for one in slots:
-        if one.fault is None:
-            gaps.setdefault(one.block, []).extend(one.gaps_s)
-    return gaps
+        if one.side == side and one.slot.kind is Kind.LIVE and one.slot.load.pictures:
+            of_load = numbers.setdefault((one.drive.name, one.slot.load), {})
+            of_load.setdefault(one.slot.carriers, []).append(one)
+    many = next((key for key, found in numbers.items() if len(found) >= LEAST), None)
+    if many is None:
+        return None
+    stalls = {carriers: of_each(found, stall_ms) for carriers, found in sorted(numbers[many].items())}
+    whole = sorted(set.intersection(*(set(found) for found in stalls.values())))
+    means = {carriers: statistics.fmean(found.values()) for carriers, found in stalls.items() if found}
+    try:
+        verdict, why = growth(
+            [[(float(carriers), found[block]) for carriers, found in stalls.items()] for block in whole]
+        )
+    except (Undetermined, ValueError) as error:
+        return Grown(many[1], "undetermined", str(error), means, len(whole))
+    return Grown(many[1], verdict, why, means, len(whole))
+
+
+def _lost(slots: Iterable[Seen]) -> int:
+    return sum(one.fault is not None for one in slots)

@@ -1,9 +1,10 @@
-"""One page that holds a whole run: plots, tables, what was measured, and on what. It needs no other file. Pure."""
+"""One page that holds a whole run: plots, tables, what was measured, how and on what. It needs no other file. Pure."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
+from bench.itl.plan import BYSTANDER_TOKENS, Plan
 from bench.itl.tables import Sheet
 
 STYLE = """
@@ -15,6 +16,62 @@ div.wide { overflow-x: auto; }
 svg { max-width: 100%; height: auto; }
 code { background: #f4f4f4; padding: 0.1rem 0.3rem; }
 """
+
+
+def described(plan: Plan, sides: Sequence[str], model: str) -> list[str]:
+    """What was measured and how, in words: paragraphs."""
+    drives = "; ".join(
+        f"{drive.name}: {drive.streams} bystanders, a slot each {drive.slot_s:g} s, carriers' answers of "
+        f"{drive.answer_tokens} tokens"
+        for drive in plan.drives
+    )
+    return [
+        f"Model: {model}. Sides: {', '.join(sides)}. All requests are greedy and have answers of a fixed length. Times "
+        "are the client's: of each event of a stream that carries tokens, as in vllm bench serve, whose definitions "
+        "of TTFT, ITL and TPOT these are.",
+        f"Bystanders are text streams, always as many: as one has had its {BYSTANDER_TOKENS} tokens, its successor "
+        "comes. Beside them come carriers, by the clock, at the beginning of each slot: with pictures that nobody has "
+        "seen (live), with the same pictures as before, so that their embeddings are there (encoded), or with as many "
+        "tokens of text. Every prompt begins with other text, so that no prefix cache has any of it. What a load adds "
+        "to a prompt is counted by the server.",
+        "Slots are a quarter longer than the largest carriers took to be answered, on the slowest side, before the "
+        f"first block. {drives}.",
+        "Mean ITL: of all gaps of bystanders that ended in the slot; it depends on how often carriers come. Added to "
+        "ITLs, or stall: how long each bystander stood still in the slot beyond its usual gaps, which are the median "
+        "where carriers without a load came. It is what carriers add to the sum of its inter-token latencies, however "
+        "often they come, and so slopes are quoted of it.",
+        f"There are {plan.blocks} blocks; in each, every side is measured once with all carriers in an order that is "
+        "drawn anew, and the sides come in turn, in the other direction in every block. Slopes are least squares in "
+        "each block; their intervals (95 %) are Student's over blocks, those of ratios Fieller's. Both slopes of a "
+        "ratio are over the same loads in each block. Medians are over blocks, percentiles over all samples together: "
+        "p90 from 10 samples on, p95 from 20, p99 from 1,000; of fewer, the longest.",
+        "Carriers that come alone answer briefly: their TPOT shows only what their own context costs. In bursts, the "
+        "first are still answered while the others are encoded and prefilled, and it shows what that costs them: "
+        "those slopes are over the tokens of the whole burst.",
+        "The tail while pictures are computed is of the gaps from when they were due until the last had a first "
+        "token, on whichever side took longer. It has the bursts that ran over, too; what failed is left out.",
+        "A slot whose carriers were not answered when the next came was overloaded, and is left out of all else, with "
+        "the next. How many were is told.",
+    ]
+
+
+def described_towers(plan: Plan) -> list[str]:
+    """The same of `--towers`."""
+    bursts = plan.drives[0]
+    slot = bursts.slots[0]
+    return [
+        f"{bursts.streams} text streams run beside bursts of {slot.carriers} requests with pictures that nobody has "
+        f"seen ({slot.load} pixels each), and beside bursts of as many with as much text. The language model is the "
+        "same in all rows; the vision tower differs, and with it what a picture costs to encode, by FLOPs of the "
+        "encode over FLOPs of prefilling its tokens. Both sides have a prefill chunk for the same objective, and the "
+        f"same two cores. There are {plan.blocks} blocks, in which both sides are measured in turn.",
+        "The tail is each stream's longest gap during a burst: the mean over streams, by block. Predicted, in each "
+        f"block: (encode + chunk of mono) / chunk of split. Encode: the longest time to first token of {slot.carriers} "
+        "pictures, each alone at the monolithic engine, less the longest of as much text. Chunk: the tail during "
+        "bursts of text. All are the longest of as many. An encode is a part of one step, and whoever is beside waits "
+        "for it and for the chunk; bystanders of the split wait for the chunk alone. Intervals (95 %) are Student's, "
+        "of logarithms.",
+    ]
 
 
 def page(

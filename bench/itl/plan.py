@@ -1,20 +1,28 @@
-"""What is measured: which carriers come beside how many bystanders, how often, and for how long.
+"""What is measured: which carriers come beside how many bystanders, and for how long.
 
-*Bystanders* are text streams, so many of them at any time. A *carrier* is a request that brings something into the
-prompt beside them: pictures, or as much text. Time is cut into *slots*; at the beginning of each comes one carrier, or
-several at once (a burst), and what bystanders' tokens do until the next slot is what that carrier did to them. So
-carriers come at a fixed rate, one each slot, whatever has become of the one before, and what is compared lies seconds
-apart.
+*Bystanders* are text streams, so many of them at any time: as one is through, its successor comes. A *carrier* is a
+request that brings something into the prompt beside them: pictures, or as much text. Time is cut into *slots*; at the
+beginning of each comes one carrier, or several at once (a burst), and what bystanders' tokens do until the next slot is
+what that carrier did to them. So carriers come by the clock, whatever has become of the one before. A slot is so long
+that the largest carrier is answered to its end in it on every side, which a pilot has found: what ran over would be
+taken for the next one's doing.
 """
 
+import math
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
 SEED = 1
-LEAD_IN_S = 3.0  # before the first slot: bystanders come to be as many as there are to be, other sides to rest
-TAIL_S = 1.5  # what is under way at the end of the last slot needs about so long
+LEAD_IN_S = 2.0  # before the first slot: bystanders come to be as many as there are to be, other sides to rest
+TAIL_S = 0.5  # what is under way at the end is broken off
+BYSTANDER_TOKENS = (
+    256  # of an answer: so many that its successor's prompt is a rare thing, its context still a short one
+)
+
+MARGIN = 1.25  # of a slot, over what the largest carrier took in the pilot on the slowest side
+LEAST_SLOT_S = 2.0  # for enough tokens of bystanders
 
 
 class Kind(StrEnum):
@@ -48,6 +56,11 @@ class Slot:
     carriers: int = 1
 
     @property
+    def pixels(self) -> int:
+        """Of all its pictures."""
+        return self.carriers * self.load.pictures * self.load.side**2
+
+    @property
     def name(self) -> str:
         """As series and answers call it."""
         what = f"{self.kind}: {self.load}" if self.load.pictures else str(self.load)
@@ -62,8 +75,16 @@ class Drive:
 
     name: str
     streams: int
-    slot_s: float
     slots: tuple[Slot, ...]
+    answer_tokens: int  # of each carrier
+    slot_s: float = 0.0  # 0: the pilot has not been yet
+
+    @property
+    def heaviest(self) -> list[Slot]:
+        """Which bring the most pixels that are still to be encoded: slots are to be as long as these need."""
+        live = list(dict.fromkeys(slot for slot in self.slots if slot.kind is Kind.LIVE))
+        most = max(slot.pixels for slot in live)
+        return [slot for slot in live if slot.pixels == most]
 
     def slots_for(self, encoded: bool, block: int) -> list[Slot]:
         """In the order in which they come in that block, which is the same for whoever is measured. `encoded` ones are
@@ -84,68 +105,61 @@ class Plan:
 
     blocks: int
     drives: tuple[Drive, ...]
-    answer_tokens: int = 16  # of a carrier: few, so that it is no bystander for long
-    burst_tokens: int = 64  # of one of a burst: so many that the first are still answered while the others are computed
-    bystander_s: float = 5.0  # that a bystander's answer takes if nothing comes in between
 
-    def every(self, seconds: float) -> "Plan":
-        """The same with carriers that come every so many seconds in its first drive, in the others in proportion."""
-        factor = seconds / self.drives[0].slot_s
-        return replace(
-            self, drives=tuple(replace(drive, slot_s=round(factor * drive.slot_s, 3)) for drive in self.drives)
-        )
+    def timed(self, needed_s: Mapping[str, float]) -> "Plan":
+        """The same with slots as long as they must be, by the name of their drive: what its heaviest carriers needed
+        from when they were due until the last was answered.
+        """
+        drives = (replace(drive, slot_s=_slot_s(needed_s[drive.name])) for drive in self.drives)
+        return replace(self, drives=tuple(drives))
 
     @property
     def loads(self) -> list[Load]:
         """All that carriers bring, each once."""
         return list(dict.fromkeys(slot.load for drive in self.drives for slot in drive.slots if slot.load.pictures))
 
-    @property
-    def streams(self) -> list[int]:
-        """How many bystanders there are in one drive or another, the fewest first."""
-        return sorted({drive.streams for drive in self.drives})
-
     def seconds(self, encoded: Sequence[bool]) -> float:
         """About how long it takes all sides, of which each measures `encoded` slots, or does not."""
         return self.blocks * sum(drive.seconds(side) for drive in self.drives for side in encoded)
 
 
-def _each(kind: Kind, *loads: Load) -> tuple[Slot, ...]:
-    return tuple(Slot(kind, load) for load in loads)
+def _slot_s(needed_s: float) -> float:
+    return max(LEAST_SLOT_S, math.ceil(10 * MARGIN * needed_s) / 10)
 
 
-_BASE = Slot(Kind.LIVE, NOTHING)
+def _plan(
+    blocks: int, streams: tuple[int, int], loads: tuple[Slot, ...], bursts: tuple[Slot, ...], tokens: int
+) -> Plan:
+    """Single carriers answer briefly, so that they are no bystanders for long; those of a burst with so many `tokens`
+    that the first are still answered while the others are computed.
+    """
+    return Plan(blocks, (Drive("loads", streams[0], loads, 16), Drive("bursts", streams[1], bursts, tokens)))
 
-# A token of the bench model takes a core about 5.5 ms to encode and 2 ms to prefill, so the largest carrier keeps the
-# encoder busy for 60 % of a slot, and the decoder for 30 %. 1,024 tokens are the most that its processor makes of one
-# picture.
-_LEAST, _MIDDLE, _LARGE, _MANY = Load(1, 448), Load(2, 448), Load(1, 896), Load(4, 448)  # 256, 512, 1,024, 1,024 tokens
-_CARRIERS = (
-    *_each(Kind.LIVE, _LEAST, _MIDDLE, _LARGE, _MANY),
-    *_each(Kind.ENCODED, _LARGE, _MANY),
-    *_each(Kind.TEXT, _MIDDLE, _LARGE, _MANY),
-)
-_BURSTS = (Slot(Kind.LIVE, NOTHING, 4), Slot(Kind.LIVE, _LEAST, 4))
-_GROWTH = (_BASE, Slot(Kind.LIVE, _MIDDLE))
-FULL = Plan(
-    blocks=5,
-    drives=(
-        Drive("loads", 4, 9.5, (_BASE, *_CARRIERS, *_BURSTS)),
-        Drive("2 streams", 2, 5.5, _GROWTH),
-        Drive("8 streams", 8, 5.5, _GROWTH),
+
+def _live(carriers: int, load: Load) -> Slot:
+    return Slot(Kind.LIVE, load, carriers)
+
+
+# 1,024 tokens are the most that the bench model's processor makes of one picture. They take the encoder 5.6 s and the
+# decoder 2 s, on a core each, so that with a token each 66 ms for what they answer slots are 11 s.
+_MIDDLE, _LARGE = Load(2, 448), Load(1, 896)  # 512 and 1,024 tokens
+_SMALLER, _SMALL = Load(1, 336), Load(1, 448)  # 144 and 256 tokens
+FULL = _plan(
+    5,
+    (4, 8),
+    (
+        _live(1, NOTHING),
+        *(Slot(kind, load) for kind in (Kind.LIVE, Kind.TEXT) for load in (_MIDDLE, _LARGE)),
+        Slot(Kind.ENCODED, _LARGE),
     ),
+    (_live(4, NOTHING), _live(4, _SMALLER), _live(4, _SMALL), _live(2, _SMALL), _live(1, _SMALL)),
+    tokens=32,
 )
-_SMALL = Load(1, 336)  # 144 tokens
-QUICK = Plan(
-    blocks=1,
-    drives=(
-        Drive(
-            "loads",
-            4,
-            2.6,
-            (_BASE, *(Slot(kind, _SMALL) for kind in Kind), Slot(Kind.LIVE, NOTHING, 2), Slot(Kind.LIVE, _SMALL, 2)),
-        ),
-    ),
-    burst_tokens=24,
-    bystander_s=2.5,
+_LEAST = Load(1, 224)  # 64 tokens
+QUICK = _plan(
+    1,
+    (4, 4),
+    (_live(1, NOTHING), *(Slot(kind, _LEAST) for kind in Kind)),
+    (_live(2, NOTHING), _live(2, _LEAST)),
+    tokens=16,
 )

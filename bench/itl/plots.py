@@ -12,7 +12,6 @@ from bench.itl.findings import Findings
 from bench.itl.plan import Kind
 from bench.itl.points import Row
 from bench.itl.slots import Seen
-from bench.itl.tables import tail_of
 
 STYLES = {Kind.LIVE: "-", Kind.ENCODED: "-.", Kind.TEXT: ":"}
 SUFFIXES = (".svg", ".png")
@@ -56,16 +55,19 @@ def new_figure(rows: int, columns: int) -> tuple[Figure, list[Any]]:
 
 
 def draw(found: Findings, slots: Sequence[Seen]) -> Figure:
-    """Latencies over the tokens that carriers bring, on every side; bursts; growth; KV bytes."""
+    """Latencies over the tokens that carriers bring, on every side; bursts; growth; KV bytes. What nothing is known of
+    has no panel.
+    """
     figure, panels = new_figure(2, 4)
-    streams = slots[0].drive.streams
-    single = [row for row in found.points if row["at_once"] == 1 and row["streams"] == streams and row["blocks"]]
+    drive = slots[0].drive.name
+    single = [row for row in found.points if row["at_once"] == 1 and row["drive"] == drive and row["blocks"]]
     _over_tokens(panels[0], single, lambda row: row["bystander_itl_mean_ms"], found.sides, noise=True)
     _label(panels[0], "Bystanders: mean ITL", "ms")
-    _over_tokens(panels[1], single, lambda row: _tail_ms(row, "bystander_itl"), found.sides)
-    _label(panels[1], "Bystanders: tail of ITL", "ms")
+    share = "p99" if all("bystander_itl_p99_ms" in row for row in single) else "p95"
+    _over_tokens(panels[1], single, lambda row: row.get(f"bystander_itl_{share}_ms"), found.sides)
+    _label(panels[1], f"Bystanders: {share.upper()} of ITL", "ms")
     _over_tokens(panels[2], single, lambda row: row["stall_ms"], found.sides)
-    _label(panels[2], "Bystanders: stall by one carrier", "ms")
+    _label(panels[2], "Bystanders: added to ITLs by one carrier", "ms")
     _bursts(panels[3], found.sides, slots)
     _over_tokens(panels[4], single, lambda row: row.get("carrier_ttft_p50_ms"), found.sides)
     _label(panels[4], "Carriers: median TTFT", "ms")
@@ -73,6 +75,8 @@ def draw(found: Findings, slots: Sequence[Seen]) -> Figure:
     _growth(panels[6], found)
     _over_tokens(panels[7], single, lambda row: row.get("carrier_kv_bytes", 0) / 1e6 or None, found.sides)
     _label(panels[7], "KV cache of one carrier", "MB")
+    for panel in panels:
+        panel.set_visible(bool(panel.lines))
     return figure
 
 
@@ -86,9 +90,9 @@ def _over_tokens(
     for number, side in enumerate(sides):
         for kind, style in STYLES.items():
             rows = [row for row in points if row["side"] == side and row["kind"] in (str(kind), "")]
-            if not any(row["kind"] for row in rows):
-                continue
             told = [(row["tokens"], y) for row in rows if (y := figure_of(row)) is not None]
+            if not told or not any(row["kind"] for row in rows):
+                continue
             panel.plot(*zip(*told, strict=True), "o", markersize=3, color=f"C{number}")
             panel.plot(*zip(*_line(told), strict=True), style, color=f"C{number}", label=f"{side}, {kind}")
             for row in rows if noise else ():
@@ -118,37 +122,40 @@ def _label(panel: Any, title: str, unit: str) -> None:
 
 
 def _bursts(panel: Any, sides: Sequence[str], slots: Sequence[Seen]) -> None:
-    """Which part of bystanders' gaps is longer, while bursts of pictures are answered."""
+    """Which part of bystanders' gaps is longer, in slots of the largest burst of pictures."""
     for number, side in enumerate(sides):
-        counted = [one for one in fits.bursts(slots, side) if one.slot.load.pictures and one.fault is None]
-        gaps_ms = sorted(1000 * gap for one in counted for gap in one.gaps_s)
-        longer = [1 - rank / len(gaps_ms) for rank in range(len(gaps_ms))]
-        panel.step(gaps_ms, longer, where="post", color=f"C{number}", label=side)
+        counted = [one for one in fits.bursts(slots, side) if one.slot.load.pictures and one.failure is None]
+        most = max((one.slot.pixels for one in counted), default=0)
+        gaps_ms = sorted(1000 * gap_s for one in counted if one.slot.pixels == most for gap_s in one.gaps_s)
+        if gaps_ms:
+            longer = [1 - rank / len(gaps_ms) for rank in range(len(gaps_ms))]
+            panel.step(gaps_ms, longer, where="post", color=f"C{number}", label=side)
     panel.set_xscale("log")
     panel.set_yscale("log")
     panel.set_xlim(left=10)
     panel.set_xlabel("ms")
-    _label(panel, "Bystanders: gaps during bursts", "part of gaps that are as long")
+    _label(panel, "Bystanders: gaps in slots of the largest burst", "part of gaps that are as long")
 
 
 def _carrier_tpot(panel: Any, found: Findings, single: Sequence[Row]) -> None:
     _over_tokens(panel, single, lambda row: row.get("carrier_tpot_p50_ms"), found.sides)
+    most = max((row["at_once"] for row in found.points), default=1)
     for number, side in enumerate(found.sides):
-        rows = [row for row in found.points if row["at_once"] > 1 and row["side"] == side and row["blocks"]]
-        told = sorted((row["tokens"], row["carrier_tpot_p50_ms"]) for row in rows if "carrier_tpot_p50_ms" in row)
-        panel.plot(*zip(*told, strict=True), "s--", color=f"C{number}", label=f"{side}, bursts") if told else None
+        rows = [row for row in found.points if row["at_once"] == most > 1 and row["side"] == side and row["blocks"]]
+        told = sorted(
+            (most * row["tokens"], row["carrier_tpot_p50_ms"]) for row in rows if "carrier_tpot_p50_ms" in row
+        )
+        if told:
+            panel.plot(*zip(*told, strict=True), "s--", color=f"C{number}", label=f"{side}, bursts of {most}")
+    panel.set_xlabel("prompt tokens of the load, or of the burst")
     _label(panel, "Carriers: median TPOT", "ms")
 
 
 def _growth(panel: Any, found: Findings) -> None:
-    prefix = "stall_ms_at_"
+    prefix = "stall_ms_of_"
     for row in found.growths:
         told = {int(key.removeprefix(prefix)): ms for key, ms in row.items() if key.startswith(prefix)}
-        panel.plot(list(told), list(told.values()), "o-", label=f"{row['side']}: {row['verdict']}")
-    panel.set_xlabel("bystanders")
-    _label(panel, "Stall by 1,000 image tokens", "ms")
-
-
-def _tail_ms(row: Row, name: str) -> float | None:
-    tail = tail_of(row, name)
-    return tail[1] if tail else None
+        if told:
+            panel.plot(list(told), list(told.values()), "o-", label=f"{row['side']}: {row['verdict']}")
+    panel.set_xlabel("image requests at once")
+    _label(panel, "Bystanders: added to ITLs by all of them", "ms")

@@ -6,7 +6,9 @@ from typing import Any
 
 from bench.itl import fits
 from bench.itl.slots import Seen
-from bench.percentiles import named, percentile, tail
+from bench.percentiles import P99_FROM, named, percentile
+
+LEAST_SAMPLES = {0.5: 1, 0.9: 10, 0.95: 20, 0.99: P99_FROM}  # so many are needed for a share of them to be told
 
 Row = Mapping[str, Any]
 
@@ -30,14 +32,15 @@ def point(group: Sequence[Seen], kv_token_bytes: int | None) -> Row:
     stalls = [ms for each in whole if (ms := fits.stall_ms(each)) is not None]
     row: dict[str, Any] = {
         "side": one.side,
+        "drive": one.drive.name,
         "streams": one.drive.streams,
-        "every_s": one.drive.slot_s,
+        "slot_s": one.drive.slot_s,
         "carriers": one.slot.name,
         "kind": str(one.slot.kind) if one.slot.load.pictures else "",
         "pictures": one.slot.load.pictures,
         "picture_side": one.slot.load.side,
         "at_once": one.slot.carriers,
-        "tokens": round(statistics.median(each.tokens for each in whole or group)),
+        "tokens": round(statistics.median(each.tokens for each in whole or group)),  # of each carrier
         "blocks": len(whole),
         "left_out": len(group) - len(whole),
         "bystanders_running": _median([each.running for each in whole], 2),
@@ -48,7 +51,7 @@ def point(group: Sequence[Seen], kv_token_bytes: int | None) -> Row:
         **_spread("bystander_itl", [gap for each in whole for gap in each.gaps_s]),
         **_spread("bystander_ttft", [answer.ttft_s for answer in bystanders]),
         **_spread("bystander_tpot", [tpot_s for answer in bystanders if (tpot_s := answer.tpot_s) is not None]),
-        **_spread("carrier_itl", [gap for answer in carriers for gap in answer.itls_s]),
+        **_spread("carrier_itl", [gap for answer in carriers for gap in answer.gaps_s]),
         **_spread("carrier_ttft", [answer.ttft_s for answer in carriers]),
         **_spread("carrier_tpot", [tpot_s for answer in carriers if (tpot_s := answer.tpot_s) is not None]),
         "max_late_ms": round(1000 * max((a.late_s for a in (*carriers, *bystanders)), default=0.0), 1),
@@ -62,14 +65,14 @@ def point(group: Sequence[Seen], kv_token_bytes: int | None) -> Row:
 
 def slot_row(one: Seen) -> Row:
     """Of one slot: what everything else is made of."""
-    stall_ms = fits.stall_ms(one) if one.gaps_s else None
+    stall_ms = fits.stall_ms(one) if one.gaps else None
     return {
         "side": one.side,
         "block": one.block,
-        "streams": one.drive.streams,
+        "drive": one.drive.name,
         "carriers": one.slot.name,
         "tokens": one.tokens,
-        "bystander_itl_mean_ms": round(fits.mean_itl_ms(one), 2) if one.gaps_s else None,
+        "bystander_itl_mean_ms": round(fits.mean_itl_ms(one), 2) if one.gaps else None,
         "bystander_itl_base_ms": None if one.base_s is None else round(1000 * one.base_s, 2),
         "stall_ms": None if stall_ms is None else round(stall_ms, 1),
         "carrier_ttft_ms": [round(1000 * answer.ttft_s, 1) for answer in one.carriers if answer.ok],
@@ -83,6 +86,9 @@ def _median(values: Sequence[float], digits: int = 2) -> float | None:
 
 
 def _spread(name: str, values_s: Sequence[float]) -> dict[str, float]:
-    """p50, p90, and p99, or p95 of few samples."""
-    shares = (0.5, 0.9, tail(len(values_s))) if values_s else ()
-    return {f"{name}_{named(share)}_ms": round(1000 * percentile(values_s, share), 2) for share in shares}
+    """The shares that so many samples tell, the longest, and how many there are."""
+    if not values_s:
+        return {}
+    told = [share for share, least in LEAST_SAMPLES.items() if len(values_s) >= least]
+    spread = {f"{name}_{named(share)}_ms": round(1000 * percentile(values_s, share), 2) for share in told}
+    return spread | {f"{name}_max_ms": round(1000 * max(values_s), 2), f"{name}_n": len(values_s)}

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -31,6 +32,7 @@ class Results:
     sheets: Sequence[Sheet]
     told: Sequence[str]
     draw: Callable[[], Figure]
+    setting: Mapping[str, Any]  # what was started, and with which arguments
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ def publish(results: Results, files: Files) -> None:
             headline=results.figures,
             series=results.series,
             seeds=[SEED],
+            setting=results.setting,
         )
     if files.plot is None and files.html is None:
         return
@@ -67,7 +70,7 @@ def publish(results: Results, files: Files) -> None:
         written = ", ".join(str(file) for file in save(figure, files.plot))
         console.print(f"drew {written}", markup=False)
     if files.html is not None:
-        about = {**machine(), **versions()}
+        about = {**machine(), **versions(), **{f"setting: {name}": each for name, each in results.setting.items()}}
         files.html.parent.mkdir(parents=True, exist_ok=True)
         files.html.write_text(
             page(results.title, results.command, commit(), results.told, as_svg(figure), sheets, about)

@@ -1,30 +1,33 @@
-"""Measures: all drives of all sides, block by block, each side in turn, and kept in a journal as they come."""
+"""Measures: a pilot, which tells how long slots must be, and then all drives of all sides, block by block, each side in
+turn. All of it is kept in a journal as it comes.
+"""
 
 import random
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
-from typing import Any
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from bench.itl.plan import SEED, Drive, Plan
+from bench.itl import traffic
+from bench.itl.plan import LEAD_IN_S, SEED, Drive, Plan
+from bench.itl.points import Row
 from bench.itl.sides import Side, warmed_up
-from bench.itl.slots import Seen, read
+from bench.itl.slots import Seen, Unmeasurable, read
 from bench.itl.subjects import Subject
-from bench.itl.traffic import requests
 from bench.load.answers import Answer
-from bench.load.driver import drive as send
 from bench.load.journal import Journal
-from bench.topologies.running import Running
 
-TIMEOUT_S = 300.0
+KV = "kv_token_bytes"  # what a journal notes them under
 
 
 @dataclass(frozen=True)
 class Step:
-    """One drive on one side, in one block (from 1)."""
+    """One drive on one side, in one block (from 1; 0 is the pilot)."""
 
     block: int
     side: str
@@ -33,7 +36,68 @@ class Step:
     @property
     def name(self) -> str:
         """As the journal calls it."""
-        return f"block {self.block}, {self.side}, {self.drive.name}"
+        return (
+            f"block {self.block}, {self.side}, {self.drive.name}"
+            if self.block
+            else f"pilot, {self.side}, {self.drive.name}"
+        )
+
+
+@dataclass(frozen=True)
+class Measured:
+    """All there is."""
+
+    plan: Plan  # with the times that the pilot told
+    slots: Sequence[Seen]
+    chunks: Mapping[str, Sequence[int]]  # prefill chunks of each side's calibrated engines, in tokens
+    kv_token_bytes: int | None  # None where nobody tells
+
+    @property
+    def side_rows(self) -> list[Row]:
+        """What the sides were, for the report."""
+        slots_s = {f"slot_s_{drive.name}": drive.slot_s for drive in self.plan.drives}
+        return [
+            {"what": "side", "side": side, "prefill_chunk_tokens": list(chunks), **slots_s}
+            for side, chunks in self.chunks.items()
+        ]
+
+
+Answers = dict[Step, list[Answer]]
+
+
+def measure(plan: Plan, subject: Subject, folder: Path | None, console: Console) -> Measured:
+    """What the journal in `folder` has is not measured again; engines start only if something is missing.
+
+    Raises:
+        Unmeasurable, OtherRun, OSError: see there.
+        Also what `Subject.up` raises.
+    """
+    with _journal(folder, _settings(plan, subject)) as journal:
+        pilot = _pilot_steps(plan, subject.sides)
+        found = _finished(pilot, journal)
+        timed = _timed(plan, found) if len(found) == len(pilot) else None
+        if timed is not None:
+            found |= _finished(steps(timed, subject.sides), journal)
+        if timed is None or len(found) < len(pilot) + len(steps(timed, subject.sides)):
+            with console.status(f"starting {', '.join(subject.sides)} ...") as status, subject.up() as running:
+                status.update("warming up ...")
+                sides = {name: warmed_up(name, one.endpoint, plan, status.update) for name, one in running.items()}
+                for name, one in running.items():
+                    journal.note(_chunks_of(name), list(one.chunks))
+                if kv_token_bytes := subject.kv_token_bytes():
+                    journal.note(KV, kv_token_bytes)
+                for step in pilot:
+                    if step not in found:
+                        status.update(f"timing the largest carriers: {step.side}, {step.drive.name} ...")
+                        _keep(found, step, _piloted(step, sides[step.side]), journal)
+                status.stop()
+                timed = _timed(plan, found)
+                _announce(timed, sides, console)
+                _measure(timed, sides, found, journal, console)
+        every = steps(timed, subject.sides)
+        slots = [one for step in every for one in read(found[step], step.drive, step.side, step.block)]
+        chunks = {name: journal.noted(_chunks_of(name)) or [] for name in subject.sides}
+        return Measured(timed, slots, chunks, journal.noted(KV))
 
 
 def steps(plan: Plan, sides: Sequence[str]) -> list[Step]:
@@ -46,83 +110,96 @@ def steps(plan: Plan, sides: Sequence[str]) -> list[Step]:
     ]
 
 
-def settings(plan: Plan, subject: Subject) -> dict[str, Any]:
+def _settings(plan: Plan, subject: Subject) -> dict[str, object]:
     """All that decides what is measured, for a journal."""
-    return {"seed": SEED, "model": subject.model, "sides": subject.sides, **asdict(plan)}
+    return {"seed": SEED, **subject.described(), "plan": asdict(plan)}
 
 
-def finished(plan: Plan, sides: Sequence[str], journal: Journal | None) -> dict[Step, list[Answer]]:
-    """What the journal has.
+@contextmanager
+def _journal(folder: Path | None, told: Mapping[str, object]) -> Iterator[Journal]:
+    with ExitStack() as stack:
+        kept = folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="chiasm-itl-")))
+        yield Journal(kept, told)
 
-    Raises:
-        OtherRun: a file of it cannot be read.
-    """
-    found = {step: journal.get(step.name) for step in steps(plan, sides)} if journal is not None else {}
+
+def _chunks_of(side: str) -> str:
+    return f"prefill chunks of {side}"
+
+
+def _announce(plan: Plan, sides: Mapping[str, Side], console: Console) -> None:
+    minutes = plan.seconds([side.encoded for side in sides.values()]) / 60
+    slots = ", ".join(f"{drive.slot_s:g} s ({drive.name})" for drive in plan.drives)
+    console.print(f"Slots of {slots}: {plan.blocks} blocks take {minutes:.0f} minutes.")
+
+
+def _pilot_steps(plan: Plan, sides: Sequence[str]) -> list[Step]:
+    return [Step(0, side, drive) for drive in plan.drives for side in sides]
+
+
+def _finished(wanted: Sequence[Step], journal: Journal) -> Answers:
+    found = {step: journal.get(step.name) for step in wanted}
     return {step: answers for step, answers in found.items() if answers is not None}
 
 
-def warm_up(running: Mapping[str, Running], plan: Plan, console: Console) -> dict[str, Side]:
-    """All sides, one after the other.
+def _keep(found: Answers, step: Step, answers: list[Answer], journal: Journal) -> None:
+    found[step] = answers
+    journal.put(step.name, answers)
+
+
+def _timed(plan: Plan, found: Mapping[Step, Sequence[Answer]]) -> Plan:
+    """By the slowest side.
 
     Raises:
-        Unmeasurable: see `warmed_up`.
+        Unmeasurable: a carrier of the pilot failed.
     """
-    with console.status("warming up ...") as status:
-        return {name: warmed_up(name, one.endpoint, plan, status.update) for name, one in running.items()}
+    needed_s: dict[str, float] = {}
+    for step, answers in found.items():
+        if step.block == 0:
+            if failed := next((answer for answer in answers if not answer.ok), None):
+                raise Unmeasurable(f"The largest carrier failed on {step.side}: {failed.error}")
+            longest_s = max(answer.ended_s - answer.due_s for answer in answers)
+            needed_s[step.drive.name] = max(longest_s, needed_s.get(step.drive.name, 0.0))
+    return plan.timed(needed_s)
 
 
-def measure(
-    plan: Plan,
-    sides: Mapping[str, Side],
-    done: Mapping[Step, list[Answer]],
-    journal: Journal | None,
-    console: Console,
-) -> dict[Step, list[Answer]]:
-    """What is not `done`, added to it. How far it has come is shown."""
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as progress:
-        return _measure(plan, sides, done, journal, progress)
-
-
-def _measure(
-    plan: Plan,
-    sides: Mapping[str, Side],
-    done: Mapping[Step, list[Answer]],
-    journal: Journal | None,
-    progress: Progress,
-) -> dict[Step, list[Answer]]:
-    left = [step for step in steps(plan, list(sides)) if step not in done]
-    total = sum(step.drive.seconds(sides[step.side].encoded) for step in left)
-    task = progress.add_task("", total=total)
-    found = dict(done)
-    passed = 0.0
-    for step in left:
-        progress.update(task, description=step.name)
-        side = sides[step.side]
-
-        def tell(answer: Answer, passed: float = passed) -> None:
-            progress.update(task, completed=passed + answer.ended_s)
-
-        found[step] = _measured(plan, step, side, tell)
-        if journal is not None:
-            journal.put(step.name, found[step])
-        passed += step.drive.seconds(side.encoded)
-        progress.update(task, completed=passed)
+def _piloted(step: Step, side: Side) -> list[Answer]:
+    """The heaviest carriers of that drive, beside its bystanders, each slot alone."""
+    found = []
+    for slot in step.drive.heaviest:
+        dice = _dice(step)
+        planned = traffic.carriers(step.drive, [slot], side.texts, dice)
+        answers = traffic.run(side.endpoint, step.drive.streams, planned, None, dice, lambda _answer: None)
+        found += [answer for answer in answers if not traffic.is_bystander(answer)]
     return found
 
 
-def _measured(plan: Plan, step: Step, side: Side, tell: Callable[[Answer], None]) -> list[Answer]:
-    slots = step.drive.slots_for(side.encoded, step.block)
-    # What texts and pictures show decides nothing, and must be new: the endpoint may remember an earlier run.
-    dice = random.Random(f"{SEED} {step.name} {secrets.token_hex()}")
-    planned = requests(plan, step.drive, slots, side.texts, side.gaps_s[step.drive.streams], dice)
-    return send(side.endpoint, planned, timeout_s=TIMEOUT_S, on_answer=tell)
+def _measure(plan: Plan, sides: Mapping[str, Side], found: Answers, journal: Journal, console: Console) -> None:
+    """What has not been found is added to it. How far it has come is shown."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    left = [step for step in steps(plan, list(sides)) if step not in found]
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("", total=sum(step.drive.seconds(sides[step.side].encoded) for step in left))
+        passed = 0.0
+        for step in left:
+            progress.update(task, description=step.name)
+            side = sides[step.side]
+
+            def tell(answer: Answer, passed: float = passed) -> None:
+                progress.update(task, completed=passed + answer.ended_s)
+
+            _keep(found, step, _measured(step, side, tell), journal)
+            passed += step.drive.seconds(side.encoded)
+            progress.update(task, completed=passed)
 
 
-def slots_of(found: Mapping[Step, Sequence[Answer]]) -> list[Seen]:
-    """What the answers tell of all slots, in the order in which they were measured.
+def _measured(step: Step, side: Side, tell: Callable[[Answer], None]) -> list[Answer]:
+    drive, dice = step.drive, _dice(step)
+    slots = drive.slots_for(side.encoded, step.block)
+    planned = traffic.carriers(drive, slots, side.texts, dice)
+    end_s = LEAD_IN_S + drive.slot_s * len(slots)
+    return traffic.run(side.endpoint, drive.streams, planned, end_s, dice, tell)
 
-    Raises:
-        Unmeasurable: the server does not count prompt tokens.
-    """
-    return [one for step, answers in found.items() for one in read(answers, step.drive, step.side, step.block)]
+
+def _dice(step: Step) -> random.Random:
+    """What texts and pictures show decides nothing, and must be new: the endpoint may remember an earlier run."""
+    return random.Random(f"{SEED} {step.name} {secrets.token_hex()}")

@@ -1,11 +1,9 @@
-"""What a side is like, which its warm-up tells: how many tokens a load adds to a prompt there, whether the endpoint
-tells a request's phases, and how fast undisturbed bystanders are. It leaves the held pictures encoded, where that can
-be.
+"""What a side is like, which its warm-up tells: how many tokens a load adds to a prompt there, and whether the endpoint
+tells a request's phases. It leaves the held pictures encoded, where that can be.
 """
 
 import random
-import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from bench.itl.bodies import Body, Texts, bystander, held_pictures, lettered, with_pictures
@@ -16,8 +14,7 @@ from bench.load.asking import Endpoint, Planned
 from bench.load.driver import drive
 
 WARM_UP_LETTERS = 512
-PACE_TOKENS = 48  # of each stream that is timed
-PACE_FROM = 16  # the first gaps are while the other streams' prompts are computed
+PACE_TOKENS = 16  # of an answer that is to come token by token
 PATIENCE_S = 300.0  # for one request of the warm-up
 
 
@@ -28,7 +25,6 @@ class Side:
     name: str
     endpoint: Endpoint
     texts: Texts
-    gaps_s: Mapping[int, float]  # of bystanders, by how many there are
     encoded: bool  # it tells whether an embedding was there, so that encoded pictures can be measured
 
 
@@ -50,11 +46,8 @@ def warmed_up(name: str, endpoint: Endpoint, plan: Plan, say: Callable[[str], No
         answer = _ask(endpoint, [with_pictures(held_pictures(load), 1, dice)])[0]
         tells_phases &= bool(answer.phases_ms)
         added[load] = prompt_tokens([answer]) - without
-    gaps_s = {}
-    for streams in plan.streams:
-        say(f"{name}: timing {streams} streams")
-        gaps_s[streams] = _gap_s(_ask(endpoint, [bystander(PACE_TOKENS, dice) for _ in range(streams)]))
-    return Side(name, endpoint, Texts(added, per_letter), gaps_s, encoded=tells_phases)
+    _must_stream(_ask(endpoint, [bystander(PACE_TOKENS, dice)])[0])
+    return Side(name, endpoint, Texts(added, per_letter), encoded=tells_phases)
 
 
 def _prompt(endpoint: Endpoint, body: Body) -> int:
@@ -68,11 +61,9 @@ def _ask(endpoint: Endpoint, bodies: Sequence[Body]) -> list[Answer]:
     return answers
 
 
-def _gap_s(answers: Sequence[Answer]) -> float:
-    gaps = [gap for answer in answers for gap in answer.itls_s[PACE_FROM:]]
-    if not gaps or not statistics.median(gaps):
+def _must_stream(answer: Answer) -> None:
+    if len(answer.tokens_s) < PACE_TOKENS // 2 or not any(answer.gaps_s):
         raise Unmeasurable(
-            f"Of {PACE_TOKENS} tokens that were asked for, no {PACE_FROM} came one by one. The server must stream each "
-            "token as it comes, and heed ignore_eos, as vLLM does."
+            f"{PACE_TOKENS} tokens that were asked for came in {len(answer.tokens_s)} pieces. The server must stream "
+            "each token as it comes, and heed ignore_eos, as vLLM does."
         )
-    return statistics.median(gaps)

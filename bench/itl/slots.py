@@ -4,9 +4,10 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import NamedTuple
 
 from bench.itl.plan import Drive, Kind, Slot
-from bench.itl.traffic import BYSTANDER
+from bench.itl.traffic import is_bystander
 from bench.load.answers import Answer
 
 ENCODE = "encode"  # the phase that a Chiasm gateway tells of a request for which an encoder was asked
@@ -14,6 +15,19 @@ ENCODE = "encode"  # the phase that a Chiasm gateway tells of a request for whic
 
 class Unmeasurable(RuntimeError):
     """What is asked cannot be measured of this endpoint; the message says why, and what to do."""
+
+
+class Gap(NamedTuple):
+    """Between two tokens of a bystander. Seconds since its slot began; the first may have begun before."""
+
+    began_s: float
+    ended_s: float
+    line: str  # the bystander's, whose successors count as the same
+
+    @property
+    def seconds(self) -> float:
+        """How long it was."""
+        return self.ended_s - self.began_s
 
 
 @dataclass(frozen=True)
@@ -25,11 +39,22 @@ class Seen:
     drive: Drive
     slot: Slot
     tokens: int  # that each carrier's load added to its prompt, as the server counts them
-    gaps_s: tuple[float, ...]  # between tokens of bystanders that ended in it
+    gaps: tuple[Gap, ...]  # that ended in it
     bystanders: tuple[Answer, ...]  # that were sent in it
     carriers: tuple[Answer, ...]
     base_s: float | None = None  # a bystander's usual gap: the median in the drive's slot without a load
-    fault: str | None = None  # why it counts for nothing
+    failure: str | None = None  # why nothing can be told of it
+    overload: str | None = None  # why only what was suffered in it counts, not what its carriers cost
+
+    @property
+    def fault(self) -> str | None:
+        """Why no slope or median has it."""
+        return self.failure or self.overload
+
+    @property
+    def gaps_s(self) -> list[float]:
+        """How long they were."""
+        return [gap.seconds for gap in self.gaps]
 
     @property
     def mean_s(self) -> float:
@@ -42,11 +67,27 @@ class Seen:
         return sum(self.gaps_s) / self.drive.slot_s
 
     @property
+    def brought(self) -> int:
+        """The tokens of all its carriers."""
+        return self.tokens * self.slot.carriers
+
+    @property
+    def computed_s(self) -> float:
+        """How long its carriers were computed: from when they were due until the last had its first token."""
+        return max(answer.tokens_s[0] if answer.chunks_s else answer.ended_s for answer in self.carriers) - self.due_s
+
+    @property
+    def due_s(self) -> float:
+        """When its carriers were due: its beginning, in seconds since the drive began."""
+        return self.carriers[0].due_s
+
+    @property
     def stall_s(self) -> float | None:
         """What each bystander waited beyond its usual gaps, summed over the slot.
 
         A stream got slot / mean tokens in it, which would have taken base * slot / mean seconds. The rest of the slot
-        it stood still. Unlike the mean itself this does not depend on how often carriers come.
+        it stood still. Unlike the mean itself this is proportional to what carriers cost, and does not depend on how
+        often they come.
         """
         return None if self.base_s is None else self.drive.slot_s * (1 - self.base_s / self.mean_s)
 
@@ -58,11 +99,10 @@ def read(answers: Sequence[Answer], drive: Drive, side: str, block: int) -> list
         Unmeasurable: the server does not count prompt tokens.
     """
     slots = {slot.name: slot for slot in drive.slots}
-    bystanders = [answer for answer in answers if answer.kind == BYSTANDER]
-    gaps = [(later, later - earlier) for answer in bystanders for earlier, later in pairwise(answer.chunks_s)]
+    bystanders = [answer for answer in answers if is_bystander(answer)]
     groups: dict[float, list[Answer]] = {}
     for answer in answers:
-        if answer.kind != BYSTANDER:
+        if not is_bystander(answer):
             groups.setdefault(answer.due_s, []).append(answer)
     without = prompt_tokens([answer for group in groups.values() for answer in group if _is_empty(slots[answer.kind])])
     found: list[Seen] = []
@@ -74,14 +114,13 @@ def read(answers: Sequence[Answer], drive: Drive, side: str, block: int) -> list
             drive,
             slot,
             tokens=0 if _is_empty(slot) else max(0, prompt_tokens(group) - without),
-            gaps_s=tuple(gap for at, gap in gaps if begins <= at < ends),
+            gaps=_gaps(bystanders, begins, ends),
             bystanders=tuple(answer for answer in bystanders if begins <= answer.due_s < ends),
             carriers=tuple(group),
         )
-        disturbed = bool(found) and _runs_over(found[-1].carriers, begins)
-        fault = _fault(one, ends, bystanders) or ("the slot before it ran over" if disturbed else None)
-        found.append(replace(one, fault=fault))
-    base_s = next((statistics.median(one.gaps_s) for one in found if _is_base(one)), None)
+        failure = _failure(one, ends, bystanders)
+        found.append(replace(one, failure=failure, overload=_overload(one, found[-1] if found else None, ends)))
+    base_s = next((statistics.median(one.gaps_s) for one in found if _is_empty(one.slot) and one.fault is None), None)
     return [replace(one, base_s=base_s) for one in found]
 
 
@@ -100,25 +139,28 @@ def prompt_tokens(answers: Sequence[Answer]) -> int:
     return round(statistics.median(answer.prompt_tokens or 0 for answer in answered)) if answered else 0
 
 
+def _gaps(bystanders: Sequence[Answer], begins: float, ends: float) -> tuple[Gap, ...]:
+    return tuple(
+        Gap(earlier - begins, later - begins, answer.kind)
+        for answer in bystanders
+        for earlier, later in pairwise(answer.tokens_s)
+        if begins <= later < ends
+    )
+
+
 def _is_empty(slot: Slot) -> bool:
     return not slot.load.pictures
 
 
-def _is_base(one: Seen) -> bool:
-    return _is_empty(one.slot) and one.slot.carriers == 1 and one.fault is None
-
-
-def _fault(one: Seen, ends: float, bystanders: Sequence[Answer]) -> str | None:
+def _failure(one: Seen, ends: float, bystanders: Sequence[Answer]) -> str | None:
     if failed := next((answer for answer in one.carriers if not answer.ok), None):
         return f"a carrier failed: {failed.error}"
-    if _runs_over(one.carriers, ends):
-        return f"overloaded: no first token within {one.drive.slot_s:g} s"
     if one.slot.load.pictures and (fault := _encode_fault(one)):
         return fault
     begins = ends - one.drive.slot_s
     if failed := next((a for a in bystanders if not a.ok and a.sent_s < ends and a.ended_s >= begins), None):
         return f"a bystander failed: {failed.error}"
-    return None if len(one.gaps_s) > 1 else "bystanders had no tokens"
+    return None if len(one.gaps) > 1 or not one.drive.streams else "bystanders had no tokens"
 
 
 def _encode_fault(one: Seen) -> str | None:
@@ -131,6 +173,12 @@ def _encode_fault(one: Seen) -> str | None:
     return None
 
 
-def _runs_over(carriers: Sequence[Answer], ends: float) -> bool:
-    """Whether what they bring is still being computed at the end of their slot."""
-    return any((answer.chunks_s[0] if answer.chunks_s else answer.ended_s) >= ends for answer in carriers)
+def _overload(one: Seen, before: Seen | None, ends: float) -> str | None:
+    if _runs_over(one, ends):
+        return f"overloaded: not answered within {one.drive.slot_s:g} s"
+    return "the slot before it ran over" if before is not None and _runs_over(before, one.due_s) else None
+
+
+def _runs_over(one: Seen, ends: float) -> bool:
+    """Whether its carriers are still being answered then, and so load the next slot."""
+    return any(answer.ended_s >= ends for answer in one.carriers)

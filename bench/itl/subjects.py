@@ -10,14 +10,13 @@ from typing import Any, Protocol
 from bench.topologies.arrangement import Arrangement
 from bench.topologies.arrangements import starting_all
 from bench.topologies.running import Remote, Running
-from bench.topologies.setting import COMMON_ARGS, Setting
+from bench.topologies.setting import Setting
 from chiasm.client import EndpointError
 from chiasm.footprint import footprint
 from chiasm.profile.machines import ask_machines
 from chiasm.telemetry.live.kv_room import kv_token_bytes
 
 DEFAULT = (Arrangement.SPLIT, Arrangement.MONO_CALIBRATED)
-ENGINE_ARGS = (*COMMON_ARGS, "--max-num-seqs=12")  # the most bystanders, a carrier, and what runs a little longer
 VALUE_BYTES = 4  # of a number in the KV cache of engines that are started here: they run in float32
 
 
@@ -32,6 +31,10 @@ class Subject(Protocol):
     @property
     def model(self) -> str:
         """In words, so that one subject can be told from another."""
+        ...
+
+    def described(self) -> dict[str, Any]:
+        """All that decides what they do, as JSON can hold it."""
         ...
 
     def up(self) -> AbstractContextManager[dict[str, Running]]:
@@ -64,10 +67,14 @@ class Arrangements:
         """See `Subject`."""
         return f"{self.folder.name} (Qwen2.5-VL's architecture, 98 M parameters of language model, random weights)"
 
+    def described(self) -> dict[str, Any]:
+        """See `Subject`."""
+        return {"sides": self.sides, **Setting(self.folder).described()}
+
     @contextmanager
     def up(self) -> Iterator[dict[str, Running]]:
         """See `Subject`."""
-        with starting_all(self.names, Setting(self.folder, engine_args=ENGINE_ARGS)) as running:
+        with starting_all(self.names, Setting(self.folder)) as running:
             for one in running.values():
                 one.wait_ready()
             yield {str(name): one for name, one in running.items()}
@@ -94,6 +101,10 @@ class OneEndpoint:
     def model(self) -> str:
         """See `Subject`."""
         return f"the one that is served at {self.url}"
+
+    def described(self) -> dict[str, Any]:
+        """See `Subject`."""
+        return {"sides": self.sides}
 
     @contextmanager
     def up(self) -> Iterator[dict[str, Running]]:

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from rich.table import Table
 
 from bench.itl.findings import Findings
-from bench.itl.points import Row
+from bench.itl.points import LEAST_SAMPLES, Row
 from bench.percentiles import named
 
-SHARES = tuple(named(share) for share in (0.95, 0.99))  # of tails: which one there is depends on how many samples
+_TAIL = "tail: p99 from 1,000 samples on, p95 from 20, else the longest"
+SHARES = tuple(named(share) for share in sorted(LEAST_SAMPLES, reverse=True) if share > 0.9)
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ def sheets(found: Findings) -> list[Sheet]:
         made.append(_growths(found.growths))
     if found.tails:
         made.append(_tails(found.tails))
+    if found.ttfts:
+        made.append(_ttfts(found.ttfts))
     if found.left_out:
         made.append(_left_out(found.left_out))
     return made
@@ -42,11 +45,6 @@ def as_table(sheet: Sheet) -> Table:
     for row in sheet.rows:
         table.add_row(*row)
     return table
-
-
-def tail_of(row: Row, name: str) -> tuple[str, float] | None:
-    """Which tail that figure has in a row, and how large it is in ms; None without samples."""
-    return next(((share, row[f"{name}_{share}_ms"]) for share in SHARES if f"{name}_{share}_ms" in row), None)
 
 
 def _bystanders(points: Sequence[Row]) -> Sheet:
@@ -67,7 +65,8 @@ def _bystanders(points: Sequence[Row]) -> Sheet:
         ]
         for row in points
     ]
-    return Sheet("Bystanders beside carriers (ms; stall: of each, by one carrier; tail: p95, or p99)", columns, rows)
+    title = f"Bystanders beside carriers (ms; stall: what is added to the ITLs of each; {_TAIL})"
+    return Sheet(title, columns, rows)
 
 
 def _carriers(points: Sequence[Row]) -> Sheet:
@@ -86,63 +85,102 @@ def _carriers(points: Sequence[Row]) -> Sheet:
         ]
         for row in points
     ]
-    return Sheet("Carriers (ms; KV cache: what one takes of it at its end)", columns, rows)
+    return Sheet(f"Carriers (ms; KV cache: what one takes of it at its end; {_TAIL})", columns, rows)
 
 
 def _slopes(found: Findings) -> Sheet:
-    rows = [[row["of"], row["side"], row["kind"], f"{row['value']:.2f} ms", _bounds(row)] for row in found.slopes]
-    rows += [[row["of"], row["side"], row["kind"], f"{row['value']:.3f} x", _bounds(row)] for row in found.ratios]
-    return Sheet("Slopes: ms by 1,000 prompt tokens, and their ratios", ["of", "side", "kind", "", "95 %"], rows)
+    columns = ["of", "side", "kind", "", "95 %", "blocks", "slots lost"]
+    rows = [[*_which(row), f"{row['value']:.2f} ms", *_sure(row)] for row in found.slopes]
+    rows += [[*_which(row), f"{row['value']:.3f} x", *_sure(row)] for row in found.ratios]
+    return Sheet("Slopes: ms by 1,000 prompt tokens, and their ratios", columns, rows)
+
+
+def _which(row: Row) -> list[str]:
+    return [row["of"], row["side"], row["kind"]]
+
+
+def _sure(row: Row) -> list[str]:
+    return [_bounds(row), str(len(row["blocks"])), f"{row['lost']} of {row['slots']}"]
 
 
 def _growths(rows: Sequence[Row]) -> Sheet:
-    columns = ["side", "verdict", "stall at", "because"]
-    return Sheet(
-        "How the stall by 1,000 image tokens grows with the number of bystanders",
-        columns,
-        [[row["side"], row["verdict"], _stalls(row), row["why"]] for row in rows],
-    )
+    columns = ["side", "of each", "verdict", "added by", "because"]
+    told = [[row["side"], row["load"], row["verdict"], _stalls(row), row["why"]] for row in rows]
+    return Sheet("How what is added to ITLs grows with the number of image requests at once", columns, told)
 
 
 def _stalls(row: Row) -> str:
-    prefix = "stall_ms_at_"
+    prefix = "stall_ms_of_"
     return ", ".join(f"{key.removeprefix(prefix)}: {ms:,.0f} ms" for key, ms in row.items() if key.startswith(prefix))
 
 
 def _tails(rows: Sequence[Row]) -> Sheet:
-    columns = ["side", "against", "during", "tail", "ms", "against ms", "ratio", "without any one block"]
+    columns = ["side", "against", "during", "P99", "against", "ratio", "without any one block", "gaps"]
+    columns += ["longest", "against", "ratio", "95 %", "blocks", "overloaded"]
     told = [
         [
             row["side"],
             row["against"],
             row["carriers"],
-            row["percentile"],
-            _ms(row["ms"]),
-            _ms(row["against_ms"]),
-            f"{row['ratio']:.2f} x",
+            _ms(row["p99_ms"]),
+            _ms(row["against_p99_ms"]),
+            f"{row['p99_ratio']:.2f} x",
             "–" if row["lowest_without_a_block"] is None else _range(row),
+            f"{row['samples']:,}, {row['against_samples']:,}",
+            _ms(row["longest_ms"]),
+            _ms(row["against_longest_ms"]),
+            f"{row['longest_value']:.2f} x" if "longest_value" in row else "–",
+            _bounds(row, "longest_"),
+            str(row["pairs"]),
+            f"{row['overloaded']}, {row['against_overloaded']}",
         ]
         for row in rows
     ]
-    return Sheet("Inter-token latency of bystanders during bursts of pictures", columns, told)
+    return Sheet("ITL of bystanders while pictures are computed (ms; longest: gap of a stream, mean)", columns, told)
 
 
 def _range(row: Row) -> str:
     return f"{row['lowest_without_a_block']:.2f} to {row['highest_without_a_block']:.2f}"
 
 
+def _ttfts(rows: Sequence[Row]) -> Sheet:
+    columns = ["side", "against", "carriers", "p50", "against", "ratio", "95 %", "blocks", "slots lost"]
+    told = [
+        [
+            row["side"],
+            row["against"],
+            row["carriers"],
+            _ms(row["p50_ms"]),
+            _ms(row["against_p50_ms"]),
+            f"{row['value']:.2f} x",
+            *_sure(row),
+        ]
+        for row in rows
+    ]
+    return Sheet("Time to first token of carriers with pictures (ms)", columns, told)
+
+
 def _left_out(rows: Sequence[Row]) -> Sheet:
-    told = [[row["side"], str(row["block"]), str(row["streams"]), row["carriers"], row["fault"]] for row in rows]
-    return Sheet("Left out", ["side", "block", "beside", "carriers", "because"], told)
+    told = [[row["side"], str(row["block"]), row["drive"], row["carriers"], row["fault"]] for row in rows]
+    return Sheet("Left out", ["side", "block", "drive", "carriers", "because"], told)
 
 
-def _bounds(row: Row) -> str:
-    return f"{row['low']:.3g} to {row['high']:.3g}" if "low" in row else "–"
+def _bounds(row: Row, of: str = "") -> str:
+    return f"{row[f'{of}low']:.3g} to {row[f'{of}high']:.3g}" if f"{of}low" in row else "–"
 
 
 def _spread(row: Row, name: str) -> list[str]:
-    tail = tail_of(row, name)
-    return [_ms(row.get(f"{name}_{share}_ms")) for share in ("p50", "p90")] + [_ms(tail[1]) if tail else "–"]
+    """p50, p90, and the highest share that so many samples tell, or the longest of them."""
+    return [_ms(row.get(f"{name}_{share}_ms")) for share in ("p50", "p90")] + [_tail(row, name)]
+
+
+def _tail(row: Row, name: str) -> str:
+    if f"{name}_n" not in row:
+        return "–"
+    share = next((share for share in SHARES if f"{name}_{share}_ms" in row), None)
+    if share is None:
+        return f"{_ms(row[f'{name}_max_ms'])} (max of {row[f'{name}_n']})"
+    return f"{_ms(row[f'{name}_{share}_ms'])} ({share})"
 
 
 def _ms(value: float | None) -> str:

@@ -1,132 +1,149 @@
 """`chiasm bench itl --towers`: the tail of bystanders' latency, unsplit to split, over models with other vision towers.
 
 For each model both sides get the same bursts in turn, of pictures and of as much text, and what the ratio should be is
-computed from its phases, each of which is measured where the others do not come into it:
+computed from its phases, each of which is measured where the others do not come into it, in every block anew:
 
     predicted = (encode + chunk of mono) / chunk of split
 
-    encode  of one picture by the monolithic engine: the median time to first token of a picture alone, less that of as
-            many tokens of text alone. Preparing the picture, in vLLM's front-end, is a part of it that stalls nobody:
-            some hundredths of it
-    chunk   a step with the largest chunk of a prompt in it, beside all streams: the same tail of bystanders' ITL, but
-            during bursts of text
+    encode  of one picture by the monolithic engine: the time to first token of a picture alone, less that of as many
+            tokens of text alone, each the longest of as many as a burst has. Preparing the picture, in vLLM's
+            front-end, is a part of it that stalls nobody: some hundredths of it, which make the prediction higher
+    chunk   a step with the largest chunk of a prompt in it, beside all streams: a stream's longest gap during a burst
+            of text, the mean over streams
 
 An encode is a part of one step, in front of a chunk of its prompt, and whoever is beside waits for both. The split's
-bystanders wait for the chunk alone.
+bystanders wait for the chunk alone. What is measured is a stream's longest gap during a burst of pictures, in the mean:
+the longest in all of these, so that no share has to be chosen, and a mishap counts alike in each.
 """
 
-import random
-import statistics
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean, median
 from typing import Any
 
-from bench.itl import fits
-from bench.itl.bodies import Texts, carrier
+from bench.itl.fits import QUOTED_FROM
 from bench.itl.plan import Drive, Kind, Load, Plan, Slot
 from bench.itl.slots import Seen, Unmeasurable
-from bench.load.answers import Answer
-from bench.load.asking import Planned
+from bench.itl.tails import tails
+from bench.load.slopes import LEAST, mean_interval
 from bench.topologies.arrangement import Arrangement
 from bench.towers import Variant
 
 MONO, SPLIT = str(Arrangement.MONO_CALIBRATED), str(Arrangement.SPLIT)
 PICTURE = Load(1, 448)  # 256 tokens
 STREAMS = 4
+TIMES = ("mono_ms", "split_ms", "encode_ms", "mono_chunk_ms", "split_chunk_ms", "mono_ttft_ms", "split_ttft_ms")
+"""Of a block."""
 
 
-def tower_plan(variant: Variant, quick: bool) -> Plan:
-    """Slots in which the split's encoder, with one core, gets done with a burst: a second and a half for a picture
-    where the tower costs as much as the prefill, and what surrounds it.
-    """
+def tower_plan(quick: bool) -> Plan:
+    """Bursts beside streams, and as many pictures and texts one at a time beside nothing."""
     size = 2 if quick else 4
-    slot_s = round(2 + size * (0.75 + 1.4 * variant.ratio()), 2)
-    bursts = tuple(Slot(kind, PICTURE, size) for kind in (Kind.LIVE, Kind.TEXT))
-    return Plan(1 if quick else 5, (Drive("bursts", STREAMS, slot_s, bursts),), burst_tokens=32)
-
-
-def alone(texts: Texts, plan: Plan, dice: random.Random) -> list[Planned]:
-    """A picture and as much text in turn, each when the one before is through: as often as there are blocks."""
-    apart_s = plan.drives[0].slot_s / plan.drives[0].slots[0].carriers
-    kinds = [Kind.LIVE, Kind.TEXT] * plan.blocks
-    return [
-        Planned(apart_s * number, str(kind), carrier(kind, PICTURE, 1, texts, dice))
-        for number, kind in enumerate(kinds)
-    ]
-
-
-def encode_s(answers: Sequence[Answer]) -> float:
-    """See above.
-
-    Raises:
-        Unmeasurable: a request failed.
-    """
-    if failed := next((answer for answer in answers if not answer.ok), None):
-        raise Unmeasurable(f"A request of the profile failed: {failed.error}")
-    ttfts = {
-        kind: statistics.median(answer.ttft_s for answer in answers if answer.kind == kind)
-        for kind in (Kind.LIVE, Kind.TEXT)
-    }
-    return ttfts[Kind.LIVE] - ttfts[Kind.TEXT]
+    bursts = Drive("bursts", STREAMS, tuple(Slot(kind, PICTURE, size) for kind in (Kind.LIVE, Kind.TEXT)), 32)
+    alone = Drive("alone", 0, size * tuple(Slot(kind, PICTURE) for kind in (Kind.LIVE, Kind.TEXT)), 1)
+    return Plan(1 if quick else 5, (bursts, alone))
 
 
 @dataclass(frozen=True)
-class Compared:
-    """One model. Times in ms."""
+class Block:
+    """What one block tells. Times in ms."""
 
-    variant: Variant
+    mono_ms: float
+    split_ms: float
     encode_ms: float
     mono_chunk_ms: float
     split_chunk_ms: float
-    tails: fits.Tails  # of mono, and of split
+    mono_ttft_ms: float  # of a picture alone, the median
+    split_ttft_ms: float
+
+    @property
+    def measured(self) -> float:
+        """How many times longer the tail of the monolithic engine is."""
+        return self.mono_ms / self.split_ms
 
     @property
     def predicted(self) -> float:
         """See above."""
         return (self.encode_ms + self.mono_chunk_ms) / self.split_chunk_ms
 
+
+@dataclass(frozen=True)
+class Compared:
+    """One model."""
+
+    variant: Variant
+    blocks: Sequence[Block]
+    lost: int  # blocks in which something failed
+
     @property
     def row(self) -> Mapping[str, Any]:
-        """For the report."""
-        low, high = self.tails.range or (None, None)
+        """For the report: times are medians over blocks, ratios geometric means."""
+        times = {name: round(median(getattr(block, name) for block in self.blocks), 1) for name in TIMES}
         return {
             "what": "tower",
             "variant": self.variant.name,
             "like": self.variant.like,
             "encode_to_prefill_flops": round(self.variant.ratio(), 3),
-            "encode_ms": round(self.encode_ms, 1),
-            "mono_chunk_ms": round(self.mono_chunk_ms, 1),
-            "split_chunk_ms": round(self.split_chunk_ms, 1),
-            "encode_share": round(self.encode_ms / (self.encode_ms + self.mono_chunk_ms), 3),
-            "percentile": self.tails.percentile,
-            "mono_ms": round(self.tails.ms[0], 1),
-            "split_ms": round(self.tails.ms[1], 1),
-            "measured": round(self.tails.ratio, 3),
-            "lowest_without_a_block": low and round(low, 3),
-            "highest_without_a_block": high and round(high, 3),
-            "predicted": round(self.predicted, 3),
-            "measured_vs_predicted": round(self.tails.ratio / self.predicted, 3),
+            "blocks": len(self.blocks),
+            "lost": self.lost,
+            **times,
+            "encode_share": round(times["encode_ms"] / (times["encode_ms"] + times["mono_chunk_ms"]), 3),
+            **_told("measured", [block.measured for block in self.blocks]),
+            **_told("predicted", [block.predicted for block in self.blocks]),
+            **_told("measured_vs_predicted", [block.measured / block.predicted for block in self.blocks]),
         }
 
 
-def compared(variant: Variant, slots: Sequence[Seen], profile: Sequence[Answer]) -> Compared:
-    """What was found of one model. `slots` are of both sides, `profile` of the monolithic one.
+def compared(variant: Variant, slots: Sequence[Seen]) -> Compared:
+    """What was found of one model.
 
     Raises:
-        Unmeasurable: a side has no burst that counts.
+        Unmeasurable: in no block both sides have all that is needed.
     """
-    of_images, of_text = (
-        fits.tails(*([one for one in slots if (one.side, one.slot.kind) == (side, kind)] for side in (MONO, SPLIT)))
-        for kind in (Kind.LIVE, Kind.TEXT)
-    )
-    if of_images is None or of_text is None:
-        fault = next((one.fault for one in slots if one.fault), "none came")
-        raise Unmeasurable(f"Of the model with the {variant.name} tower no burst counts on both sides: {fault}")
-    return Compared(variant, 1000 * encode_s(profile), of_text.ms[0], of_text.ms[1], of_images)
+    numbers = dict.fromkeys(one.block for one in slots)
+    found = [_block([one for one in slots if one.block == number]) for number in numbers]
+    blocks = [block for block in found if block is not None]
+    if not blocks:
+        fault = next((one.fault for one in slots if one.fault), "nothing came")
+        raise Unmeasurable(f"Of the model with the {variant.name} tower no block is whole on both sides: {fault}")
+    return Compared(variant, blocks, len(found) - len(blocks))
 
 
 def headline(found: Sequence[Compared]) -> dict[str, float]:
-    """The ratio with each tower, and how it stands to what was predicted."""
-    figures = {f"bystander_tail_itl_mono_vs_split_{one.variant.name}": one.row["measured"] for one in found}
-    figures |= {f"measured_vs_predicted_{one.variant.name}": one.row["measured_vs_predicted"] for one in found}
-    return figures
+    """The ratio with each tower, and how it stands to what was predicted, where there are enough blocks."""
+    told = {one.variant.name: one.row for one in found if len(one.blocks) >= QUOTED_FROM}
+    figures = {f"bystander_tail_itl_mono_vs_split_{name}": row["measured"] for name, row in told.items()}
+    return figures | {f"measured_vs_predicted_{name}": row["measured_vs_predicted"] for name, row in told.items()}
+
+
+def _block(slots: Sequence[Seen]) -> Block | None:
+    """None if something of it failed."""
+
+    def of(side: str, kind: Kind, is_burst: bool) -> list[Seen]:
+        return [one for one in slots if (one.side, one.slot.kind, one.slot.carriers > 1) == (side, kind, is_burst)]
+
+    images, texts = (tails(of(MONO, kind, True), of(SPLIT, kind, True)) for kind in (Kind.LIVE, Kind.TEXT))
+    alone = {(side, kind): of(side, kind, False) for side in (MONO, SPLIT) for kind in (Kind.LIVE, Kind.TEXT)}
+    if images is None or texts is None or any(one.fault for found in alone.values() for one in found):
+        return None
+    ttfts = {key: [1000 * one.carriers[0].ttft_s for one in found] for key, found in alone.items()}
+    if not all(ttfts.values()):
+        return None
+    return Block(
+        mono_ms=images.one.longest_ms,
+        split_ms=images.other.longest_ms,
+        encode_ms=max(ttfts[MONO, Kind.LIVE]) - max(ttfts[MONO, Kind.TEXT]),
+        mono_chunk_ms=texts.one.longest_ms,
+        split_chunk_ms=texts.other.longest_ms,
+        mono_ttft_ms=median(ttfts[MONO, Kind.LIVE]),
+        split_ttft_ms=median(ttfts[SPLIT, Kind.LIVE]),
+    )
+
+
+def _told(name: str, ratios: Sequence[float]) -> dict[str, float]:
+    """Their geometric mean, and its interval where there are enough."""
+    logs = [math.log(ratio) for ratio in ratios]
+    found = mean_interval(logs) if len(logs) >= LEAST else None
+    bounds = {f"{name}_low": math.exp(found.low), f"{name}_high": math.exp(found.high)} if found else {}
+    return {key: round(value, 3) for key, value in {name: math.exp(fmean(logs)), **bounds}.items()}

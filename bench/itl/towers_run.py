@@ -1,25 +1,18 @@
 """Measures what `bench.itl.towers` compares, one model after the other, and tells of it."""
 
-import random
-import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.itl.described import described_towers
-from bench.itl.plan import Plan
+from bench.itl.page import described_towers
 from bench.itl.plots import Figure, new_figure
+from bench.itl.points import Row
 from bench.itl.publishing import Results, console
-from bench.itl.run import finished, measure, settings, slots_of, steps, warm_up
-from bench.itl.sides import Side
+from bench.itl.run import measure
 from bench.itl.subjects import DEFAULT, Arrangements
 from bench.itl.tables import Sheet
-from bench.itl.towers import MONO, Compared, alone, compared, headline, tower_plan
-from bench.load.answers import Answer
-from bench.load.driver import drive
-from bench.load.journal import Journal
-from bench.towers import VARIANTS, Variant
+from bench.itl.towers import TIMES, Compared, compared, headline, tower_plan
+from bench.towers import VARIANTS
 
-PROFILE = "profile"  # a point of the journal
 QUICK = "bench"  # the one tower of a quick run
 
 
@@ -31,76 +24,48 @@ def compare_towers(quick: bool, folder: Path | None, command: str) -> Results:
         Also what `Arrangements.up` raises.
     """
     variants = [variant for variant in VARIANTS if not quick or variant.name == QUICK]
-    found = [_compared(variant, quick, folder and folder / variant.name) for variant in variants]
+    found: list[Compared] = []
+    rows: list[Row] = []
+    for variant in variants:
+        with console.status(f"making the model with the {variant.name} tower, unless that is done ..."):
+            subject = Arrangements(DEFAULT, variant.build())
+        measured = measure(tower_plan(quick), subject, folder and folder / variant.name, console)
+        found.append(compared(variant, measured.slots))
+        rows += [{**row, "variant": variant.name} for row in measured.side_rows]
     return Results(
         "itl_towers",
         "Bystanders during bursts of pictures, by what a picture costs",
         command,
         headline(found),
-        [one.row for one in found],
+        [*rows, *(one.row for one in found)],
         [_sheet(found)],
-        described_towers(tower_plan(VARIANTS[-1], quick)),
+        described_towers(tower_plan(quick)),
         lambda: _draw(found),
+        subject.described(),
     )
 
 
-def _compared(variant: Variant, quick: bool, folder: Path | None) -> Compared:
-    with console.status(f"making the model with the {variant.name} tower, unless that is done ..."):
-        subject = Arrangements(DEFAULT, variant.build())
-    plan = tower_plan(variant, quick)
-    journal = Journal(folder, settings(plan, subject)) if folder else None
-    found = finished(plan, subject.sides, journal)
-    profile = journal.get(PROFILE) if journal else None
-    if profile is None or len(found) < len(steps(plan, subject.sides)):
-        starting = f"{variant.name} tower: starting {', '.join(subject.sides)} ..."
-        with console.status(starting) as status, subject.up() as running:
-            status.stop()
-            sides = warm_up(running, plan, console)
-            if profile is None:
-                profile = _profile(sides[MONO], plan)
-                if journal:
-                    journal.put(PROFILE, profile)
-            found = measure(plan, sides, found, journal, console)
-    return compared(variant, slots_of(found), profile)
-
-
-def _profile(side: Side, plan: Plan) -> list[Answer]:
-    with console.status("a picture, and as much text, each alone ..."):
-        return drive(side.endpoint, alone(side.texts, plan, random.Random(secrets.token_hex())))
-
-
 def _sheet(found: Sequence[Compared]) -> Sheet:
-    columns = [
-        "tower",
-        "like",
-        "encode : prefill FLOPs",
-        "encode",
-        "chunk mono",
-        "chunk split",
-        "tail",
-        "mono",
-        "split",
+    columns = ["tower", "like", "encode : prefill FLOPs", "mono", "split", "encode", "chunk mono", "chunk split"]
+    columns += ["TTFT mono", "TTFT split", "ratio", "predicted", "measured : predicted", "blocks"]
+    rows = [
+        [
+            row["variant"],
+            row["like"],
+            f"{row['encode_to_prefill_flops']:.2f}",
+            *(f"{row[name]:,.0f}" for name in TIMES),
+            *(_with_bounds(row, name) for name in ("measured", "predicted", "measured_vs_predicted")),
+            str(row["blocks"]),
+        ]
+        for row in (one.row for one in found)
     ]
-    columns += ["ratio", "without any one block", "predicted", "measured : predicted"]
-    rows = []
-    for one in found:
-        row = one.row
-        low, high = row["lowest_without_a_block"], row["highest_without_a_block"]
-        rows.append(
-            [
-                row["variant"],
-                row["like"],
-                f"{row['encode_to_prefill_flops']:.2f}",
-                *(f"{row[name]:,.0f}" for name in ("encode_ms", "mono_chunk_ms", "split_chunk_ms")),
-                row["percentile"],
-                *(f"{row[name]:,.0f}" for name in ("mono_ms", "split_ms")),
-                f"{row['measured']:.2f} x",
-                "–" if low is None else f"{low:.2f} to {high:.2f}",
-                f"{row['predicted']:.2f} x",
-                f"{row['measured_vs_predicted']:.2f}",
-            ]
-        )
-    return Sheet("Tail of bystanders' inter-token latency during bursts, mono to split (ms)", columns, rows)
+    title = "Longest gap of a bystander during bursts, mono to split, and a picture's TTFT alone (ms; 95 %)"
+    return Sheet(title, columns, rows)
+
+
+def _with_bounds(row: Row, name: str) -> str:
+    bounds = f" ({row[f'{name}_low']:.2f} to {row[f'{name}_high']:.2f})" if f"{name}_low" in row else ""
+    return f"{row[name]:.2f}{bounds}"
 
 
 def _draw(found: Sequence[Compared]) -> Figure:
@@ -110,12 +75,12 @@ def _draw(found: Sequence[Compared]) -> Figure:
     panel.plot(xs, [row["measured"] for row in rows], "o-", label="measured")
     panel.plot(xs, [row["predicted"] for row in rows], "x:", label="predicted from the phases")
     for x, row in zip(xs, rows, strict=True):
-        if row["lowest_without_a_block"] is not None:
-            panel.vlines(x, row["lowest_without_a_block"], row["highest_without_a_block"], color="C0", alpha=0.5)
+        if "measured_low" in row:
+            panel.vlines(x, row["measured_low"], row["measured_high"], color="C0", alpha=0.5)
         panel.annotate(row["like"], (x, row["measured"]), xytext=(0, 6), textcoords="offset points", fontsize="x-small")
     panel.axhline(1, color="grey", linewidth=0.5)
     panel.set_ylim(bottom=0)
     panel.set_xlabel("FLOPs of encoding a picture : of prefilling it")
-    panel.set_ylabel("tail of bystanders' ITL, mono : split")
+    panel.set_ylabel("longest gap of bystanders, mono : split")
     panel.legend(fontsize="small")
     return figure

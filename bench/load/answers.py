@@ -1,7 +1,9 @@
 """One request as its client saw it, and the times that are told of it.
 
-Definitions are those of `vllm bench serve` (vllm/benchmarks/serve.py and lib/endpoint_request_func.py of vLLM 0.32), so
-that figures of both can be laid side by side.
+`ttft_s`, `e2el_s`, `itls_s` and `tpot_s` are defined as by `vllm bench serve` (vllm/benchmarks/serve.py and
+lib/endpoint_request_func.py of vLLM 0.32), so that figures of both can be laid side by side. There every event with
+`choices` is a chunk, also the first one, which names a role and carries no token: a server that sends it together with
+the first token adds a gap of nothing to each answer. What we judge by (`tokens_s`, `waited_s`, `gaps_s`) leaves it out.
 """
 
 from itertools import pairwise
@@ -12,8 +14,8 @@ import msgspec
 class Answer(msgspec.Struct, frozen=True):
     """Times without another unit in their name are seconds of the monotonic clock since the drive began.
 
-    What follows from chunks (`ttft_s`, `e2el_s`, `itls_s`, `tpot_s`) is there for every answer that is `ok`; of one
-    that failed before its first chunk, there is no `ttft_s` and no `e2el_s` (IndexError).
+    What follows from chunks is there for every answer that is `ok`; of one that failed before its first chunk, there is
+    no `ttft_s`, no `e2el_s` and no `waited_s` (IndexError).
     """
 
     number: int  # its place in the plan
@@ -23,9 +25,10 @@ class Answer(msgspec.Struct, frozen=True):
     chunks_s: tuple[float, ...]  # when each event with `choices` arrived, also one that only names a role
     ended_s: float  # when the stream had ended, or had failed
     prompt_tokens: int | None  # as the server counts them, image tokens included; None: it did not tell
-    output_tokens: int  # as the server counts them, else the number of chunks
+    output_tokens: int  # as the server counts them, else the number of chunks with a token
     error: str | None = None  # why it failed; then figures leave it out and count it as failed
     phases_ms: dict[str, float] = {}  # until the first token, as a Chiasm gateway tells them; elsewhere empty
+    leading: int = 0  # chunks before the first token: 1 if the first one names a role and nothing else
 
     @property
     def ok(self) -> bool:
@@ -36,6 +39,21 @@ class Answer(msgspec.Struct, frozen=True):
     def late_s(self) -> float:
         """How long after it was due it was sent: the load generator's own fault, or the machine's below it."""
         return self.sent_s - self.due_s
+
+    @property
+    def tokens_s(self) -> tuple[float, ...]:
+        """When each chunk with a token arrived."""
+        return self.chunks_s[self.leading :] or self.chunks_s
+
+    @property
+    def waited_s(self) -> float:
+        """From when it was due to its first token: what a user waits, however late the load generator was."""
+        return self.tokens_s[0] - self.due_s
+
+    @property
+    def gaps_s(self) -> list[float]:
+        """From each chunk with a token to the next."""
+        return [later - earlier for earlier, later in pairwise(self.tokens_s)]
 
     @property
     def ttft_s(self) -> float:

@@ -57,10 +57,12 @@ def served_model(url: str, key: str | None) -> str:
         raise Unreachable(str(error)) from error
 
 
-def new_session(timeout_s: float) -> aiohttp.ClientSession:
-    """For any number of requests at once, each of which may take so long."""
+def new_session(timeout_s: float, headers: Mapping[str, str] | None = None) -> aiohttp.ClientSession:
+    """For any number of requests at once, each of which may take so long, and has these headers besides its own."""
     connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S)
-    return aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=timeout_s))
+    return aiohttp.ClientSession(
+        connector=connector, timeout=aiohttp.ClientTimeout(total=timeout_s), headers=headers or {}
+    )
 
 
 async def ask(client: aiohttp.ClientSession, endpoint: Endpoint, planned: Planned, number: int, began: float) -> Answer:
@@ -95,6 +97,11 @@ async def send(
     except (msgspec.DecodeError, ValueError) as fault:  # ValueError: bytes that are no UTF-8
         error = f"cannot read what {endpoint.url} answered: {fault}"
     ended = time.monotonic()
+    counted = seen.usage.completion_tokens
+    tokens = len(seen.chunks) - seen.leading if counted is None else counted
+    wanted = _fixed_length(planned.body)
+    if error is None and counted is not None and wanted not in (None, counted):
+        error = f"{endpoint.url} gave {counted} of {wanted} tokens, and was to ignore where an answer ends"
     return Answer(
         number=number,
         kind=planned.kind,
@@ -103,18 +110,33 @@ async def send(
         chunks_s=tuple(at - began for at in seen.chunks),
         ended_s=ended - began,
         prompt_tokens=seen.usage.prompt_tokens,
-        output_tokens=len(seen.chunks) if seen.usage.completion_tokens is None else seen.usage.completion_tokens,
+        output_tokens=tokens,
         error=error,
+        leading=seen.leading,
         phases_ms=seen.phases_ms,
     )
+
+
+def _fixed_length(body: Mapping[str, Any]) -> int | None:
+    """Tokens of the answer, if the request decides about them and not the model."""
+    if not body.get("ignore_eos"):
+        return None
+    wanted: int | None = body.get("max_completion_tokens", body.get("max_tokens"))
+    return wanted
 
 
 class _Fault(Exception):
     """What the endpoint did that is no answer."""
 
 
+class _Delta(msgspec.Struct):
+    role: str | None = None
+    content: Any = None
+
+
 class _Choice(msgspec.Struct):
     finish_reason: str | None = None
+    delta: _Delta | None = None
 
 
 class _Usage(msgspec.Struct):
@@ -136,6 +158,7 @@ class _Seen:
     """What has come so far; times are readings of the clock."""
 
     chunks: list[float] = field(default_factory=list)
+    leading: int = 0
     usage: _Usage = field(default_factory=_Usage)
     finish_reason: str | None = None
     phases_ms: dict[str, float] = field(default_factory=dict)
@@ -148,8 +171,15 @@ class _Seen:
             raise _Fault(f"broke the answer off: {_message(event.error)}")
         self.usage = event.usage or self.usage
         if event.choices:
+            self.leading += not self.chunks and _only_names_a_role(event.choices[0])
             self.chunks.append(at)
             self.finish_reason = event.choices[0].finish_reason or self.finish_reason
+
+
+def _only_names_a_role(choice: _Choice) -> bool:
+    """Later events without content may carry a token whose text is not complete."""
+    delta = choice.delta
+    return delta is not None and delta.role is not None and not delta.content and choice.finish_reason is None
 
 
 async def _read(client: aiohttp.ClientSession, endpoint: Endpoint, body: bytes, seen: _Seen) -> None:

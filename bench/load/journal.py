@@ -1,5 +1,6 @@
 """A folder that a long benchmark writes as it goes, so that it can be resumed: one file for each finished point."""
 
+import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,12 @@ from urllib.parse import quote
 import msgspec
 
 from bench.load.answers import Answer
+from bench.report import commit, machine, versions
 from chiasm.kept_files import write_whole
 
 SETTINGS = "settings.json"
-POINT = ".answers.json"  # what names of points' files end with
+POINT, NOTE = ".answers.json", ".note.json"  # what names of points' and of notes' files end with
+NONCE = "nonce"
 
 
 class OtherRun(ValueError):
@@ -20,7 +23,7 @@ class OtherRun(ValueError):
 
 class Journal:
     """Points are named freely, e.g. `split 4 images, 2.5/s, round 3`. `settings` are all that decides what is measured,
-    as JSON can hold it.
+    as JSON can hold it; commit, machine and versions, which do too, are added to them.
     """
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
@@ -31,7 +34,7 @@ class Journal:
             OSError: the folder cannot be read or written.
         """
         self._folder = folder
-        ours = msgspec.json.decode(msgspec.json.encode(dict(settings)))  # tuples become lists, as they come back
+        ours = _as_kept({**settings, "commit": commit(), "machine": machine(), "versions": versions()})
         path = folder / SETTINGS
         if path.exists():
             _must_be_same(folder, _settings_in(path), ours)
@@ -58,8 +61,51 @@ class Journal:
         """That point is finished. Who is interrupted meanwhile leaves it unfinished, never half written."""
         write_whole(self._path(point), msgspec.json.encode(list(answers)))
 
-    def _path(self, point: str) -> Path:
-        return self._folder / (quote(point, safe=" ,+=()") + POINT)
+    def note(self, name: str, value: Any) -> None:
+        """Keep what has turned out to be so for the whole run, as JSON can hold it: anything but None.
+
+        Raises:
+            OtherRun: it was otherwise before.
+        """
+        before, now = self.noted(name), _as_kept(value)
+        if before is None:
+            self.replace_note(name, now)
+        elif before != now:
+            raise OtherRun(
+                f"{self._folder} was begun where {name} was {before}, and now it is {now}: points of both must not be "
+                "compared. Name another folder."
+            )
+
+    def replace_note(self, name: str, value: Any) -> None:
+        """Keep what belongs to a point that is being measured: if it is measured again, the last counts."""
+        write_whole(self._path(name, NOTE), msgspec.json.encode(value))
+
+    def noted(self, name: str) -> Any:
+        """What was noted under that name, or None.
+
+        Raises:
+            OtherRun: its file is damaged.
+        """
+        path = self._path(name, NOTE)
+        try:
+            return msgspec.json.decode(path.read_bytes()) if path.exists() else None
+        except msgspec.DecodeError as error:
+            raise OtherRun(f"cannot read {path}: {error}. Name an empty or new folder.") from error
+
+    @property
+    def nonce(self) -> str:
+        """A word that no other run has, for what must be new to a server that another run may have asked before."""
+        if (kept := self.noted(NONCE)) is None:
+            self.note(NONCE, kept := secrets.token_hex(8))
+        return str(kept)
+
+    def _path(self, name: str, ending: str = POINT) -> Path:
+        return self._folder / (quote(name, safe=" ,+=()") + ending)
+
+
+def _as_kept(value: Any) -> Any:
+    """As it comes back: tuples become lists."""
+    return msgspec.json.decode(msgspec.json.encode(value))
 
 
 def _settings_in(path: Path) -> dict[str, Any]:

@@ -35,6 +35,10 @@ class Recorded:
         """How many different requests there are."""
         return len(self._requests)
 
+    def in_order(self) -> Bodies:
+        """All of them, as the file has them."""
+        return list(self._requests)
+
     def bodies(self, count: int, dice: random.Random) -> Bodies:
         """In a random order. None comes again before all came; images that come again are in the server's caches."""
         order: Bodies = []

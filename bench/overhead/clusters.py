@@ -7,7 +7,10 @@ from typing import Any
 from bench.model import build_bench_model
 from bench.overhead.ways import Ways, ways_through
 from bench.topologies.chiasm_cluster import serving
-from bench.topologies.setting import COMMON_ARGS, first_two_cores
+from bench.topologies.cores import only_on
+from bench.topologies.setting import COMMON_ARGS, SLOTS, first_two_cores
+
+LARGE_ARGS = (*COMMON_ARGS, f"{SLOTS}=8")  # so that a burst of twice as many is over soon
 
 
 def small_split() -> dict[str, Any]:
@@ -28,7 +31,7 @@ def large_split() -> dict[str, Any]:
 
     Its prefill chunk is left to vLLM, which spares measuring it: both ways lead to the same engine.
     """
-    pools = {name: {**pool, "engine_args": list(COMMON_ARGS)} for name, pool in small_split().items()}
+    pools = {name: {**pool, "engine_args": list(LARGE_ARGS)} for name, pool in small_split().items()}
     return {"model": str(build_bench_model()), "scheduler": {"prefill_chunk": 0}, **pools}
 
 
@@ -36,9 +39,11 @@ def large_split() -> dict[str, Any]:
 def running(name: str, config: Mapping[str, Any]) -> Iterator[Ways]:
     """Both ways to the engine of such a cluster, for as long as the context lasts.
 
+    All of it has the two cores, and so has this thread, which is to be the client.
+
     Raises:
         NotServing: it did not come up.
     """
-    with serving(name, {"gateway": {"port": 0}, **config}) as program:
+    with only_on(",".join(first_two_cores())), serving(name, {"gateway": {"port": 0}, **config}) as program:
         program.wait_ready()
         yield ways_through(program.url, None)

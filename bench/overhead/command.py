@@ -52,9 +52,9 @@ def overhead(quick: bool, json_file: Path | None, endpoint: str | None, api_key:
     chiasm bench serve. Both ways end in the same engine, so what Chiasm's own hooks cost in there is in neither:
     chiasm bench profile.
 
-    It takes two cores, however many there are, 10 GB of memory, and about fifteen minutes, a third of them for starting
-    engines. The engine has one of the two cores to itself as far as engines go; client, gateway and scheduler run
-    wherever the system puts them. Nothing else should run meanwhile.
+    It takes two cores, however many there are, 10 GB of memory, and about ten minutes, four of them for starting
+    engines. The engine has one of the two cores to itself as far as engines go; client, gateway and scheduler have
+    both. Nothing else should run meanwhile.
 
     With --endpoint the cluster must have one decoder or one whole worker, no stealing, and no other traffic.
     """
@@ -81,4 +81,12 @@ def overhead(quick: bool, json_file: Path | None, endpoint: str | None, api_key:
         given = {"--quick": quick, f"--endpoint {endpoint}": endpoint}
         command = " ".join(["chiasm bench overhead", *(option for option, wanted in given.items() if wanted)])
         series = as_series(run.series, found)
-        write_report(json_file, name="overhead", command=command, headline=headline(found), series=series, seeds=[SEED])
+        write_report(
+            json_file,
+            name="overhead",
+            command=command,
+            headline=headline(found),
+            series=series,
+            seeds=[SEED],
+            setting={"nonce": run.nonce},
+        )

@@ -44,8 +44,13 @@ class Plan:
     lengths: tuple[int, int]  # of answers in a burst, in tokens: evenly spread between these
 
 
-FULL = Plan(blocks=5, pairs=30, per_slot=2, lengths=(32, 96))
+FULL = Plan(blocks=5, pairs=12, per_slot=2, lengths=(32, 96))
 QUICK = Plan(blocks=3, pairs=4, per_slot=1, lengths=(8, 24))
+
+
+def dice_for(of: str, nonce: str) -> random.Random:
+    """Another `nonce` draws other texts and pictures: a cluster that runs for long remembers what it was asked."""
+    return random.Random(f"{SEED} {nonce} {of}")
 
 
 def single(traffic: Traffic, answer_tokens: int, dice: random.Random) -> Planned:

@@ -1,5 +1,6 @@
 """One run: cluster after cluster, each asked block by block, and what was found."""
 
+import secrets
 from collections.abc import Callable
 from typing import Any
 
@@ -20,10 +21,11 @@ CLUSTERS: tuple[tuple[str, Callable[[], dict[str, Any]], tuple[Traffic, ...]], .
 
 
 class Run:
-    """`series` has a row for each block of each kind of traffic."""
+    """`series` has a row for each block of each kind of traffic; no other run asks for what has this one's `nonce`."""
 
     def __init__(self, plan: Plan, progress: Progress) -> None:
         self.series: list[Row] = []
+        self.nonce = secrets.token_hex(8)
         self._plan = plan
         self._progress = progress
         self._task = progress.add_task("", total=0)
@@ -56,7 +58,7 @@ class Run:
 
     def _measure(self, ways: Ways, traffic: Traffic) -> None:
         self._say(f"{traffic}: warming up")
-        warm_up(ways, traffic)
+        warm_up(ways, traffic, self.nonce)
         for block in range(1, self._plan.blocks + 1):
             self._say(f"{traffic}: block {block}")
             self.series.append({"traffic": str(traffic), "block": block, **self._block(ways, traffic, block)})
@@ -64,8 +66,8 @@ class Run:
 
     def _block(self, ways: Ways, traffic: Traffic, block: int) -> Row:
         if traffic in SINGLES:
-            return row_of_pairs(pairs(ways, traffic, self._plan.pairs, block))
-        return row_of_bursts(*bursts(ways, self._plan.per_slot * ways.slots, self._plan.lengths, block))
+            return row_of_pairs(pairs(ways, traffic, self._plan.pairs, block, self.nonce))
+        return row_of_bursts(*bursts(ways, self._plan.per_slot * ways.slots, self._plan.lengths, block, self.nonce))
 
     def _expect(self, steps: int) -> None:
         self._progress.update(self._task, total=steps)

@@ -1,6 +1,7 @@
 """`chiasm bench serve`."""
 
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import click
 from rich.console import Console
 
+from bench.handicap import PaceLost
 from bench.load.asking import Unreachable
 from bench.load.journal import OtherRun
 from bench.load.prices import SHIPPED, BadPrices
@@ -17,12 +19,12 @@ from bench.load.workloads import BadWorkload
 from bench.load_generators import GeneratorFailed
 from bench.serve import cross_check
 from bench.serve.comparing import Files, compare, prices_for
-from bench.serve.groups import NoRoom
+from bench.serve.measured import MONOLITHIC
 from bench.serve.options import (
     ARRANGEMENTS,
     OF_CHECK,
     OF_COMPARISON,
-    OF_OBJECTIVES,
+    OF_LOAD,
     OF_REPEATED,
     OF_SERVERS,
     WORKLOADS,
@@ -36,8 +38,9 @@ from bench.serve.options import (
     written,
 )
 from bench.serve.plan import DEFAULT, DEFAULT_OBJECTIVES, FULL, QUICK, SEED, Plan
-from bench.serve.run import Unanswered
 from bench.serve.server_modes import NUMBER, WORKLOAD, check_server, load_server
+from bench.serve.sides import NoRoom
+from bench.streams import Unanswered
 from bench.topologies.arrangement import Arrangement
 from bench.topologies.calibration import NotCalibrated
 from bench.topologies.pace import Straddling
@@ -47,13 +50,14 @@ from bench.topologies.setting import BadSetting
 from chiasm.client_options import api_key
 from chiasm.preflight import PreflightFailed
 
-COMPARED = (Arrangement.MONO, Arrangement.MONO_X2_CALIBRATED, Arrangement.SPLIT, Arrangement.SPLIT_STEAL)
+COMPARED = (Arrangement.SPLIT, Arrangement.SPLIT_STEAL)  # beside the best of the monolithic ones
 QUICKLY = (Arrangement.MONO, Arrangement.SPLIT)
+QUICKLY_UNEQUAL = (Arrangement.MONO_X2, Arrangement.SPLIT)
 ON_ALL_CORES = (Arrangement.MONO, Arrangement.MONO_CALIBRATED)
 COMPARED_BY, FULLY_BY, QUICKLY_BY = ("text", "1img", "4img"), ("text", "1img", "2img", "4img"), ("1img",)
 CANNOT = (
     *(BadSetting, NoRoom, OtherRun, NotEnough, NotServing, NotCalibrated, PreflightFailed, Straddling),
-    *(Unanswered, Unreachable, GeneratorFailed, BadWorkload),
+    *(Unanswered, Unreachable, GeneratorFailed, BadWorkload, PaceLost),
 )
 """What ends the program with its own words: they name cause and cure."""
 
@@ -70,6 +74,14 @@ console = Console(stderr=True, highlight=False)
     "--burstiness",
     type=click.FloatRange(0, min_open=True),
     help="Of arrivals, as vllm bench serve has it: 1 is Poisson's, less comes in bursts, inf evenly.  [default: 1]",
+)
+@click.option(
+    "--bursts",
+    type=click.IntRange(1),
+    default=1,
+    metavar="SIZE",
+    show_default=True,
+    help="So many requests come at one moment, at random moments; the rate stays.",
 )
 @click.option(
     "--workload",
@@ -91,7 +103,7 @@ console = Console(stderr=True, highlight=False)
     multiple=True,
     type=Topology(),
     help=f"What is compared; repeat it. One of {ARRANGEMENTS}; or the URL of a server that serves the bench model.  "
-    f"[default: {', '.join(COMPARED)}]",
+    f"[default: the best of {', '.join(MONOLITHIC)}; {', '.join(COMPARED)}]",
 )
 @click.option("--full", is_flag=True, help="Compare all arrangements, at more rates, for longer: hours.")
 @click.option(
@@ -146,22 +158,43 @@ def serve(context: click.Context, /, **given: Any) -> None:
 
     Without, it starts the bench model (120 M parameters, random weights) in several arrangements on two cores, with
     equal memory, and climbs a ladder of request rates with each of them in turn, round by round. The same rates for
-    all, relative to what the fastest answers when many requests come at once. Goodput is the highest rate at which P99
-    of the time to first token (TTFT) and P99 of the gaps between tokens (ITL) keep their objectives; P95 where there
-    are fewer than a thousand samples. It is told over a grid of objectives, not at one point. Nothing else should run.
+    all, relative to what the fastest answers when many requests come at once. A rate lasts for three times the
+    objective of the time to first token, and for four requests a round at least. Goodput is the highest rate that can
+    go on for ever: no backlog grows, it is not above what the arrangement answers at once, and P99 of the time to first
+    token (TTFT, from when a request was due) and of the gaps between tokens (ITL) keep their objectives; P95 of both,
+    at all rates, if a rate has fewer than a thousand requests. It is told over a grid of objectives, not at one point.
+
+    Every calibrated prefill chunk, the split's and the monolithic ones', is for a median step of 200 ms, whatever
+    objective figures are told at. Those that are quoted were fixed before anything was measured, and the one of the
+    gaps lies above that, for a tail is more than a median.
+
+    By default the four monolithic arrangements come first, for one round. The one whose goodput is the highest
+    over all workloads and the grid is then measured in turn with the split ones, all rounds; the others count as they
+    were seen, so the best at some objectives may be one of these. --full measures everything to the end, and so does
+    --topology what it names.
+
+    It takes an hour and 20 GB of memory, engines' starts included, and four hours with --full. Where there is less
+    memory, fewer are up together, the first of them in every group, and it takes longer: what it says at its beginning.
+    Nothing else should run meanwhile.
+
+    Equal for all is the principle, so no arrangement is as it ships: all engines run eagerly, and all that generate
+    share one number of slots and one size of KV cache. Gateways, routers, Ray and this client have the same two cores.
+    --pace tells tokens per dollar only by a table of yours (--prices), for ours prices no unequal silicon.
 
     On two cores a second encoder would share the first one's core, so what fan-out of a request's images wins back is
     not measured: start `chiasm serve --encoders 2` on more, and name its URL with --topology.
 
     \b
-    goodput_split_vs_mono_WORKLOAD        goodput to that of the best monolithic arrangement, at the objectives
+    goodput_split_vs_mono_WORKLOAD        goodput to that of the best monolithic arrangement, at the objectives;
+                                          ..._at_least or ..._at_most where one of the two lies beyond the ladder,
+                                          and none where both do
     goodput_split_steal_vs_mono_WORKLOAD  the same with work stealing
-    image_ttft_p50_split_vs_mono          time to first token under light load, one image a request, to the quickest's
+    image_ttft_p50_split_vs_mono          time to first token at the lowest rate, one image a request, to the quickest's
     """
     options = Options(**given)
     try:
         if options.checking:
-            refuse(context, (*OF_COMPARISON, *OF_OBJECTIVES), "has no meaning for --cross-check.")
+            refuse(context, (*OF_COMPARISON, *OF_LOAD), "has no meaning for --cross-check.")
             check_server(options, written(context), console)
         elif options.endpoint is not None:
             refuse(context, (*OF_COMPARISON, *OF_REPEATED, *OF_CHECK), "is not for one --endpoint.")
@@ -192,15 +225,31 @@ def plan_of(options: Options) -> Plan:
     """
     quick, full = options.quick, options.full
     amounts = QUICK if quick else FULL if full else DEFAULT
-    sides = QUICKLY if quick else tuple(Arrangement) if full else COMPARED
-    if options.pace > 1:  # no card is slow in part
-        sides = tuple(side for side in (COMPARED if quick else sides) if side not in ON_ALL_CORES)
     workloads = options.workload_names or (QUICKLY_BY if quick else FULLY_BY if full else COMPARED_BY)
+    candidates, sides = _sides(options)
     return Plan(
-        sides=tuple(dict.fromkeys(options.topologies)) or sides,
+        sides=sides,
         workloads=tuple(workload_of(name, options.random_mm) for name in dict.fromkeys(workloads)),
         amounts=amounts if options.rounds is None else replace(amounts, rounds=options.rounds),
         objectives=objectives_of(options.goodput) or DEFAULT_OBJECTIVES,
+        candidates=candidates,
+        bursts=options.bursts,
         pace=options.pace,
         seed=options.seed,
     )
+
+
+def _sides(options: Options) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Candidates, and who is measured to the end in any case. No card is slow in part: then nobody has both cores."""
+    unequal = options.pace > 1
+    if options.topologies:
+        return (), tuple(dict.fromkeys(options.topologies))
+    if options.quick:
+        return (), QUICKLY_UNEQUAL if unequal else QUICKLY
+    candidates, sides = ((), tuple(Arrangement)) if options.full else (MONOLITHIC, COMPARED)
+    left_out = ON_ALL_CORES if unequal else ()
+    return _without(candidates, left_out), _without(sides, left_out)
+
+
+def _without(sides: Sequence[str], left_out: Sequence[str]) -> tuple[str, ...]:
+    return tuple(side for side in sides if side not in left_out)

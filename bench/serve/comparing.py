@@ -2,7 +2,7 @@
 
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -17,12 +17,14 @@ from bench.model import build_bench_model
 from bench.report import write_report
 from bench.serve import findings, tables
 from bench.serve.measured import Measured
-from bench.serve.plan import Plan
+from bench.serve.plan import CHUNK_ITL_MS, Plan
 from bench.serve.plots import plot_curves
-from bench.serve.run import Comparison
-from bench.serve.sides import groups_of, is_started_here, up
+from bench.serve.run import Comparison, Grouped
+from bench.serve.sides import chunks_of, groups_of, is_started_here, up
 from bench.topologies.arrangement import CLUSTERS
-from bench.topologies.setting import Setting
+from bench.topologies.setting import COMMON_ARGS, Setting
+
+LONG, LONG_CONTEXT = "8img", "--max-model-len=4096"
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ def prices_for(plan: Plan, file: Path | None) -> Prices | None:
     if file is None and plan.pace > 1:
         return None
     prices = load_prices(file or SHIPPED)
-    for side in plan.sides:
+    for side in (*plan.candidates, *plan.sides):
         if is_started_here(side):
             prices.per_hour(side)
     return prices
@@ -57,52 +59,81 @@ def compare(plan: Plan, prices: Prices | None, key: str | None, files: Files, co
         NotEnough, NotServing, NotCalibrated, PreflightFailed, Straddling: something could not be started.
         Unanswered: a side answers no request.
     """
-    with _journal(plan, files.resume) as journal:
-        with console.status("making the bench model, unless that is done ..."):
-            setting = Setting(build_bench_model(), itl_slo_ms=plan.objectives.itl_ms)
-        groups = groups_of(plan.sides, setting)
-        _announce(plan, groups, console)
+    with console.status("making the bench model, unless that is done ..."):
+        model = build_bench_model()
+    setting = Setting(model, itl_slo_ms=CHUNK_ITL_MS, engine_args=engine_args_for(plan), pace=plan.pace)
+    with _journal({**plan.settings(), "setting": setting.described()}, files.resume) as journal:
+        grouped = partial(groups_of, setting=setting)
+        _announce(plan, grouped, console)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         with Progress(*columns, console=console) as progress:
-            comparison = Comparison(plan, groups, journal, progress)
-            measured = comparison.measure(partial(up, setting=setting, key=key, pace=plan.pace))
-    report(measured, prices, files, command)
+            comparison = Comparison(plan, grouped, journal, progress)
+            measured = comparison.measure(partial(up, setting=setting, key=key, note=journal.note))
+        described = [
+            {"what": "side", "arrangement": side, "engine_args": " ".join(setting.engine_args), **chunk}
+            for side in (*plan.candidates, *plan.sides)
+            for chunk in journal.noted(chunks_of(side)) or [{}]
+        ]
+        setting_told = {**setting.described(), "nonce": journal.nonce}
+    report(measured, described, prices, files, command, setting_told)
 
 
-def report(measured: Measured, prices: Prices | None, files: Files, command: str) -> None:
+def engine_args_for(plan: Plan) -> tuple[str, ...]:
+    """Eight pictures and their text are more than the usual context holds."""
+    return (*COMMON_ARGS, LONG_CONTEXT) if LONG in {one.name for one in plan.workloads} else COMMON_ARGS
+
+
+def report(
+    measured: Measured,
+    described: Sequence[Mapping[str, object]],
+    prices: Prices | None,
+    files: Files,
+    command: str,
+    setting: Mapping[str, object],
+) -> None:
     """Print what was found, and write it to the files that are wanted."""
-    plan, series, figures = measured.plan, findings.rows(measured, prices), findings.headline(measured)
+    plan, found, figures = measured.plan, findings.rows(measured, prices), findings.headline(measured)
+    series = [*described, *found]
     printed = Console(width=None if sys.stdout.isatty() else 150, highlight=False)
-    for table in tables.summaries(series):
+    for table in tables.summaries(found):
         printed.print(table)
     for side in plan.sides:
         if side in CLUSTERS:
-            for table in tables.ratio_grids(series, side):
+            for table in tables.ratio_grids(found, side):
                 printed.print(table)
     printed.print(tables.LEGEND)
     if prices is None:
         printed.print("Tokens per dollar are left out: cores of unequal pace have no price of ours. Cure: --prices.")
     for name, figure in figures.items():
-        printed.print(f"{name:<40}{figure:g}")
+        printed.print(f"{name:<50}{figure:g}")
     if files.json is not None:
-        write_report(files.json, name="serve", command=command, headline=figures, series=series, seeds=[plan.seed])
+        seeds = [plan.seed]
+        write_report(
+            files.json, name="serve", command=command, headline=figures, series=series, seeds=seeds, setting=setting
+        )
     if files.plot is not None:
         title = "cores of equal pace" if plan.pace == 1 else f"the encoder's core {plan.pace} times slower"
-        plot_curves(series, plan.objectives, title, files.plot)
+        plot_curves(found, plan.objectives, title, files.plot)
 
 
 @contextmanager
-def _journal(plan: Plan, folder: Path | None) -> Iterator[Journal]:
+def _journal(settings: Mapping[str, object], folder: Path | None) -> Iterator[Journal]:
     if folder is not None:
-        yield Journal(folder, plan.settings())
+        yield Journal(folder, settings)
         return
     with tempfile.TemporaryDirectory(prefix="chiasm-serve-") as elsewhere:
-        yield Journal(Path(elsewhere), plan.settings())
+        yield Journal(Path(elsewhere), settings)
 
 
-def _announce(plan: Plan, groups: list[list[str]], console: Console) -> None:
-    minutes = plan.about_s(sum(map(len, groups))) / 60
-    console.print(f"About {minutes:.0f} minutes, and what engines take to start.")
+def _announce(plan: Plan, grouped: Grouped, console: Console) -> None:
+    """As if the candidate that needs the most memory were the best: which it is, is to be seen."""
+    sides = (*plan.candidates[-1:], *plan.sides)
+    groups = grouped(sides)
+    minutes = plan.about_minutes(len(groups), sum(map(len, groups)))
+    console.print(f"About {minutes:.0f} minutes, engines' starts included.")
+    if plan.candidates:
+        first = "; then ".join(", ".join(group) for group in grouped(plan.candidates))
+        console.print(f"First {first}, one round each; then the best of them and {', '.join(plan.sides)}.")
     if len(groups) > 1:
         said = "; then ".join(", ".join(group) for group in groups)
         console.print(f"Memory does not hold all at once: {said}. {groups[0][0]} in each shows how the machine drifts.")

@@ -5,11 +5,11 @@ second. They come evenly, so that the draw of arrivals does not hide what is loo
 """
 
 import random
-import statistics
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from rich.progress import Progress
@@ -23,11 +23,14 @@ from bench.load.slopes import LEAST, Undetermined, ratio
 from bench.load.workloads import Workload
 from bench.load_generators import GeneratorFailed, Load, Target, run_load
 from bench.serve.foreign import Alike, OnTheSame, alike
+from bench.serve.salted import salted
 
 TOKENS = 32  # of every answer
 ROUNDS, QUICK_ROUNDS = 5, 1
 NUMBER, QUICK_NUMBER = 24, 8  # requests of a tool in a round
 SHARE = 0.5  # of what the server answers when they come at once: the rate, unless it is told
+QUOTED = ("median_ttft_ms", "median_tpot_ms", "median_itl_ms", "request_throughput", "output_throughput")
+EQUIVALENT_PERCENT = 5.0
 TIMEOUT_S = 1800.0  # of a run of vllm bench serve
 
 Row = dict[str, Any]
@@ -41,6 +44,7 @@ class Check:
     number: int  # requests of a tool in a round
     rounds: int
     seed: int
+    nonce: str  # see `one_server.Load`
     burstiness: float
     rate: float | None = None  # requests/s; None: `SHARE` of what the server is seen to do
 
@@ -79,7 +83,7 @@ def cross_check(endpoint: Endpoint, tokenizer: str, check: Check, progress: Prog
 
 
 def _bodies(check: Check, seed: str) -> list[Any]:
-    return [body for _, body in check.workload.bodies(check.number, random.Random(f"{check.seed} {seed}"))]
+    return [body for _, body in check.workload.bodies(check.number, salted(f"{check.seed} {seed}", check.nonce))]
 
 
 def _rate(endpoint: Endpoint, check: Check) -> float:
@@ -108,10 +112,10 @@ def _theirs(endpoint: Endpoint, tokenizer: str, requests: Alike, check: Check, r
 
 
 def rows(found: Found) -> list[Row]:
-    """For each figure that both have told in every round: medians, and by how much ours is larger.
+    """For each figure that both have told in every round: means over rounds, and by how much ours is larger.
 
-    The interval, from three rounds on, holds the true ratio of means with 95 % (`bench.load.slopes`). Where it does not
-    hold 0 %, the tools differ.
+    The interval, from three rounds on, holds the true ratio of means with 95 % (`bench.load.slopes`). The tools count
+    as equivalent in a figure of `QUOTED` if all of it is within `EQUIVALENT_PERCENT`: noise cannot make them so.
     """
     names = [name for name in found.ours[0] if all(name in each for each in (*found.ours, *found.theirs))]
     return [_row(name, found) for name in names if name.endswith(("_ms", "_throughput"))]
@@ -119,13 +123,13 @@ def rows(found: Found) -> list[Row]:
 
 def _row(name: str, found: Found) -> Row:
     ours, theirs = ([float(each[name]) for each in side] for side in (found.ours, found.theirs))
-    middle = statistics.median(ours), statistics.median(theirs)
+    means = fmean(ours), fmean(theirs)
     row: Row = {
         "what": "figure",
         "figure": name,
-        "ours": middle[0],
-        "vllm_bench_serve": middle[1],
-        "difference_percent": 100 * (middle[0] / middle[1] - 1) if middle[1] else None,
+        "ours": means[0],
+        "vllm_bench_serve": means[1],
+        "difference_percent": 100 * (means[0] / means[1] - 1) if means[1] else None,
         "rounds": len(ours),
         "request_rate": found.rate,
     }
@@ -134,28 +138,32 @@ def _row(name: str, found: Found) -> Row:
             interval = ratio(ours, theirs)
         except Undetermined:
             return row
-        low, high = 100 * (interval.low - 1), 100 * (interval.high - 1)
-        row |= {"low_percent": low, "high_percent": high, "within_noise": low <= 0 <= high}
+        row |= {"low_percent": 100 * (interval.low - 1), "high_percent": 100 * (interval.high - 1)}
+    if name in QUOTED and "low_percent" in row:
+        row["equivalent"] = max(-row["low_percent"], row["high_percent"]) <= EQUIVALENT_PERCENT
     return row
 
 
 def headline(series: Sequence[Row]) -> dict[str, float]:
-    """By how much the tools differ, in per cent, in what people quote."""
-    quoted = ("median_ttft_ms", "median_tpot_ms", "median_itl_ms", "request_throughput", "output_throughput")
-    return {
+    """By how much the tools differ, in per cent, in what people quote, and in how many of these they are equivalent."""
+    quoted = [row for row in series if row["figure"] in QUOTED]
+    found = {
         f"{row['figure']}_difference_percent": round(row["difference_percent"], 2)
-        for row in series
-        if row["figure"] in quoted and row["difference_percent"] is not None
+        for row in quoted
+        if row["difference_percent"] is not None
     }
+    verdicts = [row["equivalent"] for row in quoted if "equivalent" in row]
+    return found | ({"equivalent_of_5": float(sum(verdicts))} if verdicts else {})
 
 
 def tables(series: Sequence[Row]) -> Iterator[Table]:
     """What a person reads."""
     rate, rounds = series[0]["request_rate"], series[0]["rounds"]
-    table = Table(title=f"the same requests by two tools, {rate:g} requests/s, medians of {rounds} rounds")
+    table = Table(title=f"the same requests by two tools, {rate:g} requests/s, means of {rounds} rounds")
     table.add_column("figure")
     for column in ("chiasm bench serve", "vllm bench serve", "difference", "95 % interval"):
         table.add_column(column, justify="right")
+    table.add_column(f"equivalent (within {EQUIVALENT_PERCENT:g} %)")
     for row in series:
         difference = row["difference_percent"]
         interval = f"{row['low_percent']:+.1f} to {row['high_percent']:+.1f} %" if "low_percent" in row else "–"
@@ -165,5 +173,6 @@ def tables(series: Sequence[Row]) -> Iterator[Table]:
             f"{row['vllm_bench_serve']:.2f}",
             "–" if difference is None else f"{difference:+.1f} %",
             interval,
+            {True: "yes", False: "not shown", None: ""}[row.get("equivalent")],
         )
     yield table

@@ -6,15 +6,18 @@ from typing import Any
 
 from bench.load.answers import Answer
 from bench.load.figures import figures
-from bench.load.goodput import Objectives, tails
+from bench.load.goodput import Objectives
 from bench.load.prices import Prices, tokens_per_dollar
-from bench.percentiles import percentile
+from bench.percentiles import named, percentile
 from bench.serve.measured import Contest, Measured, Side
-from bench.serve.reach import Ratio
+from bench.serve.reach import Bound, Ratio
+from bench.serve.regions import grids, loses, told
 from bench.topologies.arrangement import Arrangement
 
 IN_HEADLINE = {Arrangement.SPLIT: "split", Arrangement.SPLIT_STEAL: "split_steal"}
+IN_NAMES = {Bound.NONE: "", Bound.AT_LEAST: "_at_least", Bound.AT_MOST: "_at_most"}
 TTFT_OF = "1img"  # whose times to the first token are in the headline
+TAILS = ((20, 0.95), (10, 0.9))  # from how many samples on which share is told
 
 Row = dict[str, Any]
 
@@ -33,29 +36,44 @@ def against_best(contest: Contest, name: str, objectives: Objectives) -> Ratio |
     return contest.sides[name].climb.against(best.climb, objectives)
 
 
-def ttft_ratios(contest: Contest, name: str) -> list[float]:
-    """Median time to first token under light load, to the quickest monolithic arrangement's, round by round."""
-    quickest = min(
-        (side for side in contest.sides.values() if side.monolithic and contest.ttfts_ms(side.pooled)),
-        key=lambda side: statistics.median(contest.ttfts_ms(side.pooled)),
-        default=None,
-    )
-    if quickest is None or name not in contest.sides:
-        return []
-    pairs = zip(contest.sides[name].rounds, quickest.rounds, strict=True)
-    times = [(contest.ttfts_ms(ours), contest.ttfts_ms(theirs)) for ours, theirs in pairs]
-    return [statistics.median(ours) / statistics.median(theirs) for ours, theirs in times if ours and theirs]
+def wait_ratio(contest: Contest, name: str) -> Ratio | None:
+    """Median time to first token under the lightest load, to the quickest monolithic arrangement's.
+
+    `least` and `most` are without any one round of ours, and without the same one of theirs if they have as many.
+    """
+    mono = [side for side in contest.sides.values() if side.monolithic and contest.waits_ms(side.pooled)]
+    quickest = min(mono, key=lambda side: statistics.median(contest.waits_ms(side.pooled)), default=None)
+    if quickest is None or name not in contest.sides or not contest.waits_ms(contest.sides[name].pooled):
+        return None
+    ours = [contest.waits_ms(each) for each in contest.sides[name].rounds]
+    theirs = [contest.waits_ms(each) for each in quickest.rounds]
+    alike = len(ours) == len(theirs)
+    others = [
+        _medians([*ours[:n], *ours[n + 1 :]], [*theirs[:n], *theirs[n + 1 :]] if alike else theirs)
+        for n in range(len(ours))
+    ]
+    value = statistics.median(contest.waits_ms(contest.sides[name].pooled))
+    value /= statistics.median(contest.waits_ms(quickest.pooled))
+    kept = [each for each in others if each is not None]
+    return Ratio(value, min(kept, default=value), max(kept, default=value), Bound.NONE)
+
+
+def _medians(ours: Sequence[Sequence[float]], theirs: Sequence[Sequence[float]]) -> float | None:
+    """One's median to the other's, of all rounds together."""
+    one, other = ([value for each in rounds for value in each] for rounds in (ours, theirs))
+    return statistics.median(one) / statistics.median(other) if one and other else None
 
 
 def headline(measured: Measured) -> dict[str, float]:
-    """The figures to quote; what could not be told is left out."""
+    """The figures to quote. A bound says so in its name; what could not be told is left out."""
     found: dict[str, float] = {}
     for name, short in IN_HEADLINE.items():
         for workload, contest in measured.contests.items():
-            if ratio := against_best(contest, name, measured.plan.objectives):
-                found[f"goodput_{short}_vs_mono_{workload}"] = ratio.value
-    if TTFT_OF in measured.contests and (ratios := ttft_ratios(measured.contests[TTFT_OF], Arrangement.SPLIT)):
-        found["image_ttft_p50_split_vs_mono"] = statistics.median(ratios)
+            ratio = against_best(contest, name, measured.plan.objectives)
+            if ratio is not None and ratio.bound is not Bound.OPEN:
+                found[f"goodput_{short}_vs_mono_{workload}{IN_NAMES[ratio.bound]}"] = ratio.value
+    if TTFT_OF in measured.contests and (ratio := wait_ratio(measured.contests[TTFT_OF], Arrangement.SPLIT)):
+        found["image_ttft_p50_split_vs_mono"] = ratio.value
     return {name: round(value, 3) for name, value in found.items()}
 
 
@@ -63,36 +81,37 @@ def rows(measured: Measured, prices: Prices | None) -> list[Row]:
     """The report's series: `what` says of what each is.
 
     `summary`: an arrangement under a workload, at the objectives that were asked for. `rate`: the same at one rate, of
-    all rounds together, by the names of `vllm bench serve`. `goodput`: the same at one pair of objectives of the grid.
+    all rounds together: means and medians by the names of `vllm bench serve`, whether it kept up, and what objectives
+    are held against, named by percentile: from when a request was due to its first token, and gaps between tokens.
+    `goodput`: the same at one pair of objectives of the grid. `grid` and `loses`: see `regions`.
     """
     found: list[Row] = []
     for contest in measured.contests.values():
         for side in contest.sides.values():
-            named = {"workload": contest.workload, "arrangement": side.name}
-            found.append({"what": "summary", **named, **_summary(measured, contest, side, prices)})
-            found += ({"what": "rate", **named, **row} for row in _rates(contest, side))
-            found += ({"what": "goodput", **named, **row} for row in _curve(measured, contest, side))
+            of = {"workload": contest.workload, "arrangement": side.name}
+            curve = [{"what": "goodput", **of, **row} for row in _curve(measured, contest, side)]
+            found.append({"what": "summary", **of, **_summary(measured, contest, side, prices)})
+            found += ({"what": "rate", **of, **row} for row in _rates(contest, side))
+            found += curve
+            if side.name in IN_HEADLINE:
+                found += ({"what": "grid", **of, **row} for row in grids(curve))
+                found.append({"what": "loses", **of, **loses(curve)})
     return found
 
 
 def _summary(measured: Measured, contest: Contest, side: Side, prices: Prices | None) -> Row:
     objectives = measured.plan.objectives
-    goodput, without_one = side.climb.goodput(objectives), side.climb.without_one(objectives)
     burst = figures(side.burst)
-    answered = [answer for answers in side.pooled.values() for answer in answers if answer.ok]
+    answered = [answer for rung in side.pooled.values() for answer in rung.answers if answer.ok]
     tokens = statistics.mean(answer.output_tokens for answer in answered) if answered else 0.0
     row: Row = {
-        "ttft_objective_ms": objectives.ttft_ms,
-        "itl_objective_ms": objectives.itl_ms,
         "rounds": len(side.rounds),
-        "burst_requests_per_s": burst.get("request_throughput", 0.0),
+        "requests": len(answered),
+        "burst_requests_per_s": side.most,
         "burst_output_tokens_per_s": burst.get("output_throughput", 0.0),
-        "goodput_per_s": goodput,
-        "goodput_least_per_s": min(without_one),
-        "goodput_most_per_s": max(without_one),
-        "goodput_at_least": side.climb.holds_at_all(objectives),
-        "goodput_output_tokens_per_s": goodput * tokens,
-        **_of_ttft(contest, side),
+        **_goodput(side, objectives),
+        "goodput_output_tokens_per_s": side.climb.goodput(objectives) * tokens,
+        **_waits(contest, side),
     }
     if prices is not None and side.arrangement in prices.arrangements:
         price = prices.per_hour(side.arrangement)
@@ -104,19 +123,45 @@ def _summary(measured: Measured, contest: Contest, side: Side, prices: Prices | 
     return _rounded(row | _against(contest, side, objectives))
 
 
-def _of_ttft(contest: Contest, side: Side) -> Row:
-    """Under light load; of requests with images, where the workload has any."""
-    times_ms = contest.ttfts_ms(side.pooled)
+def _goodput(side: Side, objectives: Objectives) -> Row:
+    without_one = side.climb.without_one(objectives)
+    return {
+        "ttft_objective_ms": objectives.ttft_ms,
+        "itl_objective_ms": objectives.itl_ms,
+        "percentile": side.climb.percentile,
+        "goodput_per_s": side.climb.goodput(objectives),
+        "goodput_least_per_s": min(without_one),
+        "goodput_most_per_s": max(without_one),
+        "goodput_at_least": side.climb.is_open(objectives),
+    }
+
+
+def _waits(contest: Contest, side: Side) -> Row:
+    """Under the lightest load; of requests with images, where the workload has any."""
+    times_ms = contest.waits_ms(side.pooled)
     row: Row = {"light_requests": len(times_ms)}
     if times_ms:
-        row |= {"light_ttft_p50_ms": statistics.median(times_ms), "light_ttft_p95_ms": percentile(times_ms, 0.95)}
-    if ratios := [] if side.monolithic else ttft_ratios(contest, side.name):
+        tail, tail_ms = tail_of(times_ms)
         row |= {
-            "light_ttft_p50_vs_mono": statistics.median(ratios),
-            "light_ttft_p50_vs_mono_least": min(ratios),
-            "light_ttft_p50_vs_mono_most": max(ratios),
+            "light_ttft_p50_ms": statistics.median(times_ms),
+            "light_ttft_tail": tail,
+            "light_ttft_tail_ms": tail_ms,
+        }
+    if not side.monolithic and (ratio := wait_ratio(contest, side.name)):
+        row |= {
+            "light_ttft_p50_vs_mono": ratio.value,
+            "light_ttft_p50_vs_mono_least": ratio.least,
+            "light_ttft_p50_vs_mono_most": ratio.most,
         }
     return row
+
+
+def tail_of(samples: Sequence[float]) -> tuple[str, float]:
+    """The highest percentile that so many tell, and what it is called; of a few, the largest."""
+    for least, share in TAILS:
+        if len(samples) >= least:
+            return named(share), percentile(samples, share)
+    return f"max of {len(samples)}", max(samples)
 
 
 def _against(contest: Contest, side: Side, objectives: Objectives) -> Row:
@@ -131,23 +176,31 @@ def _against(contest: Contest, side: Side, objectives: Objectives) -> Row:
         "vs_best_mono_least": ratio.least,
         "vs_best_mono_most": ratio.most,
         "vs_best_mono_bound": ratio.bound.value,
+        "vs_best_mono_told": told(ratio.value, ratio.bound),
     }
 
 
 def _rates(contest: Contest, side: Side) -> Iterator[Row]:
-    for rate, answers in side.pooled.items():
+    for rate, rung in side.pooled.items():
         # From when the first was due to the end of the last, in each round: what pauses between rounds is not in it.
-        seconds = sum(_span_s(each[rate]) for each in side.rounds)
-        medians = [figures(each[rate]).get("median_ttft_ms") for each in side.rounds]
-        told = [median for median in medians if median is not None]
-        seen = tails(answers)
-        row: Row = {"rate_per_s": rate, "share_of_capacity": rate / contest.capacity, "requests": len(answers)}
-        row |= figures(answers, seconds=seconds)
-        for name, tail in (("ttft", seen.ttft), ("itl", seen.itl)):
-            if tail is not None:
-                row |= {f"{name}_percentile": tail.percentile, f"{name}_tail_ms": tail.ms}
-        if told:
-            row |= {"median_ttft_least_ms": min(told), "median_ttft_most_ms": max(told)}
+        seconds = sum(_span_s(each[rate].answers) for each in side.rounds)
+        medians = [figures(each[rate].answers).get("median_ttft_ms") for each in side.rounds]
+        medians_ms = [median for median in medians if median is not None]
+        tails, share = side.climb.seen(rate).tails, side.climb.percentile
+        row: Row = {
+            "rate_per_s": rate,
+            "share_of_capacity": rate / contest.capacity,
+            "requests": len(rung.answers),
+            "keeps_up": rung.keeps_up,
+            "backlog_growth": rung.after - rung.before,
+            # Percentiles come below, by the rule by which they are held against objectives: another one interpolates.
+            **{name: v for name, v in figures(rung.answers, seconds=seconds).items() if not name.startswith("p9")},
+        }
+        for name, tail_ms in (("due_to_first_token", tails.ttft_ms), ("token_gap", tails.itl_ms)):
+            if tail_ms is not None:
+                row[f"{share}_{name}_ms"] = tail_ms
+        if medians_ms:
+            row |= {"median_ttft_least_ms": min(medians_ms), "median_ttft_most_ms": max(medians_ms)}
         yield _rounded(row)
 
 
@@ -157,16 +210,7 @@ def _span_s(answers: Sequence[Answer]) -> float:
 
 def _curve(measured: Measured, contest: Contest, side: Side) -> Iterator[Row]:
     for objectives in measured.plan.grid():
-        without_one = side.climb.without_one(objectives)
-        row: Row = {
-            "ttft_objective_ms": objectives.ttft_ms,
-            "itl_objective_ms": objectives.itl_ms,
-            "goodput_per_s": side.climb.goodput(objectives),
-            "goodput_least_per_s": min(without_one),
-            "goodput_most_per_s": max(without_one),
-            "goodput_at_least": side.climb.holds_at_all(objectives),
-        }
-        yield _rounded(row | _against(contest, side, objectives))
+        yield _rounded(_goodput(side, objectives) | _against(contest, side, objectives))
 
 
 def _rounded(row: Mapping[str, Any]) -> Row:

@@ -1,15 +1,15 @@
 """What a comparison has measured, as answers; figures are made of it in `findings`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from bench.load.answers import Answer
 from bench.load.workloads import kind_of
-from bench.serve.groups import AGAIN
-from bench.serve.plan import LIGHT, Plan
-from bench.serve.reach import Climb, Round, together
-from bench.serve.staircase import Steps
+from bench.serve.plan import Plan
+from bench.serve.reach import Climb
+from bench.serve.sides import AGAIN
+from bench.serve.staircase import Round, Rung, Steps, answered_per_s
 from bench.topologies.arrangement import Arrangement
 
 MONOLITHIC = (Arrangement.MONO, Arrangement.MONO_X2, Arrangement.MONO_CALIBRATED, Arrangement.MONO_X2_CALIBRATED)
@@ -23,15 +23,20 @@ class Side:
     burst: Sequence[Answer]  # of requests that all came at once
     rounds: list[Round] = field(default_factory=list)
 
+    @property
+    def most(self) -> float:
+        """What it answers in a second when many come at once: no rate above that can go on."""
+        return answered_per_s(self.burst)
+
     @cached_property
     def climb(self) -> Climb:
         """Its ladder. To be asked for when all rounds are there."""
-        return Climb(self.rounds)
+        return Climb(self.rounds, self.most)
 
-    @cached_property
-    def pooled(self) -> dict[float, list[Answer]]:
-        """The answers of all rounds, by rate. To be asked for when all rounds are there."""
-        return together(self.rounds)
+    @property
+    def pooled(self) -> Mapping[float, Rung]:
+        """All rounds together, by rate. To be asked for when all rounds are there."""
+        return self.climb.pooled
 
     @property
     def monolithic(self) -> bool:
@@ -54,15 +59,17 @@ class Contest:
     sides: dict[str, Side] = field(default_factory=dict)
 
     @property
-    def light(self) -> list[float]:
-        """The rates that are a light load."""
-        return [rate for rate in self.ladder if rate <= 1.01 * LIGHT * self.capacity]  # rates have been rounded
+    def lightest(self) -> float:
+        """The lowest rate: a light load, of whose queues an answer's time says little. Everybody has seen it."""
+        return min(self.ladder)
 
-    def ttfts_ms(self, answers: Round) -> list[float]:
-        """Times to the first token under light load: of requests with images, or of all where none has any."""
-        found = [answer for rate in self.light for answer in answers[rate] if answer.ok]
+    def waits_ms(self, seen: Round) -> list[float]:
+        """From when a request was due to its first token, under the lightest load: of requests with images, or of all
+        where none has any.
+        """
+        found = [answer for answer in seen[self.lightest].answers if answer.ok]
         pictured = [answer for answer in found if answer.kind != kind_of(0)]
-        return [1000 * answer.ttft_s for answer in pictured or found]
+        return [1000 * answer.waited_s for answer in pictured or found]
 
 
 @dataclass
@@ -71,3 +78,4 @@ class Measured:
 
     plan: Plan
     contests: dict[str, Contest] = field(default_factory=dict)  # by workload
+    best: str | None = None  # of the candidates, if there were any

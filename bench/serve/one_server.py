@@ -1,7 +1,6 @@
 """One running server under load: what is sent, and its figures under the names that `vllm bench serve` writes."""
 
 import math
-import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,15 +8,17 @@ from typing import Any
 from rich.table import Table
 
 from bench.load.answers import Answer
-from bench.load.arrivals import gamma
 from bench.load.asking import Endpoint
 from bench.load.driver import Planned, drive
 from bench.load.figures import figures
 from bench.load.goodput import Objectives, holds
 from bench.load.workloads import Workload
+from bench.serve.salted import salted
+from bench.serve.staircase import due_s, whole_bursts
 
 TIMES = {"ttft": "TTFT", "tpot": "TPOT", "itl": "ITL", "e2el": "E2EL"}
 STATISTICS = ("mean", "median", "std", "p90", "p95", "p99")
+LEAST = {"p90_": 10, "p95_": 20}  # requests that such a percentile takes
 THROUGHPUTS = {
     "completed": "requests answered",
     "failed": "requests failed",
@@ -45,13 +46,21 @@ class Load:
     number: int  # requests
     burstiness: float = 1.0  # as vLLM's: 1 is Poisson's, less comes in bursts, more is evener
     seed: int = 0
+    bursts: int = 1  # requests that come at one moment
+    nonce: str = ""  # another one in every run, so that no cache of the server's knows prompts and pictures
+
+    @property
+    def whole(self) -> int:
+        """Requests, as many as whole bursts have."""
+        return whole_bursts(self.number, self.bursts)
 
     def planned(self) -> list[Planned]:
-        """The requests; the same for the same load."""
-        dice = random.Random(self.seed)
-        due_s = gamma(self.rate, self.burstiness, self.number, dice)
-        bodies = self.workload.bodies(self.number, dice)
-        return [Planned(at_s, kind, body) for at_s, (kind, body) in zip(due_s, bodies, strict=True)]
+        """The requests: the same for the same load, but for the letters and pixels in them."""
+        dice = salted(self.seed, self.nonce)
+        at_s = due_s(self.rate, self.whole, self.bursts, dice, self.burstiness)
+        return [
+            Planned(each_s, *body) for each_s, body in zip(at_s, self.workload.bodies(self.whole, dice), strict=True)
+        ]
 
     def settings(self) -> dict[str, Any]:
         """As `vllm bench serve` writes them."""
@@ -61,8 +70,10 @@ class Load:
             "workload": self.workload.name,
             "request_rate": rate,
             "burstiness": burstiness,
-            "num_prompts": self.number,
+            "bursts": self.bursts,
+            "num_prompts": self.whole,
             "seed": self.seed,
+            "nonce": self.nonce,
         }
 
 
@@ -78,7 +89,7 @@ def row(endpoint: Endpoint, load: Load, answers: Sequence[Answer], objectives: O
     counts requests; `objectives_hold` says whether the tails over all requests do.
     """
     done = [answer for answer in answers if answer.ok]
-    found: dict[str, Any] = {"model_id": endpoint.model, **load.settings(), **figures(answers)}
+    found: dict[str, Any] = {"model_id": endpoint.model, **load.settings(), **_told(figures(answers))}
     found["total_output_tokens"] = sum(answer.output_tokens for answer in done)
     if all(answer.prompt_tokens is not None for answer in done):
         found["total_input_tokens"] = sum(answer.prompt_tokens or 0 for answer in done)
@@ -91,6 +102,12 @@ def row(endpoint: Endpoint, load: Load, answers: Sequence[Answer], objectives: O
             "objectives_hold": holds(answers, objectives),
         }
     return found
+
+
+def _told(found: Mapping[str, float]) -> dict[str, float]:
+    """Without percentiles of so few requests that they are the largest; gaps are many more."""
+    too_few = [name for name, least in LEAST.items() if found["completed"] < least]
+    return {name: value for name, value in found.items() if not name.startswith(tuple(too_few)) or "_itl_" in name}
 
 
 def _is_good(answer: Answer, objectives: Objectives) -> bool:

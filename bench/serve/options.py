@@ -29,7 +29,7 @@ OF_SERVERS = ("rate", "number", "burstiness", "model")  # to load or to check
 OF_CHECK = ("tokenizer",)
 OF_COMPARISON = ("topologies", "full", "pace", "prices_file", "plot", "resume")
 OF_REPEATED = ("rounds",)  # to check or to compare
-OF_OBJECTIVES = ("goodput",)  # to load or to compare
+OF_LOAD = ("goodput", "bursts")  # to load or to compare
 UNTOLD = ("--api-key", "--json", "--plot", "--resume")
 WRITTEN = "bench.serve.written"
 TEXT_SAMPLE = 16  # tokens
@@ -45,6 +45,7 @@ class Options:
     rate: float | None
     number: int | None
     burstiness: float | None
+    bursts: int
     workload_names: tuple[str, ...]
     goodput: tuple[tuple[str, float], tuple[str, float]] | None
     topologies: tuple[str, ...]

@@ -2,9 +2,14 @@
 
 Every workload has a *ladder* of rates, given as shares of what the fastest arrangement answers when many requests come
 at once. That is measured first, in the same run. A round climbs every arrangement's ladder once, for each workload.
+
+A rate has to last for several times the objective of the time to first token. On a shorter rung, overload ends before
+anybody has waited for so long, and it would pass.
 """
 
 import itertools
+import math
+import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, is_dataclass
 
@@ -13,51 +18,59 @@ from bench.load.workloads import Workload
 
 SEED = 1
 SETTLE_S = 2.0  # between two measurements: an engine polls for a second after its last step
-DRAIN_S = 6.0  # about how long the last answers of a ladder take, for the estimate of the whole
-LIGHT = 0.5  # rates up to this share of the capacity are a light load: an answer's time says little of queues there
+DRAIN_S = 8.0  # about how long the last answers of a ladder take, for the estimate
+START_MINUTES = 5  # of a group of engines, their calibration included, for the estimate
+RUNG_TO_TTFT = 3.0  # how many times its objective a rate lasts
 
-DEFAULT_OBJECTIVES = Objectives(ttft_ms=5000.0, itl_ms=200.0)
+CHUNK_ITL_MS = 200.0  # that every calibrated prefill chunk is for, whatever objective figures are told at
+# Fixed before anything was measured. A chunk is calibrated so that the median step with one in it takes CHUNK_ITL_MS,
+# so P99 of the gaps, which is such a step with more beside it, cannot be held to that very figure by anybody.
+DEFAULT_OBJECTIVES = Objectives(ttft_ms=5000.0, itl_ms=600.0)
 TTFT_GRID_MS = (1000.0, 2000.0, 3000.0, 5000.0, 10000.0)
-ITL_GRID_MS = (100.0, 150.0, 200.0, 300.0, 500.0, 1000.0, 2000.0)
+ITL_GRID_MS = (100.0, 200.0, 300.0, 450.0, 600.0, 1000.0, 2000.0)
 
 
 @dataclass(frozen=True)
 class Dose:
-    """How much of one workload is measured: many requests at once, and then so many seconds at each rate."""
+    """How much of one workload is measured: so many requests at once, and then these rates."""
 
-    burst: int  # requests
-    rung_s: float
+    burst: int  # requests: twice the slots of all engines, or as many as keep them busy for twenty seconds
+    rungs: tuple[float, ...]  # as shares of the capacity
 
 
 @dataclass(frozen=True)
 class Amounts:
     """How much is measured of everything."""
 
-    rungs: tuple[float, ...]  # rates, as shares of the capacity
     rounds: int
     doses: Mapping[str, Dose]  # by the workload's name
     other: Dose  # of workloads that are not named there
+    rung_s: float | None = None  # None: `RUNG_TO_TTFT` times the objective
+    pooled: int = 20  # requests of a rate in all rounds together, at least: what P95 takes
     settle_s: float = SETTLE_S
+    at_once_s: float = 22.0  # about how long a burst takes
 
     def dose(self, workload: str) -> Dose:
         """Of that workload."""
         return self.doses.get(workload, self.other)
 
+    @property
+    def least(self) -> int:
+        """Requests of a rate in one round, at least."""
+        return math.ceil(self.pooled / self.rounds)
 
-# Requests with more images come at lower rates, so they are given longer.
+
 DEFAULT = Amounts(
-    rungs=(0.25, 0.5, 0.8, 1.1),
-    rounds=3,
-    doses={"text": Dose(24, 4.0), "1img": Dose(12, 7.0), "2img": Dose(8, 9.0), "4img": Dose(6, 11.0)},
-    other=Dose(12, 7.0),
+    rounds=5,
+    doses={"text": Dose(40, (0.5, 0.95)), "1img": Dose(20, (0.4, 0.7, 0.95)), "4img": Dose(8, (0.5, 0.95))},
+    other=Dose(16, (0.4, 0.7, 0.95)),
 )
 FULL = Amounts(
-    rungs=(0.2, 0.35, 0.5, 0.65, 0.8, 1.0, 1.2),
     rounds=5,
-    doses={"text": Dose(32, 8.0), "1img": Dose(16, 14.0), "2img": Dose(12, 18.0), "4img": Dose(8, 24.0)},
-    other=Dose(16, 14.0),
+    doses={"text": Dose(48, (0.35, 0.6, 0.8, 1.0)), "4img": Dose(10, (0.4, 0.6, 0.8, 1.0))},
+    other=Dose(20, (0.35, 0.6, 0.8, 1.0)),
 )
-QUICK = Amounts(rungs=(0.4, 0.8), rounds=1, doses={}, other=Dose(4, 4.0))
+QUICK = Amounts(rounds=1, doses={}, other=Dose(4, (0.4, 0.8)), rung_s=4.0, pooled=1, at_once_s=6.0)
 
 
 @dataclass(frozen=True)
@@ -68,6 +81,8 @@ class Plan:
     workloads: tuple[Workload, ...]
     amounts: Amounts
     objectives: Objectives = DEFAULT_OBJECTIVES
+    candidates: tuple[str, ...] = ()  # of which the best in one round is measured to the end, as the first of the sides
+    bursts: int = 1  # requests that come at one moment
     pace: int = 1  # how many times faster one core is than the other
     seed: int = SEED
 
@@ -75,26 +90,45 @@ class Plan:
         """All that decides what is measured, for the journal. What is made of it afterwards may differ."""
         return {
             "sides": self.sides,
+            "candidates": self.candidates,
             "workloads": [_described(workload) for workload in self.workloads],
-            "rungs": self.amounts.rungs,
             "rounds": self.amounts.rounds,
+            "least": self.amounts.least,
+            "rung_s": self.rung_s,
             "doses": {one.name: vars(self.amounts.dose(one.name)) for one in self.workloads},
-            # Engines' prefill chunks follow from it.
-            "itl_ms": self.objectives.itl_ms,
+            "bursts": self.bursts,
+            "chunk_itl_ms": CHUNK_ITL_MS,
             "pace": self.pace,
             "seed": self.seed,
         }
 
-    def about_s(self, sides: int) -> float:
-        """About how long it takes so many sides, engines' starts left out."""
-        amounts = self.amounts
-        climb_s = sum(len(amounts.rungs) * amounts.dose(one.name).rung_s + DRAIN_S for one in self.workloads)
-        bursts_s = sum(2 * DRAIN_S for _ in self.workloads)
-        return sides * (amounts.rounds * (climb_s + len(self.workloads) * amounts.settle_s) + bursts_s)
+    @property
+    def rung_s(self) -> float:
+        """How long a rate lasts at least."""
+        return RUNG_TO_TTFT * self.objectives.ttft_ms / 1000 if self.amounts.rung_s is None else self.amounts.rung_s
+
+    def about_minutes(self, groups: int, sides: int) -> float:
+        """About how long it takes so many sides in so many groups, after the candidates, engines' starts included."""
+        climb_s = sum(self._climb_s(self.amounts.dose(one.name)) for one in self.workloads)
+        bursts_s = len(self.workloads) * self.amounts.at_once_s
+        scouted_s = len(self.candidates) * (climb_s + bursts_s)
+        measured_s = sides * (self.amounts.rounds * climb_s + bursts_s)
+        starts = groups + bool(self.candidates)
+        return (scouted_s + measured_s) / 60 + START_MINUTES * starts
+
+    def _climb_s(self, dose: Dose) -> float:
+        """One side's ladder of one workload. Slow ones take longer than the shortest time at their lowest rate."""
+        per_s = dose.burst / self.amounts.at_once_s
+        rungs_s = sum(max(self.rung_s, self.amounts.least / (share * per_s)) for share in dose.rungs)
+        return rungs_s + DRAIN_S + self.amounts.settle_s
 
     def grid(self) -> list[Objectives]:
-        """The objectives of the curves, with those that were asked for among them."""
-        ttfts = sorted({*TTFT_GRID_MS, self.objectives.ttft_ms})
+        """The objectives of the curves, with those that were asked for among them.
+
+        Those of the time to first token go as far as a rung is long enough to break them.
+        """
+        most_ms = 1000 * self.rung_s / RUNG_TO_TTFT
+        ttfts = sorted({*(ttft_ms for ttft_ms in TTFT_GRID_MS if ttft_ms <= most_ms), self.objectives.ttft_ms})
         itls = sorted({*ITL_GRID_MS, self.objectives.itl_ms})
         return [Objectives(ttft_ms, itl_ms) for ttft_ms, itl_ms in itertools.product(ttfts, itls)]
 
@@ -105,7 +139,11 @@ def _described(workload: Workload) -> dict[str, str]:
     return {"name": workload.name, **{name: str(value) for name, value in fields.items() if name != "text"}}
 
 
-def in_turn(sides: Sequence[str], turn: int) -> list[str]:
-    """The sides in the order of that round: each begins in its turn, so that none always comes after the same one."""
-    first = turn % len(sides)
-    return [*sides[first:], *sides[:first]]
+def in_turn(sides: Sequence[str], turn: int, seed: object) -> list[str]:
+    """The sides in the order of that round, drawn: two rounds, each the other's reverse, from one draw.
+
+    So none always comes after the same one, and what drifts evenly meets all alike.
+    """
+    order = list(sides)
+    random.Random(f"{seed} order {turn // 2}").shuffle(order)
+    return order if turn % 2 == 0 else order[::-1]

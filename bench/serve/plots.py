@@ -42,6 +42,7 @@ def plot_curves(series: Sequence[Row], objectives: Objectives, title: str, file:
 def _goodput(axes: Any, rows: Sequence[Row], over: str, held: tuple[str, float]) -> None:
     other, value = held
     xs: Sequence[float] = ()
+    percentile = next(row["percentile"] for row in rows if row["what"] == "goodput")
     for name, mine in _by_arrangement(rows, "goodput"):
         points = sorted(
             (row[f"{over}_objective_ms"], row["goodput_per_s"], row["goodput_least_per_s"], row["goodput_most_per_s"])
@@ -56,7 +57,7 @@ def _goodput(axes: Any, rows: Sequence[Row], over: str, held: tuple[str, float])
     axes.set_xscale("log")
     axes.set_xticks(xs, [f"{each:g}" for each in xs])
     axes.minorticks_off()
-    axes.set_xlabel(f"P99 {over.upper()} objective, ms ({other.upper()} ≤ {value:g} ms)")
+    axes.set_xlabel(f"{over.upper()} objective, ms ({other.upper()} ≤ {value:g} ms; {percentile.upper()})")
     axes.set_ylabel("goodput, requests/s")
     axes.set_ylim(bottom=0)
 
@@ -64,7 +65,10 @@ def _goodput(axes: Any, rows: Sequence[Row], over: str, held: tuple[str, float])
 def _ttft(axes: Any, rows: Sequence[Row]) -> None:
     for name, mine in _by_arrangement(rows, "rate"):
         points = sorted(
-            (row["rate_per_s"], row["median_ttft_ms"], row["p95_ttft_ms"]) for row in mine if "p95_ttft_ms" in row
+            (row["rate_per_s"], row["median_ttft_ms"], tail_ms)
+            for row in mine
+            for key, tail_ms in row.items()
+            if key.endswith("_due_to_first_token_ms") and "median_ttft_ms" in row
         )
         if points:
             xs, middle, high = zip(*points, strict=True)
@@ -72,7 +76,7 @@ def _ttft(axes: Any, rows: Sequence[Row]) -> None:
             axes.plot(xs, high, linestyle=":", color=line.get_color())
     axes.set_yscale("log")
     axes.set_xlabel("requests/s")
-    axes.set_ylabel("TTFT, ms: P50, and P95 dotted")
+    axes.set_ylabel("TTFT, ms: P50, and the tail dotted")
 
 
 def _by_arrangement(rows: Sequence[Row], what: str) -> list[tuple[str, list[Row]]]:

@@ -1,52 +1,65 @@
 """How high a rate an arrangement bears within objectives, and how much more that is than another's.
 
 Where both objectives hold at one rate of the ladder and not at the next, the answer lies between: there each tail is
-taken to rise in a line. All rounds count together, since a tail is not told by the few requests of one. How sure the
-figure is shows in what it would be without any one of the rounds.
+taken to rise in a line. A rate at which a backlog grows does not hold, however short the waiting still is: of such a
+one counts what was answered there. And no rate counts that is above what the arrangement answers when many requests
+come at once. All rounds count together, since a tail is not told by the few requests of one. How sure the figure is
+shows in what it would be without any one of the rounds.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from bench.load.answers import Answer
-from bench.load.goodput import Objectives, Tail, Tails, tails
-
-Round = Mapping[float, Sequence[Answer]]
-"""Rate in requests/s -> what was answered there."""
+from bench.load.goodput import Objectives, Tails, share_of, tails
+from bench.percentiles import named
+from bench.serve.staircase import Round, Rung, pooled
 
 
-def together(rounds: Sequence[Round]) -> dict[float, list[Answer]]:
-    """The answers of all rounds, by rate, the lowest first."""
-    return {rate: [answer for each in rounds for answer in each[rate]] for rate in sorted(rounds[0])}
+@dataclass(frozen=True)
+class Seen:
+    """What decides at one rate."""
+
+    tails: Tails
+    rung: Rung
+
+    def holds(self, objectives: Objectives) -> bool:
+        """Whether the rate may go on for ever."""
+        return self.tails.within(objectives) and self.rung.keeps_up
 
 
-def reach(ladder: Mapping[float, Tails], objectives: Objectives) -> float:
-    """Goodput in requests/s: the rate up to which both hold; 0 where they do not at the lowest."""
+def reach(ladder: Mapping[float, Seen], objectives: Objectives) -> float:
+    """The rate in requests/s up to which both objectives hold; 0 where they do not at the lowest."""
     below = 0.0
     for rate in sorted(ladder):
-        if not ladder[rate].within(objectives):
-            return _between(below, rate, ladder, objectives) if below else 0.0
+        if not ladder[rate].holds(objectives):
+            return _between(below, rate, ladder, objectives)
         below = rate
     return below
 
 
-def _between(below: float, rate: float, ladder: Mapping[float, Tails], objectives: Objectives) -> float:
-    low, high = ladder[below], ladder[rate]
-    if high.failed:
+def _between(below: float, rate: float, ladder: Mapping[float, Seen], objectives: Objectives) -> float:
+    high = ladder[rate]
+    if high.tails.failed:
         return below
+    if not below:
+        # Nothing tells where tails begin to be too long; but what is answered in time while the rest piles up, is.
+        return high.rung.answered_per_s if high.tails.within(objectives) else 0.0
+    low = ladder[below]
     ends = [
-        *_crossing(low.ttft, high.ttft, objectives.ttft_ms),
-        *_crossing(low.itl, high.itl, objectives.itl_ms),
+        *_crossing(low.tails.ttft_ms, high.tails.ttft_ms, objectives.ttft_ms),
+        *_crossing(low.tails.itl_ms, high.tails.itl_ms, objectives.itl_ms),
     ]
-    return below + (rate - below) * min(ends, default=0.0)
+    reached = below + (rate - below) * min(ends, default=1.0)
+    return reached if high.rung.keeps_up else max(below, min(reached, high.rung.answered_per_s))
 
 
-def _crossing(low: Tail | None, high: Tail | None, limit_ms: float) -> Iterator[float]:
+def _crossing(low_ms: float | None, high_ms: float | None, limit_ms: float) -> Iterator[float]:
     """How far it is, as a share of the way, to where the line from low to high crosses the limit, if it does."""
-    if high is not None and high.ms > limit_ms:
-        start_ms = 0.0 if low is None else low.ms
-        yield (limit_ms - start_ms) / (high.ms - start_ms)
+    if high_ms is not None and high_ms > limit_ms:
+        start_ms = low_ms or 0.0
+        yield (limit_ms - start_ms) / (high_ms - start_ms)
 
 
 class Bound(StrEnum):
@@ -69,11 +82,20 @@ class Ratio:
 
 
 class Climb:
-    """What one arrangement did with one workload, in all rounds."""
+    """What one arrangement did with one workload, in all rounds. `most` is what it answers when all come at once."""
 
-    def __init__(self, rounds: Sequence[Round]) -> None:
-        self._all = _ladder(rounds)
-        self._without_one = [_ladder([*rounds[:n], *rounds[n + 1 :]]) for n in range(len(rounds)) if len(rounds) > 1]
+    def __init__(self, rounds: Sequence[Round], most: float = math.inf) -> None:
+        self.pooled = pooled(rounds)
+        self.most = most
+        share = share_of(rung.answers for rung in self.pooled.values())  # of all rounds also where one is left out
+        self.percentile = named(share)
+        self._all = _ladder(rounds, share)
+        others = [[*rounds[:n], *rounds[n + 1 :]] for n in range(len(rounds)) if len(rounds) > 1]
+        self._without_one = [_ladder(each, share) for each in others]
+
+    def seen(self, rate: float) -> Seen:
+        """At that rate, in all rounds."""
+        return self._all[rate]
 
     @property
     def lowest(self) -> float:
@@ -81,16 +103,17 @@ class Climb:
         return min(self._all)
 
     def goodput(self, objectives: Objectives) -> float:
-        """See `reach`."""
-        return reach(self._all, objectives)
+        """See above."""
+        return min(self.most, reach(self._all, objectives))
 
-    def holds_at_all(self, objectives: Objectives) -> bool:
+    def is_open(self, objectives: Objectives) -> bool:
         """Whether the goodput may be higher than any rate that was measured."""
-        return self.goodput(objectives) == max(self._all)
+        return self.goodput(objectives) == max(self._all) and all(one.holds(objectives) for one in self._all.values())
 
     def without_one(self, objectives: Objectives) -> list[float]:
         """The goodput without the first round, without the second, ...; where there is but one round, with that."""
-        return [reach(ladder, objectives) for ladder in self._without_one] or [self.goodput(objectives)]
+        found = [min(self.most, reach(ladder, objectives)) for ladder in self._without_one]
+        return found or [self.goodput(objectives)]
 
     def against(self, other: "Climb", objectives: Objectives) -> Ratio | None:
         """This one's goodput to the other's; None where neither keeps the objectives even at the lowest rate.
@@ -100,17 +123,25 @@ class Climb:
         ours, theirs = self.goodput(objectives), other.goodput(objectives)
         if not ours and not theirs:
             return None
-        pairs = zip(self.without_one(objectives), other.without_one(objectives), strict=True)
-        others = [(one or self.lowest) / (two or other.lowest) for one, two in pairs]
         bound = Bound.NONE
-        if self.holds_at_all(objectives) and other.holds_at_all(objectives):
+        if self.is_open(objectives) and other.is_open(objectives):
             bound = Bound.OPEN
-        elif not theirs or self.holds_at_all(objectives):
+        elif not theirs or self.is_open(objectives):
             bound = Bound.AT_LEAST
-        elif not ours or other.holds_at_all(objectives):
+        elif not ours or other.is_open(objectives):
             bound = Bound.AT_MOST
+        others = [(one or self.lowest) / (two or other.lowest) for one, two in self._pairs(other, objectives)]
         return Ratio((ours or self.lowest) / (theirs or other.lowest), min(others), max(others), bound)
 
+    def _pairs(self, other: "Climb", objectives: Objectives) -> Iterator[tuple[float, float]]:
+        """Both without the same round; who has fewer of them, in every case with all that there are."""
+        ours, theirs = self.without_one(objectives), other.without_one(objectives)
+        if len(ours) == len(theirs):
+            return zip(ours, theirs, strict=True)
+        if len(ours) > len(theirs):
+            return ((one, other.goodput(objectives)) for one in ours)
+        return ((self.goodput(objectives), two) for two in theirs)
 
-def _ladder(rounds: Sequence[Round]) -> dict[float, Tails]:
-    return {rate: tails(answers) for rate, answers in together(rounds).items()}
+
+def _ladder(rounds: Sequence[Round], share: float) -> dict[float, Seen]:
+    return {rate: Seen(tails(rung.answers, share), rung) for rate, rung in pooled(rounds).items()}

@@ -1,6 +1,7 @@
 """Measures a comparison: the arrangements of a group are up together and take turns, round by round.
 
-Whatever has been measured is in the journal at once. A group of which everything is there is not even started.
+Where there are candidates, they come first, for one round; the best of them is then measured with the others. Whatever
+has been measured is in the journal at once. A group of which everything is there is not even started.
 """
 
 import time
@@ -14,54 +15,68 @@ from bench.load.asking import Endpoint
 from bench.load.driver import Planned, drive
 from bench.load.journal import Journal
 from bench.load.workloads import Workload
-from bench.serve.groups import side_names
+from bench.serve.choosing import best_of
 from bench.serve.measured import Contest, Measured, Side
 from bench.serve.plan import Plan, in_turn
-from bench.serve.staircase import at_once, by_rate, climb, steps
+from bench.serve.sides import side_names
+from bench.serve.staircase import answered_per_s, at_once, by_rate, climb, steps, up_to
+from bench.streams import Unanswered
 
 WARM_UP = 2  # requests of each workload, before anything of it is measured
 TIMEOUT_S = 300.0  # of one request, far beyond any objective
+PRELIMINARY = -1  # the round in which candidates show what they are worth
 
 Start = Callable[[Sequence[str]], AbstractContextManager[Mapping[str, Endpoint]]]
 """Has these sides up and ready for as long as the context lasts."""
 
 
-class Unanswered(RuntimeError):
-    """A server answers no request of a workload; the message has its words."""
+Grouped = Callable[[Sequence[str]], Sequence[Sequence[str]]]
+"""Which of these sides can be up together."""
 
 
 class Comparison:
     """One run, or the rest of one that was interrupted."""
 
-    def __init__(self, plan: Plan, groups: Sequence[Sequence[str]], journal: Journal, progress: Progress) -> None:
+    def __init__(self, plan: Plan, grouped: Grouped, journal: Journal, progress: Progress) -> None:
         self._plan = plan
-        self._groups = side_names(groups)
+        self._grouped = grouped
         self._journal = journal
         self._progress = progress
-        points = sum(map(len, groups)) * len(plan.workloads) * (1 + plan.amounts.rounds)
-        self._task = progress.add_task("", total=points)
+        self._task = progress.add_task("", total=0)
+        self._total = 0
 
     def measure(self, start: Start) -> Measured:
         """All of it.
 
         Raises:
             Unanswered: see there.
+            NoRoom: the sides do not fit into memory.
             OtherRun, OSError: of the journal.
         """
         measured = Measured(self._plan)
-        for group in self._groups:
-            if all(self._journal.get(point) is not None for point in self._points(group)):
-                self._measure_group(measured, dict.fromkeys(group))
+        sides = self._plan.sides
+        if self._plan.candidates:
+            self._measure(measured, self._plan.candidates, [PRELIMINARY], start)
+            measured.best = best_of(self._plan.candidates, measured)
+            sides = (measured.best, *sides)
+        self._measure(measured, sides, range(self._plan.amounts.rounds), start)
+        return measured
+
+    def _measure(self, measured: Measured, sides: Sequence[str], rounds: Sequence[int], start: Start) -> None:
+        groups = side_names(self._grouped(sides))
+        self._total += sum(map(len, groups)) * len(self._plan.workloads) * (1 + len(rounds))
+        self._progress.update(self._task, total=self._total)
+        for group in groups:
+            if all(self._journal.get(point) is not None for point in self._points(group, rounds)):
+                self._measure_group(measured, dict.fromkeys(group), rounds)
                 continue
             self._progress.update(self._task, description=f"starting {', '.join(group.values())}")
             with start(list(group.values())) as endpoints:
                 up = {name: endpoints[what] for name, what in group.items()}
                 self._warm_up(up)
-                self._measure_group(measured, up)
-        return measured
+                self._measure_group(measured, up, rounds)
 
-    def _points(self, group: Mapping[str, str]) -> list[str]:
-        rounds = range(self._plan.amounts.rounds)
+    def _points(self, group: Mapping[str, str], rounds: Sequence[int]) -> list[str]:
         return [
             point
             for workload in self._plan.workloads
@@ -77,25 +92,26 @@ class Comparison:
                 answers = drive(endpoint, at_once(workload, WARM_UP, self._seed("warming up")), timeout_s=TIMEOUT_S)
                 _some_must_be_answered(name, workload, answers)
 
-    def _measure_group(self, measured: Measured, up: Mapping[str, Endpoint | None]) -> None:
+    def _measure_group(self, measured: Measured, up: Mapping[str, Endpoint | None], rounds: Sequence[int]) -> None:
         """Points that the journal has need nobody to be up."""
         for workload in self._plan.workloads:
             bursts = {name: self._measure_burst(workload, name, endpoint) for name, endpoint in up.items()}
-            # The first group's fastest decides for all, so that every side meets the same rates.
+            # The first group's fastest decides for all, so that every side meets the same rates; the candidates', if
+            # there are any.
             contest = measured.contests.get(workload.name) or self._contest(workload, bursts)
             measured.contests[workload.name] = contest
             contest.sides |= {name: Side(name, burst) for name, burst in bursts.items()}
-        for number in range(self._plan.amounts.rounds):
+        for number in rounds:
             for workload in self._plan.workloads:
-                for name in in_turn(list(up), number):
-                    contest = measured.contests[workload.name]
-                    answers = self._measure_round(workload, contest, name, up[name], number)
-                    contest.sides[name].rounds.append(by_rate(answers, contest.ladder))
+                contest = measured.contests[workload.name]
+                for name in in_turn(list(up), number, f"{self._plan.seed} {workload.name}"):
+                    self._measure_round(workload, contest, contest.sides[name], up[name], number)
 
     def _contest(self, workload: Workload, bursts: Mapping[str, Sequence[Answer]]) -> Contest:
-        capacity = max(_per_s(burst) for burst in bursts.values())
-        rates = [float(f"{share * capacity:.3g}") for share in self._plan.amounts.rungs]
-        return Contest(workload.name, capacity, steps(rates, self._plan.amounts.dose(workload.name).rung_s))
+        capacity = max(map(answered_per_s, bursts.values()))
+        amounts = self._plan.amounts
+        rates = [float(f"{share * capacity:.3g}") for share in amounts.dose(workload.name).rungs]
+        return Contest(workload.name, capacity, steps(rates, self._plan.rung_s, amounts.least, self._plan.bursts))
 
     def _measure_burst(self, workload: Workload, name: str, endpoint: Endpoint | None) -> list[Answer]:
         count = self._plan.amounts.dose(workload.name).burst
@@ -104,18 +120,20 @@ class Comparison:
         def planned() -> list[Planned]:
             return at_once(workload, count, self._seed(f"{workload.name} at once"))
 
-        answers = self._point(_burst(workload, name), what, endpoint, planned)
-        _some_must_be_answered(name, workload, answers)
-        return answers
+        return self._point(_burst(workload, name), what, endpoint, planned)
 
     def _measure_round(
-        self, workload: Workload, contest: Contest, name: str, endpoint: Endpoint | None, number: int
-    ) -> list[Answer]:
-        what = f"{workload.name}, {name}, round {number + 1} of {self._plan.amounts.rounds}"
-        seed = self._seed(f"{workload.name} round {number}")
-        return self._point(
-            _round(workload, name, number), what, endpoint, lambda: climb(workload, contest.ladder, seed)
-        )
+        self, workload: Workload, contest: Contest, side: Side, endpoint: Endpoint | None, number: int
+    ) -> None:
+        """As far up as its burst tells that it can come, and one rate further."""
+        ladder = up_to(contest.ladder, side.most)
+        what = _round(workload, side.name, number)
+
+        def planned() -> list[Planned]:
+            seed = self._seed(f"{workload.name} round {number}")
+            return climb(workload, ladder, seed, self._plan.bursts)
+
+        side.rounds.append(by_rate(self._point(what, what, endpoint, planned), ladder))
 
     def _point(
         self, point: str, what: str, endpoint: Endpoint | None, planned: Callable[[], Sequence[Planned]]
@@ -127,12 +145,15 @@ class Comparison:
             assert endpoint is not None
             time.sleep(self._plan.amounts.settle_s)
             answers = drive(endpoint, planned(), timeout_s=TIMEOUT_S)
+            if not any(answer.ok for answer in answers):
+                raise Unanswered(f"{endpoint.url} answers nothing ({what}). The first error: {answers[0].error}")
             self._journal.put(point, answers)
         self._progress.advance(self._task)
         return answers
 
     def _seed(self, of: str) -> str:
-        return f"{self._plan.seed} {of}"
+        """What is drawn by it is another thing in every run, for a server may remember what the last one asked."""
+        return f"{self._plan.seed} {self._journal.nonce} {of}"
 
 
 def _burst(workload: Workload, side: str) -> str:
@@ -140,12 +161,7 @@ def _burst(workload: Workload, side: str) -> str:
 
 
 def _round(workload: Workload, side: str, number: int) -> str:
-    return f"{workload.name}, {side}, round {number + 1}"
-
-
-def _per_s(burst: Sequence[Answer]) -> float:
-    """Answers of those that came at once, over the time to the last."""
-    return sum(answer.ok for answer in burst) / max(answer.ended_s for answer in burst)
+    return f"{workload.name}, {side}, " + ("preliminary" if number == PRELIMINARY else f"round {number + 1}")
 
 
 def _some_must_be_answered(side: str, workload: Workload, answers: Sequence[Answer]) -> None:

@@ -1,6 +1,7 @@
 """What `chiasm bench serve` does to one server: puts it under load, or has two tools do so."""
 
 import math
+import secrets
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -30,14 +31,23 @@ def load_server(options: Options, command: str, console: Console) -> None:
 
     Raises:
         Unreachable: the server lists no model.
+        click.UsageError: options contradict each other.
     """
+    if options.bursts > 1 and (options.rate is None or options.burstiness is not None):
+        raise click.UsageError("--bursts needs a --rate to come at, and has no --burstiness.")
     endpoint = _named(options)
     rate = options.rate or math.inf
     load = one_server.Load(
-        _workload(endpoint, options, console), rate, _number(options, rate), options.burstiness or 1.0, options.seed
+        workload=_workload(endpoint, options, console),
+        rate=rate,
+        number=_number(options, rate),
+        burstiness=options.burstiness or 1.0,
+        seed=options.seed,
+        bursts=options.bursts,
+        nonce=secrets.token_hex(8),
     )
     with _progress(console) as progress:
-        task = progress.add_task(f"{load.workload.name} to {endpoint.url}", total=load.number)
+        task = progress.add_task(f"{load.workload.name} to {endpoint.url}", total=load.whole)
         answers = one_server.measure(endpoint, load, lambda _: progress.advance(task))
     row = one_server.row(endpoint, load, answers, objectives_of(options.goodput))
     for table in one_server.tables(row):
@@ -46,7 +56,7 @@ def load_server(options: Options, command: str, console: Console) -> None:
         quoted = {name: row[name] for name in one_server.QUOTED if name in row}
         _write(options, "serve_one", command, quoted, [row])
     if failed := [answer for answer in answers if not answer.ok]:
-        sys.exit(f"{len(failed)} of {load.number} requests failed, the first with: {failed[0].error}")
+        sys.exit(f"{len(failed)} of {load.whole} requests failed, the first with: {failed[0].error}")
 
 
 def check_server(options: Options, command: str, console: Console) -> None:
@@ -63,6 +73,7 @@ def check_server(options: Options, command: str, console: Console) -> None:
             number=options.number or (cross_check.QUICK_NUMBER if options.quick else cross_check.NUMBER),
             rounds=options.rounds or (cross_check.QUICK_ROUNDS if options.quick else cross_check.ROUNDS),
             seed=options.seed,
+            nonce=secrets.token_hex(8),
             burstiness=options.burstiness or math.inf,
             rate=options.rate,
         )
@@ -91,7 +102,7 @@ def _server(options: Options, console: Console) -> Iterator[tuple[Endpoint, str]
     with ExitStack() as stack:
         with console.status("making the bench model, unless that is done, and starting an engine ..."):
             setting = Setting(build_bench_model())
-            endpoints = stack.enter_context(up([Arrangement.MONO], setting, None, pace=1))
+            endpoints = stack.enter_context(up([Arrangement.MONO], setting, None, lambda _what, _chunks: None))
         yield endpoints[Arrangement.MONO], options.tokenizer or str(setting.model)
 
 

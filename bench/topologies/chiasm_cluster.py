@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.topologies.arrangement import Arrangement
-from bench.topologies.program import Program, start
+from bench.topologies.program import RUNTIME_PREFIX, Program, guarded, start
 from bench.topologies.setting import SERVED_NAME, Setting
+from chiasm.calibration import Chunk, choose
 from chiasm.calibration_cache import cache_folder, load
 from chiasm.config import ClusterConfig
 from chiasm.preflight import check_model
@@ -18,9 +19,9 @@ from decoder.prefill_chunk import conditions_here
 
 
 def cluster_config(arrangement: Arrangement, setting: Setting, key: str) -> dict[str, Any]:
-    """One encoder and one decoder. Where the encoder's cores have a text engine, the two share the KV cache."""
+    """One encoder and one decoder. Where the encoder's cores have a text engine, the two share KV cache and slots."""
     stealing = arrangement is Arrangement.SPLIT_STEAL
-    args = list(setting.shared_kv(2 if stealing else 1))
+    args = list(setting.shared(2 if stealing else 1))
     encoder, decoder = setting.cores
     return {
         "model": str(setting.model),
@@ -41,17 +42,22 @@ def serve_command(config: Mapping[str, Any], folder: Path) -> list[str]:
 
 @contextmanager
 def serving(name: str, config: Mapping[str, Any]) -> Iterator[Program]:
-    """`chiasm serve` with this configuration, for as long as the context lasts. It is still starting."""
-    with tempfile.TemporaryDirectory(prefix="chiasm-bench-") as folder:
-        program = Program(start(serve_command(config, Path(folder))), name)
+    """`chiasm serve` with this configuration, for as long as the context lasts. It is still starting.
+
+    It runs under a guard, so that nothing of it outlives this program, however that ends.
+    """
+    with tempfile.TemporaryDirectory(prefix=RUNTIME_PREFIX) as folder:
+        program = Program(start(guarded(serve_command(config, Path(folder)), folder)), name)
         try:
             yield program
         finally:
             program.stop()
 
 
-def is_calibrated(config: Mapping[str, Any]) -> bool:
-    """Whether the decoder's steps were measured before, so that its start is a plain one. Asks vLLM of the model.
+def known_chunk(config: Mapping[str, Any]) -> Chunk | None:
+    """The decoder's prefill chunk, if its steps were measured before, so that its start is a plain one.
+
+    Asks vLLM of the model.
 
     Raises:
         PreflightFailed: it cannot be split.
@@ -59,4 +65,8 @@ def is_calibrated(config: Mapping[str, Any]) -> bool:
     whole = ClusterConfig.model_validate(dict(config))
     facts = check_model(str(whole.model), whole.served_model_name, None, whole.decoders.engine_args)
     assert whole.decoders.cpus is not None
-    return bool(load(cache_folder(), conditions_here(whole, facts, whole.decoders.cpus[0])))
+    steps = load(cache_folder(), conditions_here(whole, facts, whole.decoders.cpus[0]))
+    try:
+        return choose(steps, whole.scheduler.itl_slo_ms / 1000)
+    except ValueError:  # as the decoder does: what tells no chunk is measured anew
+        return None

@@ -7,8 +7,12 @@ vLLM 0.32: `disagg_epd_proxy.py`, `disagg_1e1pd_example.sh`):
 * all images of a request go to the encoder in one request, without the text, each under a key made of its content;
 * when the encoder has answered, the request goes on with a reference in each image's place: its key, and what the
   encoder says of its size. The embedding itself is fetched by the connector, by that key;
-* an image of which the encoder tells no size stays in the request, but here under its key, so that it is found;
 * if the decoder answers 500 before anything was streamed, both are asked once more: an embedding may have been lost.
+
+In one thing it differs. There an image of which the encoder tells no size stays in the request, and the decoder encodes
+it again: an arrangement that only seems to be split, and that nobody would notice. Here such a request fails.
+
+How often both had to be asked again is told at `STATUS_PATH`.
 """
 
 import argparse
@@ -24,6 +28,7 @@ from chiasm.api_paths import CHAT_PATH
 from chiasm.gateway.errors import ApiError, invalid
 
 RETRIES = 1
+STATUS_PATH = "/proxy/status"
 OPTIONS = ("mm_processor_kwargs", "media_io_kwargs", "priority")  # of a request that the encoder must know, too
 
 Part = dict[str, Any]
@@ -34,6 +39,13 @@ class Reported(msgspec.Struct):
 
     item_indices: list[int] = []
     metadata: dict[str, Any] = {}
+
+
+class Status(msgspec.Struct):
+    """What the proxy tells of itself."""
+
+    images: int = 0  # for which a reference went to the decoder
+    retries: int = 0
 
 
 class _Encoded(msgspec.Struct):
@@ -66,14 +78,19 @@ def encode_request(chat: Mapping[str, Any], images: Sequence[Part]) -> dict[str,
 
 
 def references(images: Sequence[Part], reported: Mapping[str, Reported]) -> list[Part]:
-    """What stands in each image's place for the decoder."""
+    """What stands in each image's place for the decoder.
+
+    Raises:
+        ApiError: the encoder tells no size of one.
+    """
     by_index = {index: told for told in reported.values() for index in told.item_indices}
-    return [_reference(image, by_index.get(index)) for index, image in enumerate(images)]
+    if silent := [index for index in range(len(images)) if index not in by_index or not by_index[index].metadata]:
+        message = f"the encoder tells no size of image {silent[0]}, so the decoder would have to encode it again"
+        raise ApiError(502, message, kind="server_error", code="encode_failed")
+    return [_reference(image, by_index[index]) for index, image in enumerate(images)]
 
 
-def _reference(image: Part, told: Reported | None) -> Part:
-    if told is None or not told.metadata:
-        return image
+def _reference(image: Part, told: Reported) -> Part:
     # For one item the encoder reports a row of a batch, [[1, 16, 16]], and the decoder wants the row itself.
     sizes = {name: _flat(value) for name, value in told.metadata.items()}
     return {"type": "image_embeds", "image_embeds": sizes, "uuid": image["uuid"]}
@@ -101,18 +118,23 @@ class Proxy:
     def __init__(self, encoder: str, decoder: str) -> None:
         self._encoder = encoder
         self._decoder = decoder
+        self._status = Status()
 
     async def __call__(self, request: web.Request, body: bytes, session: ClientSession) -> web.StreamResponse:
         """See `front.Handler`."""
+        if request.path == STATUS_PATH:
+            return web.json_response(body=msgspec.json.encode(self._status))
         chat = _chat(body) if request.path == CHAT_PATH else {}
         images = [keyed(image) for image in images_of(chat)]
         for attempt in range(RETRIES + 1):
             if images:
                 told = await self._encode(request, msgspec.json.encode(encode_request(chat, images)), session)
                 body = msgspec.json.encode(with_references(chat, references(images, told)))
+                self._status.images += len(images)
             async with front.asking(request, body, session, self._decoder) as answer:
                 if answer.status != 500 or not images or attempt == RETRIES:
                     return await front.relay(request, answer, self._decoder)
+                self._status.retries += 1
         raise AssertionError("the last attempt returns")
 
     async def _encode(self, request: web.Request, body: bytes, session: ClientSession) -> dict[str, Reported]:

@@ -9,9 +9,8 @@ from contextlib import contextmanager, suppress
 import psutil
 
 from bench.handicap import held_to
+from bench.topologies.program import guards_an_engine
 from chiasm.engine_guard import parse_cpus
-
-GUARD = "chiasm.engine_guard"  # the process that every engine runs under; it has other things to do than to compute
 
 
 class Straddling(RuntimeError):
@@ -42,7 +41,7 @@ def engine_processes(cores: set[int]) -> list[psutil.Process]:
         Straddling: see `slowed`.
     """
     found = []
-    for guard in _guards():
+    for guard in _guards():  # they themselves have other things to do than to compute
         with suppress(psutil.NoSuchProcess):
             allowed = set(guard.cpu_affinity())
             if allowed <= cores:
@@ -59,6 +58,6 @@ def _guards() -> list[psutil.Process]:
     guards = []
     for process in psutil.Process().children(recursive=True):
         with suppress(psutil.NoSuchProcess):
-            if GUARD in process.cmdline():
+            if guards_an_engine(process.cmdline()):
                 guards.append(process)
     return guards

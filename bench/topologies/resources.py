@@ -13,7 +13,8 @@ import psutil
 from bench.topologies.arrangement import Arrangement
 from bench.topologies.setting import Setting, kv_bytes
 
-ENGINE_BYTES = 1_800_000_000  # front-end, engine core and worker, without weights and KV cache
+ENGINE_BYTES = 1_800_000_000  # front-end, engine core and worker, without weights and caches
+PICTURES_GIB = 4.0  # --mm-processor-cache-gb of a server that is given none
 CLUSTER_BYTES = 900_000_000  # Ray, gateway, scheduler and workers' actors
 FRONT_BYTES = 80_000_000
 SPARE_BYTES = 1_000_000_000  # for who asks, and for the system
@@ -46,14 +47,21 @@ PARTS = {
 
 
 def memory_bytes(arrangement: Arrangement, setting: Setting) -> int:
-    """What it takes at most: every engine is counted with all weights of the model.
+    """What it takes at most: every engine is counted with all weights of the model, and a full cache of pictures.
 
     Raises:
         NotEnough: the model is not a folder with weights, so that nobody can tell.
     """
     parts = PARTS[arrangement]
     beside = parts.cluster * CLUSTER_BYTES + parts.front * FRONT_BYTES
-    return parts.engines * (ENGINE_BYTES + _weights(setting.model)) + kv_bytes(setting.engine_args) + beside
+    each = ENGINE_BYTES + _weights(setting.model) + _picture_cache_bytes(setting.engine_args)
+    return parts.engines * each + kv_bytes(setting.engine_args) + beside
+
+
+def _picture_cache_bytes(args: Sequence[str]) -> int:
+    """Of an engine's cache of processed pictures, which grows until it is full, as long as no picture comes again."""
+    values = [value for flag, _, value in (word.partition("=") for word in args) if flag == "--mm-processor-cache-gb"]
+    return int(float(values[-1] if values else PICTURES_GIB) * 2**30)
 
 
 def _weights(model: Path) -> int:

@@ -1,11 +1,17 @@
 """What serves while it is compared: engines, a cluster of Chiasm's, or a server that somebody else has started."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Protocol
 
+import psutil
+
 from bench.load.asking import Endpoint, Unreachable, served_model
+from bench.topologies.epd_proxy import STATUS_PATH
 from bench.topologies.program import START_TIMEOUT_S, NotServing, Program
 from bench.topologies.setting import SERVED_NAME
+from chiasm.calibration import Chunk
+from chiasm.client import get_json
 from chiasm.engine import Engine, EngineFailed
 
 
@@ -13,6 +19,8 @@ class Running(Protocol):
     """One arrangement, behind one endpoint."""
 
     name: str
+    chunks: Sequence[int]  # prefill chunks, in tokens, of those of its engines that were calibrated
+    calibrated: Sequence[Chunk]  # the same, with what was measured
 
     def wait_ready(self) -> None:
         """Return when it serves.
@@ -27,13 +35,26 @@ class Running(Protocol):
         """Whom to ask, once it is ready."""
         ...
 
+    def processor_s(self) -> float | None:
+        """Processor time so far of all its processes that run now; None where they are not ours."""
+        ...
+
+    def retries(self) -> int:
+        """How often a proxy of ours has had to ask its engines once more; 0 where there is none."""
+        ...
+
 
 class Engines:
     """Stock engines, which are asked through a program in front of them, or directly where there is but one."""
 
-    def __init__(self, name: str, engines: Sequence[Engine], front: Program | None, key: str) -> None:
+    def __init__(
+        self, name: str, engines: Sequence[Engine], front: Program | None, key: str, chunks: Sequence[Chunk] = ()
+    ) -> None:
         self.name = name
+        self.chunks: Sequence[int] = [chunk.tokens for chunk in chunks]
+        self.calibrated = chunks
         self._engines = engines
+        self._ready = False
         self._front = front
         self._key = key
 
@@ -46,6 +67,7 @@ class Engines:
             raise NotServing(f"{self.name}: {error}") from error
         if self._front is not None:
             self._front.wait_ready()
+        self._ready = True
 
     @property
     def endpoint(self) -> Endpoint:
@@ -53,12 +75,34 @@ class Engines:
         url = self._engines[0].url if self._front is None else self._front.url
         return Endpoint(url, SERVED_NAME, self._key)
 
+    def processor_s(self) -> float:
+        """See `Running`."""
+        fronts = [self._front.pid] if self._front is not None else []
+        return _processor_s([*fronts, *(engine.pid for engine in self._engines)])
+
+    def retries(self) -> int:
+        """See `Running`."""
+        return 0
+
+
+class Disaggregated(Engines):
+    """Those of vLLM's encoder disaggregation, behind its proxy."""
+
+    def retries(self) -> int:
+        """See `Running`."""
+        if not self._ready:
+            return 0
+        retries: int = get_json(self.endpoint.url, STATUS_PATH)["retries"]
+        return retries
+
 
 class Cluster:
     """A cluster that `chiasm serve` runs."""
 
-    def __init__(self, name: str, program: Program, key: str) -> None:
+    def __init__(self, name: str, program: Program, key: str, chunks: Sequence[Chunk] = ()) -> None:
         self.name = name
+        self.chunks: Sequence[int] = [chunk.tokens for chunk in chunks]
+        self.calibrated = chunks
         self._program = program
         self._key = key
 
@@ -71,12 +115,22 @@ class Cluster:
         """See `Running`."""
         return Endpoint(self._program.url, SERVED_NAME, self._key)
 
+    def processor_s(self) -> float:
+        """See `Running`."""
+        return _processor_s([self._program.pid])
+
+    def retries(self) -> int:
+        """See `Running`: its gateway's are its own affair, and in its counters."""
+        return 0
+
 
 class Remote:
     """A server that was there before, and stays."""
 
     def __init__(self, url: str, key: str | None = None) -> None:
         self.name = url
+        self.chunks: Sequence[int] = ()  # whatever they are, nobody tells
+        self.calibrated: Sequence[Chunk] = ()
         self._key = key
         self._endpoint: Endpoint | None = None
 
@@ -92,3 +146,23 @@ class Remote:
         """See `Running`."""
         assert self._endpoint is not None
         return self._endpoint
+
+    def processor_s(self) -> None:
+        """See `Running`."""
+
+    def retries(self) -> int:
+        """See `Running`."""
+        return 0
+
+
+def _processor_s(pids: Iterable[int]) -> float:
+    """Of these and all their descendants."""
+    total = 0.0
+    for pid in pids:
+        with suppress(psutil.NoSuchProcess):
+            guard = psutil.Process(pid)
+            for process in (guard, *guard.children(recursive=True)):
+                with suppress(psutil.NoSuchProcess):
+                    times = process.cpu_times()
+                    total += times.user + times.system
+    return total

@@ -1,28 +1,36 @@
 """What is the same for all arrangements that are compared: the model, the cores, the objective, the engines' arguments.
 
-Two things are shared out rather than repeated: cores, and the KV cache. The arguments say how large the latter is in
-the whole arrangement.
+Three things are shared out rather than repeated: cores, the KV cache, and the requests that run at once. The arguments
+say how much of the latter two there is in the whole arrangement.
 """
 
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from chiasm.capacity import number_of
 from chiasm.engine_guard import parse_cpus
 from chiasm.reserved import KV_BYTES, own_step_limits, refused_flags
 
 SERVED_NAME = "model"
+SLOTS = "--max-num-seqs"
 KV_CACHE_BYTES = 128 << 20  # 14,563 tokens of the bench model
 COMMON_ARGS = (
     "--dtype=float32",
     "--enforce-eager",
     "--max-model-len=2048",
-    "--max-num-seqs=8",
+    f"{SLOTS}=16",
     f"{KV_BYTES}={KV_CACHE_BYTES}",
+    "--mm-processor-cache-gb=0.25",
 )
-"""For the bench model on a core or two. How much a step computes is left out: there the arrangements differ."""
+"""For the bench model on a core or two; equal for all is the principle, not what vLLM would choose for one of them.
+
+Without `--enforce-eager` an engine compiles at its start; vLLM on a CPU does that if nobody tells. Its cache of
+processed pictures would grow to 4 GiB in each engine, since every picture is a new one. How much a step computes is
+left out: there the arrangements differ.
+"""
 
 
 class BadSetting(ValueError):
@@ -46,8 +54,10 @@ class Setting:
     """The same for all that are compared.
 
     `cores` are two lists like "0" or "0-3". In a split the first encodes and the second decodes; of two replicas each
-    has one; a single engine has both. `engine_args` are vLLM's, the same for every engine, but for the bytes of the KV
-    cache: those are of all engines that generate together.
+    has one; a single engine has both. All of an engine's processes have the engine's cores, its front-end too, and its
+    OpenMP threads are bound to them; gateway, scheduler, Ray, routers and the client have both lists. The first is
+    `pace` times slower than the second. `engine_args` are vLLM's, the same for every engine, but for the bytes of the
+    KV cache and the number of requests at once: those are of all engines that generate together.
 
     Raises:
         BadSetting: cores that overlap or that this process may not use, or arguments that cannot be the same for all.
@@ -57,6 +67,7 @@ class Setting:
     cores: tuple[str, str] = field(default_factory=first_two_cores)
     itl_slo_ms: float = 200.0
     engine_args: tuple[str, ...] = COMMON_ARGS
+    pace: int = 1
 
     def __post_init__(self) -> None:
         try:
@@ -70,30 +81,52 @@ class Setting:
             raise BadSetting(f"core {min(missing)} is not one that this process may use: {allowed}")
         if self.itl_slo_ms <= 0:
             raise BadSetting(f"itl_slo_ms is {self.itl_slo_ms}, and no token comes in no time")
+        if self.pace < 1:
+            raise BadSetting(f"the pace is {self.pace}. Write 1 for cores of equal speed, 2 for half the speed.")
         if limits := own_step_limits(self.engine_args):
             raise BadSetting(f"{limits[0]} is what arrangements differ in. Leave it out of the engines' arguments.")
         if refused := refused_flags(self.engine_args):
             raise BadSetting(refused[0])
-        self.shared_kv(1)
+        self.shared(1)
 
     @property
     def all_cores(self) -> str:
         """Both halves, as one list."""
         return ",".join(self.cores)
 
-    def shared_kv(self, engines: int) -> tuple[str, ...]:
-        """The arguments of each of so many engines that generate, which have the KV cache between them.
+    def shared(self, engines: int) -> tuple[str, ...]:
+        """The arguments of each of so many engines that generate, which have cache and slots between them.
 
         Raises:
-            BadSetting: they do not say how large it is.
+            BadSetting: they do not say how much of these there is, or there is too little for so many.
         """
-        try:
-            kv_bytes = number_of(self.engine_args, KV_BYTES)
-        except ValueError as error:
-            raise BadSetting(f"{KV_BYTES} must be a plain number of bytes, which can be shared out.") from error
-        if kv_bytes is None:
-            raise BadSetting(f"The engines' arguments must have {KV_BYTES}, or each would take what it likes.")
-        return (*self.engine_args, f"{KV_BYTES}={kv_bytes // engines}") if engines > 1 else self.engine_args
+        args = self.engine_args
+        for flag in (KV_BYTES, SLOTS):
+            try:
+                total = number_of(self.engine_args, flag)
+            except ValueError as error:
+                raise BadSetting(f"{flag} must be a plain number, which can be shared out.") from error
+            if total is None:
+                raise BadSetting(f"The engines' arguments must have {flag}, or each would take what it likes.")
+            if total < engines:
+                raise BadSetting(f"{flag}={total} cannot be shared out to {engines} engines. Give more.")
+            if engines > 1:
+                args = (*args, f"{flag}={total // engines}")
+        return args
+
+    def slower(self, cpus: str) -> int:
+        """How many times slower an engine on these cores is than one on the second list's."""
+        return self.pace if cpus == self.cores[0] else 1
+
+    def described(self) -> dict[str, Any]:
+        """For reports and journals."""
+        return {
+            "model": self.model.name,
+            "cores": list(self.cores),
+            "itl_slo_ms": self.itl_slo_ms,
+            "engine_args": list(self.engine_args),
+            "pace": self.pace,
+        }
 
     def number(self, flag: str) -> int | None:
         """The number that the arguments give for this flag, if they do."""

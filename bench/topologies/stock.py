@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
 
-from bench.topologies.setting import SERVED_NAME, Setting
+from bench.topologies.setting import SERVED_NAME, SLOTS, Setting
 from chiasm.engine import Engine, EngineSpec
 from chiasm.nouns import Role
 from chiasm.telemetry.engine.memory import RECORDS_VARIABLE
@@ -18,6 +18,7 @@ from chiasm.wire.settings import RUNTIME_VARIABLE
 
 SERVER = ("-m", "vllm.entrypoints.openai.api_server")
 LOADED_UNASKED = ("general", "platform", "io_processor", "stat_logger")  # groups of plugins that every vLLM loads
+LOADED_IF_NAMED = ("endpoint",)
 EXAMPLES_STEP_TOKENS = 114_688  # --max-num-batched-tokens of the encoder in vLLM's own example
 
 
@@ -37,13 +38,20 @@ class StockSpec(EngineSpec):
         environment = super().environment(runtime)
         for name in (RUNTIME_VARIABLE, RECORDS_VARIABLE, "OTEL_SERVICE_NAME"):
             environment.pop(name, None)
-        environment["VLLM_PLUGINS"] = os.environ.get("VLLM_PLUGINS", ",".join(_others_plugins()))
+        chosen = os.environ.get("VLLM_PLUGINS")
+        names = sorted(_plugins(LOADED_UNASKED)) if chosen is None else chosen.split(",")
+        ours = {name for name, value in _plugins(LOADED_UNASKED + LOADED_IF_NAMED).items() if _is_ours(value)}
+        environment["VLLM_PLUGINS"] = ",".join(name for name in names if name not in ours)
         return environment
 
 
-def _others_plugins() -> list[str]:
-    found = [point for group in LOADED_UNASKED for point in entry_points(group=f"vllm.{group}_plugins")]
-    return sorted({point.name for point in found if not point.value.startswith("chiasm.")})
+def _plugins(groups: tuple[str, ...]) -> dict[str, str]:
+    """Name -> what it loads."""
+    return {point.name: point.value for group in groups for point in entry_points(group=f"vllm.{group}_plugins")}
+
+
+def _is_ours(value: str) -> bool:
+    return value.startswith("chiasm.")
 
 
 def start_stock(name: str, setting: Setting, cpus: str, args: tuple[str, ...], key: str) -> Engine:
@@ -61,7 +69,7 @@ def encoder_args(setting: Setting, folder: str) -> tuple[str, ...]:
     context of all requests that it runs at once. A step can have no more, so a higher number, as the example's, would
     change nothing but buffers; and the largest image, which is within one context, fits.
     """
-    context, slots = setting.number("--max-model-len"), setting.number("--max-num-seqs")
+    context, slots = setting.number("--max-model-len"), setting.number(SLOTS)
     tokens = context * slots if context and slots else EXAMPLES_STEP_TOKENS
     flags = ("--enforce-eager", "--no-enable-prefix-caching", f"--max-num-batched-tokens={tokens}")
     return (*setting.engine_args, *flags, *_connector("ec_producer", folder))

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from rich.table import Table
 
 from bench.load.answers import Answer
@@ -14,16 +15,31 @@ from bench.vllm_epd.plan import Level, Point, rate_at
 Row = dict[str, Any]
 OURS, THEIRS = "split", "vllm-epd"
 TTFT, THROUGHPUT = "median_ttft_ms", "output_throughput"
+TIMES = (TTFT, "p90_ttft_ms", "median_itl_ms", "p90_itl_ms")
 KEPT = (
     *("completed", "failed", "duration", "request_throughput", THROUGHPUT),
-    *("mean_ttft_ms", TTFT, "p90_ttft_ms", "median_tpot_ms", "median_itl_ms", "p90_itl_ms", "median_e2el_ms"),
-    "max_late_ms",
+    *("median_tpot_ms", "median_e2el_ms", "max_late_ms"),
 )
 
 
-def row(side: str, point: Point, capacity_per_s: float, answers: Sequence[Answer]) -> Row:
-    """What the series has of one side at one point; names and units are those of `bench.load.figures`."""
-    found = figures(answers)
+def capacity_per_s(answers: Sequence[Answer]) -> float:
+    """Requests a second that a side can do at most, by a burst of them: to the last first token.
+
+    What comes after that, while the last answers run out, is no full load.
+    """
+    first_tokens_s = [answer.tokens_s[0] for answer in answers if answer.ok]
+    return len(first_tokens_s) / max(first_tokens_s)
+
+
+def row(
+    side: str, point: Point, capacity_per_s: float, answers: Sequence[Answer], other_cores: float | None = None
+) -> Row:
+    """What the series has of one side at one point; names and units are those of `bench.load.figures`.
+
+    But TTFT counts from when a request was due, and ITL is between tokens (`bench.load.answers`). `other_cores` is what
+    the other side took of the processor meanwhile, though nobody asked it.
+    """
+    found = figures(answers) | _times(answers)
     rate = rate_at(point, capacity_per_s)
     return {
         "arrangement": side,
@@ -31,8 +47,23 @@ def row(side: str, point: Point, capacity_per_s: float, answers: Sequence[Answer
         "load": point.level.value,
         "requests_per_s": rate if point.level is not Level.ALL_AT_ONCE else None,
         "round": point.round,
-        **{name: found[name] for name in KEPT if name in found},
+        **{name: found[name] for name in (*KEPT, *TIMES) if name in found},
+        **({} if other_cores is None else {"other_side_cores": other_cores}),
     }
+
+
+def _times(answers: Sequence[Answer]) -> dict[str, float]:
+    done = [answer for answer in answers if answer.ok]
+    waits_ms = [1000 * answer.waited_s for answer in done]
+    gaps_ms = [1000 * gap_s for answer in done for gap_s in answer.gaps_s]
+    found: dict[str, float] = {}
+    for name, values in (("ttft", waits_ms), ("itl", gaps_ms)):
+        if values:
+            found |= {
+                f"median_{name}_ms": statistics.median(values),
+                f"p90_{name}_ms": float(np.percentile(values, 90)),
+            }
+    return found
 
 
 @dataclass(frozen=True)
@@ -45,6 +76,7 @@ class Ratio:
     median: float
     least: float
     most: float
+    failed: int = 0  # requests of both sides at that point, in all rounds
 
 
 def ratios(series: Sequence[Row]) -> list[Ratio]:
@@ -52,28 +84,32 @@ def ratios(series: Sequence[Row]) -> list[Ratio]:
     found = []
     for images, load in dict.fromkeys((row["images"], row["load"]) for row in series):
         rows = [row for row in series if (row["images"], row["load"]) == (images, load)]
+        failures = sum(row["failed"] for row in rows)
         for figure in (TTFT, THROUGHPUT):
             measured = {(row["arrangement"], row["round"]): row[figure] for row in rows if row["completed"]}
             rounds = sorted(
                 {number for side, number in measured if {(OURS, number), (THEIRS, number)} <= measured.keys()}
             )
             if values := [measured[OURS, number] / measured[THEIRS, number] for number in rounds]:
-                found.append(Ratio(images, load, figure, statistics.median(values), min(values), max(values)))
+                found.append(Ratio(images, load, figure, statistics.median(values), min(values), max(values), failures))
     return found
 
 
 def headline(found: Sequence[Ratio]) -> dict[str, float]:
-    """The figures to quote: for each number of pictures, and the least favourable of those by the names that count."""
+    """The figures to quote: for each number of pictures, and the least favourable of those by the names that count.
+
+    None is of a point where a request failed, for a side that sheds load would gain by it.
+    """
     figures = {}
     chosen = (
         ("ttft_p50_vs_vllm_epd", TTFT, Level.MIDDLE, max),
         ("throughput_vs_vllm_epd", THROUGHPUT, Level.ALL_AT_ONCE, min),
     )
     for name, figure, level, worst in chosen:
-        medians = {one.images: one.median for one in found if (one.figure, one.load) == (figure, level.value)}
-        if medians:
-            figures[name] = round(worst(medians.values()), 3)
-            figures |= {f"{name}_{images}img": round(median, 3) for images, median in medians.items()}
+        points = [one for one in found if (one.figure, one.load) == (figure, level.value)]
+        if points and not any(one.failed for one in points):
+            figures[name] = round(worst(one.median for one in points), 3)
+        figures |= {f"{name}_{one.images}img": round(one.median, 3) for one in points if not one.failed}
     return figures
 
 
@@ -88,7 +124,12 @@ def as_series(series: Sequence[Row], found: Sequence[Ratio]) -> list[Row]:
     names = {TTFT: "ttft_p50_vs_vllm_epd", THROUGHPUT: "throughput_vs_vllm_epd"}
     return points + [
         {"images": one.images, "load": one.load, "round": "all", "figure": names[one.figure]}
-        | {"median": _rounded(one.median), "least": _rounded(one.least), "most": _rounded(one.most)}
+        | {
+            "median": _rounded(one.median),
+            "least": _rounded(one.least),
+            "most": _rounded(one.most),
+            "failed": one.failed,
+        }
         for one in found
     ]
 

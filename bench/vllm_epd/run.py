@@ -1,17 +1,17 @@
 """One run: both sides at every point, in turn, and what was found."""
 
+import secrets
 import time
 from collections.abc import Mapping
 
 from rich.progress import Progress
 
 from bench.load.answers import Answer
-from bench.load.asking import Endpoint
 from bench.load.driver import drive
-from bench.load.figures import figures
 from bench.load.journal import Journal
 from bench.streams import Unanswered
-from bench.vllm_epd.figures import OURS, THEIRS, Row, row
+from bench.topologies.running import Running
+from bench.vllm_epd.figures import OURS, THEIRS, Row, capacity_per_s, row
 from bench.vllm_epd.plan import CAPACITY, SETTLE_S, WARMING_UP, Level, Plan, Point, requests_at
 
 TIMEOUT_S = 600.0
@@ -20,65 +20,76 @@ TIMEOUT_S = 600.0
 class Run:
     """`series` has a row for each side at each point.
 
-    `endpoints` has both sides by name. What `journal` has already is not measured again.
+    `running` has both sides by name, ready. What `journal` has already is not measured again.
     """
 
-    def __init__(
-        self, plan: Plan, endpoints: Mapping[str, Endpoint], journal: Journal | None, progress: Progress
-    ) -> None:
+    def __init__(self, plan: Plan, running: Mapping[str, Running], journal: Journal, progress: Progress) -> None:
         self.series: list[Row] = []
         self._plan = plan
-        self._endpoints = endpoints
+        self._running = running
         self._journal = journal
         self._progress = progress
-        self._task = progress.add_task("", total=2 * len(plan.images) * (1 + plan.rounds * len(plan.levels)))
+        self._task = progress.add_task("", total=2 * (len(plan.levels) + plan.rounds * plan.points))
         self._asked: str | None = None  # the side that was asked last
-        self._warm: set[str] = set()  # sides that have been asked at all
+        self._warm: set[tuple[str, int]] = set()  # sides, and how many pictures they have been asked about
 
     def measure(self) -> None:
         """All of it.
 
         Raises:
-            Unanswered: not one request of some measurement was answered.
+            Unanswered: not one request of some measurement was answered, or a proxy had to ask twice for some.
             OtherRun: a file of the journal cannot be read.
             OSError: it cannot be written.
         """
-        capacities = {images: self._capacity_per_s(images) for images in self._plan.images}
+        capacities = {images: self._capacity_per_s(images) for images in self._plan.levels}
         for number in range(1, self._plan.rounds + 1):
-            for images, capacity_per_s in capacities.items():
+            for images, capacity in capacities.items():
                 for side in (OURS, THEIRS) if number % 2 else (THEIRS, OURS):
-                    for level in self._plan.levels:
+                    for level in self._plan.levels[images]:
                         point = Point(images, level, number)
-                        answers = self._answers(side, point, capacity_per_s)
-                        self.series.append(row(side, point, capacity_per_s, answers))
+                        answers = self._answers(side, point, capacity)
+                        cores = self._journal.noted(_cores_beside(side, point))
+                        self.series.append(row(side, point, capacity, answers, cores))
 
     def _capacity_per_s(self, images: int) -> float:
         """Requests that vLLM's own answers a second, at most. Ours is asked too, so that both have the same past."""
         point = Point(images, Level.ALL_AT_ONCE, CAPACITY)
         _, theirs = (self._answers(side, point, 1.0) for side in (OURS, THEIRS))
-        return figures(theirs)["request_throughput"]
+        return capacity_per_s(theirs)
 
-    def _answers(self, side: str, point: Point, capacity_per_s: float) -> list[Answer]:
+    def _answers(self, side: str, point: Point, capacity: float) -> list[Answer]:
         name = f"{point.name}, {side}"
         self._progress.update(self._task, description=name)
-        answers = self._journal.get(name) if self._journal is not None else None
+        answers = self._journal.get(name)
         if answers is None:
-            answers = self._asked_for(side, point, capacity_per_s)
-            if self._journal is not None:
-                self._journal.put(name, answers)
-        if not any(answer.ok for answer in answers):
-            raise Unanswered(f"none of {len(answers)} requests was answered ({name}), the first as: {answers[0].error}")
+            answers = self._asked_for(side, point, capacity)
+            if not any(answer.ok for answer in answers):
+                said = answers[0].error
+                raise Unanswered(f"none of {len(answers)} requests was answered ({name}), the first as: {said}")
+            if retries := self._running[side].retries():
+                raise Unanswered(f"the proxy of {side} had to ask {retries} times more: embeddings were lost ({name})")
+            self._journal.put(name, answers)
         self._progress.advance(self._task)
         return answers
 
-    def _asked_for(self, side: str, point: Point, capacity_per_s: float) -> list[Answer]:
+    def _asked_for(self, side: str, point: Point, capacity: float) -> list[Answer]:
+        endpoint = self._running[side].endpoint
         if self._asked not in (None, side):
             time.sleep(SETTLE_S)
         self._asked = side
-        if side not in self._warm:  # nor is one that was started anew, to go on with a journal
-            self._warm.add(side)
-            least, _ = self._plan.requests
-            cold = requests_at(Point(point.images, Level.ALL_AT_ONCE, WARMING_UP), capacity_per_s, self._plan)
-            drive(self._endpoints[side], cold[:least], timeout_s=TIMEOUT_S)
-        planned = requests_at(point, capacity_per_s, self._plan)
-        return drive(self._endpoints[side], planned, timeout_s=TIMEOUT_S)
+        if (side, point.images) not in self._warm:  # nor is one that was started anew, to go on with a journal
+            self._warm.add((side, point.images))
+            cold = Point(point.images, Level.ALL_AT_ONCE, WARMING_UP)
+            drive(endpoint, requests_at(cold, capacity, self._plan, secrets.token_hex()), timeout_s=TIMEOUT_S)
+        planned = requests_at(point, capacity, self._plan, self._journal.nonce)
+        other = self._running[THEIRS if side == OURS else OURS]
+        busy_s, began = other.processor_s(), time.monotonic()
+        answers = drive(endpoint, planned, timeout_s=TIMEOUT_S)
+        took_s, then_s = time.monotonic() - began, other.processor_s()
+        if busy_s is not None and then_s is not None:
+            self._journal.replace_note(_cores_beside(side, point), (then_s - busy_s) / took_s)
+        return answers
+
+
+def _cores_beside(side: str, point: Point) -> str:
+    return f"cores of the other side at {point.name}, {side}"

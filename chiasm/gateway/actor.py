@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 
 from chiasm.continuable import parses_chats
-from chiasm.gateway.app import ServingFacts, make_app, start_gateway
+from chiasm.gateway.app import DRAIN, ServingFacts, make_app, start_gateway
 from chiasm.gateway.link import SchedulerLink
 from chiasm.listening import base_url
 from chiasm.loop_thread import LoopThread
@@ -39,8 +39,8 @@ class Gateway:
         return self._url
 
     def stop(self) -> None:
-        """Stop listening, and end what is under way."""
-        self._loop.stop(STOP_TIMEOUT_S)
+        """Take no more requests, let those under way go on for `gateway.drain_s`, end them, and stop listening."""
+        self._loop.stop(self._membership.config.gateway.drain_s + STOP_TIMEOUT_S)
 
     async def _run(self) -> None:
         config, facts = self._membership.config, self._membership.facts
@@ -68,6 +68,7 @@ class Gateway:
                 self._listening.set()
                 await asyncio.Event().wait()  # until cancelled
             finally:
+                await app[DRAIN](config.gateway.drain_s)
                 await runner.cleanup()
         finally:
             channel.close()

@@ -3,6 +3,7 @@
 """
 
 import asyncio
+import contextlib
 import logging
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -17,7 +18,7 @@ from chiasm.gateway.appendix import asks_for_timeline
 from chiasm.gateway.asking import ask_status
 from chiasm.gateway.authentication import TENANT, authentication
 from chiasm.gateway.delivery import ClientLeft, Delivery
-from chiasm.gateway.errors import INTERNAL_ERROR, ApiError, internal_error
+from chiasm.gateway.errors import INTERNAL_ERROR, ApiError, internal_error, stopping
 from chiasm.gateway.fetching import Fetcher
 from chiasm.gateway.flow import Flow, Services
 from chiasm.gateway.link import SchedulerLink
@@ -34,11 +35,14 @@ from chiasm.telemetry.loop_lag import watch_loop
 from chiasm.telemetry.marks import Marks
 from chiasm.telemetry.metrics import GatewayMetrics
 
-__all__ = ["ServingFacts", "make_app", "start_gateway"]
+__all__ = ["DRAIN", "ServingFacts", "make_app", "start_gateway"]
 
 logger = logging.getLogger(__name__)
 
 SHUTDOWN_TIMEOUT_S = 5.0
+
+DRAIN: web.AppKey[Callable[[float], Awaitable[None]]] = web.AppKey("chiasm_drain")
+"""Of the application: to be awaited before it is cleaned up (`_Gateway.drain`)."""
 
 _REQUEST_ID = web.RequestKey("chiasm_request_id", str)
 
@@ -71,6 +75,7 @@ def make_app(
     )
     app.on_response_prepare.append(_name_request)
     app.cleanup_ctx.append(gateway.lifetime)
+    app[DRAIN] = gateway.drain
     return app
 
 
@@ -111,6 +116,10 @@ class _Gateway:
         self._telemetry = telemetry
         self._metrics = GatewayMetrics(OUTCOMES)
         self.views = Views(facts, link, self._metrics)
+        self._stopping = False
+        self._serving: dict[RequestId, Flow | None] = {}  # None while it is read
+        self._idle = asyncio.Event()  # while there are none
+        self._idle.set()
 
     async def lifetime(self, app: web.Application) -> AsyncIterator[None]:
         async with Upstream(self._cluster_token) as upstream, Fetcher(self._config, self._reach) as fetcher:
@@ -126,6 +135,16 @@ class _Gateway:
                 task.cancel()
             await asyncio.wait([self._routing, watching])
             self._reader.close()
+
+    async def drain(self, seconds: float) -> None:
+        """Take no more requests, and return when those under way have ended; after so many seconds they are told to."""
+        self._stopping = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._idle.wait()
+        for flow in self._serving.values():
+            if flow is not None:
+                flow.fail(stopping())
 
     async def _route(self) -> None:
         try:
@@ -148,12 +167,18 @@ class _Gateway:
         tenant = request[TENANT]
         name = tenant.name
         with self._metrics.in_flight.track_inprogress(), self._reader.room(name) as take:
+            self._serving[request_id] = None
+            self._idle.clear()
             try:
+                if self._stopping:
+                    raise stopping()
                 parsed = await self._reader.read(request, parse, name, take, deadline)
                 trace = self._profiling.begin(parsed, request.headers, marks)
                 if asks_for_timeline(request):
                     delivery.appendix = self._profiling.appendix(parsed, marks)
-                return await Flow(request_id, parsed, tenant, self._services, delivery, marks, trace).run(deadline)
+                flow = Flow(request_id, parsed, tenant, self._services, delivery, marks, trace)
+                self._serving[request_id] = flow
+                return await flow.run(deadline)
             except asyncio.CancelledError:
                 delivery.left()
                 raise
@@ -167,6 +192,9 @@ class _Gateway:
                 delivery.outcome = INTERNAL_ERROR
                 raise
             finally:
+                del self._serving[request_id]
+                if not self._serving:
+                    self._idle.set()
                 timing.ended(delivery.outcome)
                 self._profiling.ended(marks, trace)
 
@@ -193,6 +221,8 @@ class _Gateway:
         return json_response({"status": "alive"})
 
     async def ready(self, _request: web.Request) -> web.Response:
+        if self._stopping:
+            raise stopping()
         status = await ask_status(self._link)
         if not status.ready:
             raise ApiError(503, _what_is_missing(status), kind="server_error", code="not_ready")

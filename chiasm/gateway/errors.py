@@ -15,6 +15,7 @@ CONTEXT_LENGTH_EXCEEDED = "context_length_exceeded"
 GATEWAY_FULL = "gateway_full"
 INTERNAL_ERROR = "internal_error"
 MEDIA_FETCH_FAILED = "media_fetch_failed"
+STOPPING = "stopping"
 FULL_RETRY_AFTER_S = 5
 """Nobody can tell when there is room again; most requests are read, and many answered, in less."""
 
@@ -86,6 +87,16 @@ def decode_failed(detail: str) -> ApiError:
 def internal_error() -> ApiError:
     """A fault of the gateway's own; the log has it."""
     return ApiError(500, "The gateway failed. Its log says why.", kind="server_error", code=INTERNAL_ERROR)
+
+
+def stopping() -> ApiError:
+    """The cluster is being stopped, and takes or finishes no more requests."""
+    return ApiError(
+        503,
+        "This server is being stopped. Send the request to another one, or again when it is back.",
+        kind="server_error",
+        code=STOPPING,
+    )
 
 
 def gateway_full(what: str) -> ApiError:

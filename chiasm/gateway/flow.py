@@ -166,7 +166,7 @@ class Flow:
                     await self._give_back(asked)
                 case Reject() as reject:
                     self._scheduler_knows = True
-                    self._fail(rejected(reject))
+                    self.fail(rejected(reject))
                 case Forgotten():
                     await self._begin_again()
 
@@ -218,7 +218,7 @@ class Flow:
         image_tokens = sum(sizes[part.uuid] for part in self._parsed.media) if sizes else 0
         if image_tokens >= self._parsed.max_model_len:
             # Known for certain only now; `run` tells the scheduler that nothing more is wanted.
-            self._fail(prompt_too_long(f"The request's images have {image_tokens} tokens", self._parsed.max_model_len))
+            self.fail(prompt_too_long(f"The request's images have {image_tokens} tokens", self._parsed.max_model_len))
             return
         try:
             headers = self._trace.decode_headers(self._marks.decodes[-1]) if self._trace is not None else {}
@@ -226,7 +226,7 @@ class Flow:
         except EngineFailed as failure:
             await self._broken_off(decode, failure)
         except ClientLeft as left:
-            self._fail(left)
+            self.fail(left)
         else:
             self._decode_done(decode, tokens)
 
@@ -235,7 +235,7 @@ class Flow:
         try:
             tokens = await self._answering.complete()
         except ClientLeft as left:
-            self._fail(left)
+            self.fail(left)
             return
         if tokens is not None:
             self._decode_done(decode, tokens)
@@ -281,9 +281,10 @@ class Flow:
         if not retryable and (self._forgotten or self._delivery.response is not None):
             # Otherwise the scheduler has the word: another attempt, or a rejection with this reason.
             self._scheduler_knows = True
-            self._fail(decode_failed(failure.reason))
+            self.fail(decode_failed(failure.reason))
 
-    def _fail(self, error: BaseException) -> None:
+    def fail(self, error: BaseException) -> None:
+        """End with `error`, unless it has ended."""
         if not self._end.done():
             self._end.set_exception(error)
 
@@ -297,7 +298,7 @@ class Flow:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("request %s failed inside the gateway", self._request, exc_info=error)
-            self._fail(internal_error())
+            self.fail(internal_error())
 
     async def _stop(self) -> None:
         tasks = tuple(self._tasks)

@@ -8,16 +8,18 @@ from pathlib import Path
 from typing import TextIO
 
 import click
-from rich.console import Console
+from click.core import ParameterSource
 from rich.progress import BarColumn, Progress, TextColumn
 
 from chiasm.client import EndpointError
+from chiasm.client_options import PictureFile
 from chiasm.client_options import api_key as api_key_option
 from chiasm.client_options import endpoint as endpoint_option
+from chiasm.display import table_console
 from chiasm.profile.recording import contents, gaps, watch
 from chiasm.telemetry.perfetto.trace import Profile, write_trace
 
-console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 150)
+console = table_console(soft_wrap=True)
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -37,7 +39,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     help="The file to write; compressed if its name ends in .gz.",
 )
 @click.option("--roofline", is_flag=True, help="Say also what the engines' steps were bound by.")
-@click.option("--plot", type=_FILE, help="Draw the roofline into this file (svg or png).")
+@click.option("--plot", type=PictureFile(), help="Like --roofline, and draw it into this file (svg or png).")
 @click.option("--kv", is_flag=True, help="Record nothing, and say what images of several sizes take of the KV caches.")
 def profile(
     endpoint: str, api_key: str | None, seconds: float, output: Path, roofline: bool, plot: Path | None, kv: bool
@@ -56,6 +58,8 @@ def profile(
       chiasm profile --seconds 120 -o trace.json.gz --endpoint http://gateway:8000
       chiasm profile --roofline --plot roofline.svg
     """
+    if kv and (idle := _given("seconds", "output", "roofline", "plot")):
+        raise click.UsageError(f"--kv records nothing, so {idle} would do nothing. Ask for one after the other.")
     try:
         if kv:
             _show_kv(endpoint, api_key)
@@ -72,6 +76,13 @@ def profile(
         show_roofline(records, machines, plot, console)
     except (EndpointError, OSError, ValueError, ModuleNotFoundError) as error:
         sys.exit(str(error))
+
+
+def _given(*names: str) -> str:
+    """Those of these options that the command line has."""
+    context = click.get_current_context()
+    given = [name for name in names if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+    return " and ".join(f"--{name}" for name in given)
 
 
 def _record(endpoint: str, api_key: str | None, seconds: float, output: Path) -> Profile:
@@ -94,7 +105,12 @@ def _new_file(path: Path) -> Iterator[TextIO]:
     """A file that gets its name only if the context ends well: half a trace opens nowhere."""
     part = path.with_name(f"{path.name}.part")
     try:
-        with gzip.open(part, "wt") if path.suffix == ".gz" else part.open("w") as file:
+        opened = gzip.open(part, "wt") if path.suffix == ".gz" else part.open("w")  # noqa: SIM115  # below
+    except OSError as error:
+        cure = "Name a file with -o in a folder that there is, and that you may write to."
+        raise OSError(f"cannot write {path}: {error.strerror}. {cure}") from error
+    try:
+        with opened as file:
             yield file
         part.replace(path)
     finally:

@@ -44,7 +44,9 @@ def _of_workers(workers: tuple[WorkerStatus, ...]) -> Iterator[Metric]:
     about = "Encodes that are assigned to it and withheld"
     yield _gauge("waiting", about, [(one, one.waiting) for one in encoders])
     yield _gauge("slots", "Encodes or requests that its engine runs at once", [(one, one.slots) for one in workers])
-    about = "Vision tokens (encoders) or output tokens (others) that it has proved to do in a second"
+    about = (
+        "Vision tokens (encoders) or output tokens (others) in a second: assumed until its first answers, then measured"
+    )
     yield _gauge("tokens_per_second", about, [(one, one.tokens_per_s) for one in workers])
     yield _gauge("kv_tokens", "Tokens that its KV cache holds", [(one, one.kv_tokens) for one in generating])
     yield _gauge("embeddings", "Embeddings that it is known to hold", [(one, one.held) for one in encoders])

@@ -4,11 +4,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import psutil
 import pytest
 
-from bench.handicap import held_to
+from bench.handicap import PaceLost, held_to
 
 TRIED_S = 2.0
 
@@ -36,6 +37,18 @@ def states(process: psutil.Process) -> set[str]:
 def test_it_runs_part_of_the_time_and_then_goes_on(busy: psutil.Process) -> None:
     with held_to(0.3, [busy]):
         assert {psutil.STATUS_STOPPED, psutil.STATUS_RUNNING} <= states(busy)
+    assert psutil.STATUS_STOPPED not in states(busy)
+
+
+def test_a_pace_that_was_lost_is_told(busy: psutil.Process) -> None:
+    with ExitStack() as stack:
+        stack.enter_context(held_to(0.3, [busy]))
+        [holder] = [each for each in psutil.Process().children() if "bench.handicap" in each.cmdline()]
+        holder.kill()
+        while holder.status() != psutil.STATUS_ZOMBIE:
+            time.sleep(0.001)
+        with pytest.raises(PaceLost, match="Measure all again"):
+            stack.close()
     assert psutil.STATUS_STOPPED not in states(busy)
 
 

@@ -23,7 +23,7 @@ from text_engine import TextEngine, text_of
 
 from chiasm.config import GatewayConfig
 from chiasm.gateway.addresses import Reach
-from chiasm.gateway.app import ServingFacts, make_app, start_gateway
+from chiasm.gateway.app import DRAIN, ServingFacts, make_app, start_gateway
 from chiasm.gateway.link import SchedulerLink
 from chiasm.messages import (
     AskStatus,
@@ -399,6 +399,7 @@ class Cluster:
     decoders: list[FakeEngine]
     url: str
     client: ClientSession
+    drain: Callable[[float], Awaitable[None]]
 
     async def chat(self, body: Any) -> tuple[int, Any, Any]:
         """Status, JSON and headers of one chat request."""
@@ -427,6 +428,6 @@ async def a_cluster(reach: Reach | None = None, **config: Any) -> AsyncIterator[
         url = f"http://127.0.0.1:{runner.addresses[0][1]}"
         try:
             async with ClientSession(url) as client:
-                yield Cluster(scheduler, encoders, decoders, url, client)
+                yield Cluster(scheduler, encoders, decoders, url, client, runner.app[DRAIN])
         finally:
             await runner.cleanup()

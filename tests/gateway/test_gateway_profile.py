@@ -150,8 +150,13 @@ async def test_a_file_that_is_there_stays_if_there_is_no_new_one(
     assert read(file) == before
 
 
-async def test_kv_caches_are_told_of_without_a_recording(cluster: Cluster, run: Run, file: Path) -> None:
-    result = await run("--kv")
+@pytest.mark.usefixtures("run")  # it has the scheduler know workers
+async def test_kv_caches_are_told_of_without_a_recording(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    command = ["profile", "--endpoint", cluster.url, "--kv"]
+    result = await asyncio.to_thread(CliRunner().invoke, main, command)
     assert result.exit_code == 0, result.output
     assert "decoder-0 is left out" in result.output  # a scripted engine, which has none
-    assert names_in(file.parent) == []
+    assert names_in(tmp_path) == []

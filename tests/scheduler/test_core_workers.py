@@ -245,3 +245,19 @@ def test_what_an_engine_that_is_lost_still_reports_says_nothing_of_the_one_that_
     assert driver.count("workers_lost") == 1
     driver.decode_failed("r0", "d0", unreachable=True)
     assert driver.count("workers_lost") == 2
+
+
+def test_a_rate_is_assumed_until_an_engine_has_answered_something() -> None:
+    driver = split("e0")
+
+    def measured() -> dict[str, bool]:
+        return {worker.worker: worker.measured for worker in driver.status.workers}
+
+    assert measured() == {"e0": False, "d0": False}
+    driver.submit("r", "a")
+    driver.encoded("r", "e0", "a", seconds=0.5)
+    assert measured() == {"e0": True, "d0": False}
+    driver.decoded("r", "d0", seconds=0.5)
+    assert measured() == {"e0": True, "d0": True}
+    driver.decoder("d0")  # its engine is started anew
+    assert measured() == {"e0": True, "d0": False}

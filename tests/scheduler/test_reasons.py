@@ -55,11 +55,11 @@ def test_a_theft_and_a_return_name_the_numbers_that_decided() -> None:
     [_, stolen, asked] = reasons(driver, "r")
     assert (stolen.what, stolen.worker, asked.what, asked.worker) == ("stolen", "t0", "asked back", "t0")
     assert said(stolen) == (
-        "t0, whose card no image needs, would have it done 6.00 s sooner: it would wait 5.50 s for a decoder; each of "
-        "50 tokens takes 0.0100 s here, 0.0200 s there, and images cost 0.00 s of pauses"
+        "t0, whose card no image needs, would have it done up to 6.00 s sooner: it would wait up to 5.50 s for a "
+        "decoder; each of up to 50 tokens takes 0.0100 s here, 0.0200 s there, and images cost 0.00 s of pauses"
     )
     assert said(asked) == (
-        "t0 is held for 10.00 s, as an image goes first; a decoder would have a credit in 5.00 s, and be as far again "
+        "t0 is held for 10.00 s, as an image goes first; a decoder could take it in 5.00 s, and be as far again "
         "0.10 s later"
     )
     driver.returned("r", "t0", 20)
@@ -93,7 +93,9 @@ def test_every_note_has_a_sentence_and_an_unknown_one_its_numbers() -> None:
     for what in [*SENTENCES, "something newer"]:
         reason = {"at_s": 1.0, "what": what, "worker": "w", "detail": "d", "numbers": numbers, "others": ()}
         assert sentence(reason)
-        assert reasons_table("r", [reason]).row_count == 1
+        table = reasons_table("r", [reason])
+        assert table.row_count == 1
+        assert "max_tokens" in str(table.caption)
 
 
 def test_an_answer_tells_the_time_on_the_clock_of_its_reasons() -> None:

@@ -99,7 +99,9 @@ def test_a_thief_with_a_bad_name_is_tried_again() -> None:
         driver.decoded(f"short-{index}", "t0", output=1, seconds=30.0)
     assert driver.submit("text", output=1, stealable=True, deadline=1e6) == []
     assert driver.tick(TRIED_AGAIN_S / 2) == []
+    assert driver.status.workers[-1].measured
     assert placed(driver.tick(TRIED_AGAIN_S / 2)) == ["t0"]
+    assert not driver.status.workers[-1].measured
 
 
 def test_the_one_that_gains_most_is_taken_and_the_oldest_on_a_tie() -> None:

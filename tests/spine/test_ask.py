@@ -178,10 +178,10 @@ async def test_an_answer_that_was_cut_off_says_so(endpoint: Endpoint, ask: Ask) 
 
 
 async def test_a_refusal_is_told_in_the_endpoints_words(endpoint: Endpoint, ask: Ask) -> None:
-    endpoint.refusal = (401, "Missing or wrong API key.")
+    endpoint.refusal = (400, "It is too long.")
     result = await ask("Hello?")
     assert result.exit_code == 1
-    assert result.output == f"{endpoint.url} answered 401: Missing or wrong API key.\n"
+    assert result.output == f"{endpoint.url} answered 400: It is too long.\n"
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,13 @@
 """How a machine's cores are dealt out, and what is said of workers while they start."""
 
 from dataclasses import asdict
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import ray
 
-from chiasm.cluster import NO_ANSWER, Member, MemberProgress, share_cores
+from chiasm.cluster import NO_ANSWER, Cluster, Member, MemberProgress, share_cores
 from chiasm.config import ClusterConfig, EncodersConfig, PoolConfig, SchedulerConfig, WholesConfig
 from chiasm.supervisor import Progress
 
@@ -74,3 +75,19 @@ def test_each_engine_of_a_worker_has_a_line_of_its_own(monkeypatch: pytest.Monke
     assert lines(member.progress(None)) == [("encoder-0", NO_ANSWER), ("encoder-0-text", NO_ANSWER)]
     [encode, text] = member.progress(ray.exceptions.RayActorError())
     assert (encode.stage, text.stage, text.ready) == ("being restarted by Ray", "being restarted by Ray", False)
+
+
+def test_the_gateway_stops_before_what_its_answers_need(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+
+    def handle(name: str) -> Any:
+        return SimpleNamespace(stop=SimpleNamespace(remote=lambda: done.append(name)))
+
+    monkeypatch.setattr(ray.util, "get_node_ip_address", lambda: "127.0.0.1")
+    monkeypatch.setattr(ray, "wait", lambda _told, **_: done.append("waited"))
+    monkeypatch.setattr(ray, "kill", lambda _handle: None)
+    cluster = Cluster(ClusterConfig(), SimpleNamespace(), one_machine=True)  # type: ignore[arg-type]
+    cluster.members = [Member("decoder-0", handle("decoder-0"), engines=("decoder-0",))]
+    cluster._gateway, cluster._scheduler = handle("gateway"), handle("scheduler")
+    cluster.stop()
+    assert done == ["gateway", "waited", "decoder-0", "scheduler", "waited"]

@@ -203,6 +203,12 @@ def test_another_way_of_stealing_is_refused(tmp_path: Path, text: str) -> None:
     assert "scheduler.stealing: takes off or yield or share" in error
 
 
+def test_nobody_steals_without_encoders(tmp_path: Path) -> None:
+    [error] = errors(tmp_path, "scheduler: {stealing: share}\nencoders: {count: 0}")
+    assert "scheduler.stealing: encoders' cards are what steals, and encoders.count is 0" in error
+    load_config(write(tmp_path, "encoders: {count: 0}"))
+
+
 GPU = "scheduler: {stealing: yield}\nencoders:\n  gpus: 1\n"
 
 

@@ -59,7 +59,13 @@ def test_one_field_or_section_can_be_explained_alone(name: str, count: int) -> N
 
 
 @pytest.mark.parametrize(
-    ("name", "nearest"), [("gateway.prot", "gateway.port"), ("window_chunks", "wire.window_chunks"), ("zzz", "lists")]
+    ("name", "nearest"),
+    [
+        ("gateway.prot", "gateway.port"),
+        ("window_chunks", "wire.window_chunks"),
+        ("itl_slo", "scheduler.itl_slo_ms"),
+        ("zzz", "lists"),
+    ],
 )
 def test_a_field_that_is_none_gets_the_nearest_name(name: str, nearest: str) -> None:
     with pytest.raises(NoSuchField, match=nearest):
@@ -86,6 +92,15 @@ def test_check_tells_by_its_exit_code(tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert "gateway.hots" in result.output
     assert "modle" in result.output
+
+
+def test_check_says_what_is_not_used(tmp_path: Path) -> None:
+    path = tmp_path / "cluster.yaml"
+    said = "encoders.text_engine_args is for nothing"
+    path.write_text("encoders: {text_engine_args: [--max-num-seqs=2]}")
+    assert said in run("--check", str(path)).output
+    path.write_text("encoders: {text_engine_args: [--max-num-seqs=2]}\nscheduler: {stealing: yield}")
+    assert said not in run("--check", str(path)).output
 
 
 @pytest.mark.parametrize("arguments", [(), ("--explain", "--template"), ("gateway", "--template")])

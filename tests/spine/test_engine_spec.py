@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -89,3 +90,16 @@ def test_an_engine_that_cannot_start_says_why_and_leaves_nothing() -> None:
     finally:
         engine.stop()
     assert not engine.runtime.exists()
+
+
+@pytest.mark.parametrize(
+    ("page", "tokens"),
+    [
+        ('vllm:cache_config_info{block_size="128",kv_cache_size_tokens="69888",mamba_block_size="7"} 1.0', 69_760),
+        ('vllm:cache_config_info{block_size="16",kv_cache_size_tokens="None"} 1.0', 0),
+        ("", 0),
+    ],
+)
+def test_the_block_that_vllm_keeps_for_itself_is_no_room(page: str, tokens: int) -> None:
+    engine = SimpleNamespace(get=lambda _path: f"# HELP\n{page}\nother 1.0\n")
+    assert Engine.kv_cache_tokens(engine) == tokens  # type: ignore[arg-type]

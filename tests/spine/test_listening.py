@@ -2,13 +2,15 @@
 
 import re
 import socket
+import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from chiasm.client import get_json
+from chiasm.client import EndpointError, get_json, post_json
 from chiasm.config import ClusterConfig, GatewayConfig
 from chiasm.gateway.actor import Gateway
 from chiasm.listening import base_url, require_free_port
@@ -68,7 +70,7 @@ def test_a_host_that_is_none_of_this_machines_is_named(host: str) -> None:
 
 @contextmanager
 def a_gateway(folder: Path, host: str) -> Iterator[Gateway]:
-    config = ClusterConfig(gateway=GatewayConfig(host=host, port=0))
+    config = ClusterConfig(gateway=GatewayConfig(host=host, port=0, drain_s=1.0))
     scheduler = f"ipc://{folder}/scheduler"  # where nobody is: models are listed all the same
     gateway = Gateway(Membership(config, FACTS, "token", ClusterKeys.generate(), scheduler, one_machine=True))
     try:
@@ -92,3 +94,15 @@ def test_a_gateway_answers_where_it_says(tmp_path: Path, host: str, where: str) 
         url = gateway.url()
         assert re.fullmatch(rf"http://({where}):\d+", url)
         assert get_json(url, "/v1/models")["data"][0]["id"] == "m"
+
+
+def test_a_gateway_that_stops_ends_what_waits_by_name(tmp_path: Path) -> None:
+    body = {"model": "m", "messages": [{"role": "user", "content": "Why?"}]}
+    with a_gateway(tmp_path, "127.0.0.1") as gateway, ThreadPoolExecutor(1) as pool:
+        url = gateway.url()
+        asking = pool.submit(post_json, url, "/v1/chat/completions", body)
+        while "chiasm_requests_in_flight 1.0" not in urllib.request.urlopen(f"{url}/metrics").read().decode():
+            assert not asking.done()
+        gateway.stop()
+        with pytest.raises(EndpointError, match="503: This server is being stopped"):
+            asking.result()

@@ -44,7 +44,7 @@ def test_a_model_that_can_be_split(monkeypatch: pytest.MonkeyPatch) -> None:
     assert facts.image_tokens == (1, 4096)
     assert (facts.sampling, facts.longest_answer) == ({"temperature": 0.1}, 100)
     assert facts.image_pixels == (3136, 802_816)
-    assert text_engine_memory(facts) == "the language model (15.23 GB) and a KV cache (4.00 GB for 69,754 tokens)"
+    assert text_engine_memory(facts) == "the language model (15.23 GB) and a KV cache (4.00 GB for up to 69,754 tokens)"
     assert whole_model(facts) == "both halves of the model (16.58 GB)"
 
 

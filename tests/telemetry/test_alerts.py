@@ -1,5 +1,6 @@
 """The alert rules: what they say and ask for; with promtool also that they parse, fire, and are quiet."""
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -7,7 +8,10 @@ from typing import Any
 
 import pytest
 import yaml
-from metric_names import PAGE, RULES, asked_for, known
+from metric_names import PAGE, ROOT, RULES, asked_for, known
+
+from chiasm.gateway.outcomes import OUTCOMES
+from chiasm.status_view import status_tables
 
 TESTS = Path(__file__).parent / "alerts_test.yaml"
 GROUPS = yaml.safe_load(RULES.read_text())["groups"]
@@ -51,3 +55,23 @@ def test_every_alert_is_in_the_docs_and_tested() -> None:
 def test_the_rules_parse_and_each_fires_where_it_should_and_nowhere_else() -> None:
     run("check", "rules", str(RULES))
     run("test", "rules", str(TESTS))
+
+
+def test_where_an_idle_thiefs_reasons_stand_is_where_the_alert_sends_people() -> None:
+    [rule] = [rule for rule in ALERTS if rule["alert"] == "ChiasmThiefIdle"]
+    said = rule["annotations"]["description"]
+    assert "chiasm explain" not in said  # it tells why a request was stolen, and not why none was
+    named = set(re.findall(r"`([^`]+)`", said)) - {"chiasm status"}
+    thief = {"worker": "t", "held": False, "encoder_busy_share": 0.0, "patience_s": 1.0, "at_most": 3}
+    status = {"ready": True, "workers": [], "encoding": 0, "withheld": 0, "decoding": 0, "counters": {}}
+    [_, stealing, _] = status_tables(status | {"thieves": [thief]})
+    assert named
+    assert named <= {column.header for column in stealing.columns}
+    assert all((ROOT / page).exists() for page in re.findall(r"docs/\w+\.md", said))
+
+
+@pytest.mark.parametrize("alert", ["ChiasmRequestsFail", "ChiasmRequestsRefused"])
+def test_outcomes_that_alerts_ask_for_are_counted(alert: str) -> None:
+    [rule] = [rule for rule in ALERTS if rule["alert"] == alert]
+    [outcomes] = re.findall(r'outcome=~"([^"]+)"', rule["expr"])
+    assert set(outcomes.split("|")) <= set(OUTCOMES)

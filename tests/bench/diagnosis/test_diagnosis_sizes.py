@@ -8,7 +8,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from bench.diagnosis.plan import FULL, by_number, by_size, load, scaled
+from bench.diagnosis.plan import FULL, QUICK, Effort, by_number, by_size, load, scaled
 from bench.diagnosis.sizes import UNTOLD, Sent, named, recorded, sizes_option
 from bench.load.pictures import picture
 from bench.load.workloads import BadWorkload
@@ -36,20 +36,29 @@ def test_other_sizes_are_refused_in_words(given: str) -> None:
 
 
 def test_the_smallest_comes_first_and_none_means_usual_ones() -> None:
-    assert named(((1344, 896), (448, 448), (448, 448))).sizes == ((448, 448), (1344, 896))
-    assert named(()) == Sent(UNTOLD, told=False)
+    assert named(((1344, 896), (448, 448), (448, 448)), 2) == Sent(((448, 448), (1344, 896)), told=True, per_request=2)
+    assert named((), 1) == Sent(UNTOLD, told=False)
 
 
-def written(path: Path, *urls: str) -> Path:
-    path.write_text("\n".join(json.dumps(chat_body(None, [url], "What?")) for url in urls))
+def written(path: Path, *urls: str, most: int = 1) -> Path:
+    """A picture a line, but for the last, which has as many as that."""
+    lines = [*([url] for url in urls[:-most]), urls[-most:]]
+    path.write_text("\n".join(json.dumps(chat_body(None, line, "What?")) for line in lines))
     return path
 
 
 def test_a_file_tells_sizes_and_what_comes_again(tmp_path: Path) -> None:
     dice = random.Random(1)
     small, large = picture(64, 32, dice), picture(320, 200, dice)
-    sent = recorded(written(tmp_path / "asked.jsonl", large, small, small, small, "http://elsewhere/cat.png"))
-    assert sent == Sent(((64, 32), (320, 200)), told=True, pictures=5, repeated=2, unseen=1)
+    sent = recorded(written(tmp_path / "asked.jsonl", large, small, small, "http://elsewhere/cat.png", large))
+    assert sent == Sent(((64, 32), (320, 200)), told=True, pictures=5, again=(0, 2), unseen=1)
+
+
+@pytest.mark.parametrize(("lines", "per_request"), [(10, 3), (40, 1)])
+def test_a_request_has_as_many_pictures_as_most(lines: int, per_request: int, tmp_path: Path) -> None:
+    """One of so many lines has three."""
+    urls = [picture(64, 32, random.Random(number)) for number in range(lines + 2)]
+    assert recorded(written(tmp_path / "asked.jsonl", *urls, most=3)).per_request == per_request
 
 
 def test_of_many_sizes_a_few_are_taken_the_smallest_and_largest_among_them(tmp_path: Path) -> None:
@@ -65,15 +74,27 @@ def test_a_file_without_a_picture_that_can_be_read_is_refused(tmp_path: Path) ->
 
 
 def test_a_ladder_keeps_proportions_and_ends_at_what_is_sent() -> None:
-    sizes = [rung.size for rung in by_size(FULL, (1600, 800))]
+    sent = Sent(((64, 64), (1600, 800)), told=True)
+    sizes = [rung.size for rung in by_size(FULL, sent)]
     assert sizes[-1] == (1600, 800)
     assert [width / height for width, height in sizes] == pytest.approx([2.0] * 4, rel=0.01)
     assert scaled((100, 60), 0.25) == (50, 30)
-    assert [rung.pictures for rung in by_number(FULL, (336, 336))] == [1, 2, 3, 4]
 
 
-def test_the_load_counts_pictures_of_models_that_are_loaded_by_their_number() -> None:
-    most = load(FULL, sizes=2)
-    assert most.with_pictures == 4 + 4 + 2 + 10 * 4 + 6 * 15
-    assert most.pictures == 4 + 10 + 2 + 10 * 10 + 6 * 15
-    assert most.requests == 3 + most.with_pictures + 10 * 4
+@pytest.mark.parametrize(
+    ("per_request", "effort", "numbers"),
+    [(1, FULL, [1, 2, 3, 4]), (3, FULL, [1, 2, 3, 4]), (8, FULL, [1, 3, 5, 8]), (1, QUICK, [1, 2, 3])],
+)
+def test_a_ladder_of_numbers_has_as_many_as_are_sent(per_request: int, effort: Effort, numbers: list[int]) -> None:
+    sent = Sent(((336, 336),), told=True, per_request=per_request)
+    assert [rung.pictures for rung in by_number(effort, sent)] == numbers
+    assert {rung.pictures for rung in by_size(effort, sent)} == {per_request}
+
+
+def test_the_load_counts_both_ladders_and_what_streams_ask() -> None:
+    most = load(FULL, Sent(((336, 336), (672, 672)), told=True))
+    assert most.with_pictures == 4 + 4 + 2 + 10 * 4 + 5 * 15
+    assert most.pictures == 4 + 10 + 2 + 10 * 10 + 5 * 15
+    assert most.requests == 3 + most.with_pictures + 10 * 4 + 5 * 15
+    assert most.of_streams == 4 * 76  # an answer takes four of three hundred seconds
+    assert load(FULL, Sent(((336, 336),), told=True, per_request=3)).pictures == 3 * 4 + 10 + 1 + 10 * 12 + 5 * 15 * 3

@@ -43,6 +43,9 @@ REPORTS = {
         ("count steal-h100.series[policy=first]", 2),
         ("maybe steal-h100.headline.decisions", 25477),
         ("maybe steal-h100.headline.undecided", None),
+        ("maybe steal-h100.series[policy=first, round=2].answers", 20),
+        ("maybe steal-h100.series[policy=first, round=2].questions", None),
+        ("maybe steal-h100.series[policy=second].answers", None),
         ("steal-h100.command", "chiasm bench stealing"),
         ("steal-h100.commit", "0123456789abcdef"),
     ],
@@ -137,3 +140,9 @@ def test_a_table_of_all_headline_figures() -> None:
         "| `right: colour` | 1 |",
         "| `decisions` | 25,477 |",
     ]
+
+
+def test_a_table_that_there_need_not_be() -> None:
+    assert series_table("steal-h100.series[policy=second]\nx: {policy}", REPORTS, may_be_none=True) == ""
+    some = series_table("steal-h100.series[round=1]\nx: {policy}\ny: {missing}", REPORTS, may_be_none=True)
+    assert some.splitlines()[2:] == ["| first | – |"]

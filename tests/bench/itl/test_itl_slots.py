@@ -1,14 +1,27 @@
 """What a slot's answers tell: stalls, and why a slot does not count."""
 
 import pytest
-from made_slots import BASE, DRIVE, ENCODED, GAP_S, PICTURE, SLOT_S, TEXT, answer, carrier, slots_with, stream
+from made_slots import (
+    BASE,
+    BYSTANDER,
+    DRIVE,
+    ENCODED,
+    GAP_S,
+    PICTURE,
+    SLOT_S,
+    TEXT,
+    answer,
+    carrier,
+    slots_with,
+    stream,
+)
 
 from bench.itl.plan import Drive
 from bench.itl.slots import Seen, Unmeasurable, read
-from bench.itl.traffic import BYSTANDER
 from bench.load.answers import Answer
 
-TWO = Drive("two", 1, SLOT_S, (BASE, PICTURE))
+TWO = Drive("two", 1, (BASE, PICTURE), 4, SLOT_S)
+THREE = Drive("three", 1, (BASE, PICTURE, TEXT), 4, SLOT_S)
 
 
 def two(*second: Answer, bystander: Answer | None = None) -> list[Seen]:
@@ -28,7 +41,9 @@ def test_a_stall_is_what_a_stream_stood_still() -> None:
 
 
 def test_tokens_are_what_the_load_added() -> None:
-    assert [one.tokens for one in slots_with({}, tokens=258)] == [0, 258, 258, 258]
+    assert [one.tokens for one in slots_with({})] == [0, 500, 500, 500]
+    burst = read([stream(8.0), carrier(BASE, 0.0), *[carrier(PICTURE, SLOT_S, tokens=258)] * 2], TWO, "split", 1)[1]
+    assert (burst.tokens, burst.brought) == (258, 258)  # the slot is of one carrier, whatever has come
 
 
 def test_times_of_bystanders_belong_to_the_slot_in_which_they_were_sent() -> None:
@@ -38,19 +53,20 @@ def test_times_of_bystanders_belong_to_the_slot_in_which_they_were_sent() -> Non
     assert found[1].bystanders[0].ttft_s == pytest.approx(0.2)
 
 
-def test_a_carrier_that_is_not_through_by_the_next_overloads_its_slot_and_disturbs_that() -> None:
-    drive = Drive("three", 1, SLOT_S, (BASE, PICTURE, TEXT))
-    answers = [carrier(BASE, 0.0), carrier(PICTURE, SLOT_S, first_s=SLOT_S + 0.1), carrier(TEXT, 2 * SLOT_S)]
-    found = read([stream(3 * SLOT_S), *answers], drive, "split", 1)
+@pytest.mark.parametrize("first_s", [SLOT_S + 0.1, SLOT_S - 0.1])  # of four tokens: the last comes after the slot
+def test_a_carrier_that_is_not_answered_by_the_next_overloads_its_slot_and_disturbs_that(first_s: float) -> None:
+    answers = [carrier(BASE, 0.0), carrier(PICTURE, SLOT_S, first_s=first_s), carrier(TEXT, 2 * SLOT_S)]
+    found = read([stream(3 * SLOT_S), *answers], THREE, "split", 1)
     assert found[0].fault is None
-    assert found[1].fault == "overloaded: no first token within 4 s"
+    assert found[1].fault == "overloaded: not answered within 4 s"
     assert found[2].fault == "the slot before it ran over"
+    assert [one.failure for one in found] == [None] * 3
+    assert found[1].computed_s == pytest.approx(first_s)
 
 
 def test_a_refused_carrier_is_a_fault_of_its_own_slot_alone() -> None:
-    drive = Drive("three", 1, SLOT_S, (BASE, PICTURE, TEXT))
     refused = answer(PICTURE.name, SLOT_S, (), prompt_tokens=None, error="answered 400: too long")
-    found = read([stream(3 * SLOT_S), carrier(BASE, 0.0), refused, carrier(TEXT, 2 * SLOT_S)], drive, "split", 1)
+    found = read([stream(3 * SLOT_S), carrier(BASE, 0.0), refused, carrier(TEXT, 2 * SLOT_S)], THREE, "split", 1)
     assert [one.fault for one in found] == [None, "a carrier failed: answered 400: too long", None]
     assert found[1].tokens == 0
 

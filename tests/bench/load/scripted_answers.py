@@ -24,6 +24,11 @@ def chunk(text: str = "a", finish_reason: str | None = None) -> bytes:
     return event({"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": finish_reason}], "usage": None})
 
 
+def role() -> bytes:
+    """What vLLM sends before the first token, together with it."""
+    return event({"choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}]})
+
+
 def usage(prompt: int, completion: int) -> bytes:
     return event({"choices": [], "usage": {"prompt_tokens": prompt, "completion_tokens": completion}})
 

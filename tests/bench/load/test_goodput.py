@@ -1,11 +1,12 @@
-"""Goodput goes by tails and failures, from the bottom of the ladder, and says by which percentile."""
+"""Objectives hold by tails and failures, and by which percentile."""
 
 from collections.abc import Sequence
 
 import pytest
+from msgspec.structs import replace
 
 from bench.load.answers import Answer
-from bench.load.goodput import Objectives, curve, curve_rows, goodput, holds, ladder_rows
+from bench.load.goodput import Objectives, holds, share_of, tails
 
 
 def answer(ttft_ms: float, itls_ms: Sequence[float] = (), error: str | None = None) -> Answer:
@@ -58,60 +59,20 @@ def test_gaps_of_all_streams_are_pooled() -> None:
     assert holds(one_slow, PROMISE)  # 3 of 300
 
 
-LADDER = {
-    4.0: steady(20, 300, 40),
-    1.0: steady(20, 100, 20),
-    2.0: steady(20, 200, 60),
-    8.0: steady(20, 900, 90),
-}
+def test_a_load_generator_that_was_late_hides_nothing() -> None:
+    late = [replace(each, due_s=0.9) for each in steady(20, 450, 50)]
+    assert not holds(late, PROMISE)  # 450 ms from when it was sent, 550 from when it was due
 
 
-def test_goodput_is_the_top_of_an_unbroken_ladder() -> None:
-    assert goodput(LADDER, Objectives(1000, 100)) == 8.0
-    assert goodput(LADDER, Objectives(500, 70)) == 4.0
-    assert goodput(LADDER, Objectives(500, 50)) == 1.0  # at 2 it does not hold: that it does at 4 is luck
-    assert goodput(LADDER, Objectives(50, 70)) == 0.0
-    assert goodput({}, PROMISE) == 0.0
+def test_a_role_is_no_token_so_that_its_gap_does_not_thin_the_tail_out() -> None:
+    # One gap in ten is too long; with a gap of nothing before each, it would be one in twenty.
+    gaps_ms = [[0, 900]] * 2 + [[0, 10]] * 18
+    answers = [replace(answer(100, gaps), leading=1) for gaps in gaps_ms]
+    assert tails(answers, 0.95).itl_ms == pytest.approx(900)
+    assert tails([replace(each, leading=0) for each in answers], 0.95).itl_ms == pytest.approx(10)
 
 
-def test_one_ladder_gives_a_whole_curve() -> None:
-    grid = [Objectives(ttft, 70) for ttft in (50, 150, 250, 500)]
-    assert curve(LADDER, grid) == [0.0, 1.0, 2.0, 4.0]
-
-
-def test_rows_of_a_ladder_name_the_percentiles() -> None:
-    many = {1.0: steady(600, 100, 20), 2.0: [answer(100, error="gone")]}
-    assert ladder_rows(many) == [
-        {
-            "rate_per_s": 1.0,
-            "requests": 600,
-            "failed": 0,
-            "ttft_percentile": "p95",
-            "ttft_tail_ms": pytest.approx(100),
-            "itl_percentile": "p99",
-            "itl_tail_ms": pytest.approx(20),
-        },
-        {
-            "rate_per_s": 2.0,
-            "requests": 1,
-            "failed": 1,
-            "ttft_percentile": None,
-            "ttft_tail_ms": None,
-            "itl_percentile": None,
-            "itl_tail_ms": None,
-        },
-    ]
-
-
-def test_rows_of_a_curve_name_them_and_say_where_the_ladder_ended() -> None:
-    ladder = {1.0: steady(20, 100, 20), 2.0: steady(600, 200, 20)}
-    low, high = curve_rows(ladder, [Objectives(150, 50), Objectives(250, 50)])
-    assert low == {
-        "ttft_objective_ms": 150,
-        "itl_objective_ms": 50,
-        "goodput_per_s": 1.0,
-        "at_least": False,
-        "ttft_percentile": "p95",
-        "itl_percentile": "p95, p99",
-    }
-    assert (high["goodput_per_s"], high["at_least"]) == (2.0, True)
+def test_the_rate_with_the_fewest_requests_decides_for_the_whole_ladder() -> None:
+    many, few = steady(1000, 100, 10), steady(999, 100, 10)
+    assert share_of([many, many]) == 0.99
+    assert share_of([many, few]) == 0.95

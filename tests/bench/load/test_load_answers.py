@@ -27,6 +27,13 @@ def test_time_per_token_divides_by_tokens_not_by_chunks() -> None:
     assert ANSWER.tpot_s == (2.0 - 1.0) / 4
 
 
+def test_a_chunk_that_only_names_a_role_counts_for_vllm_and_not_for_us() -> None:
+    led = msgspec.structs.replace(ANSWER, leading=1)
+    assert (led.ttft_s, led.itls_s, led.tpot_s) == (ANSWER.ttft_s, ANSWER.itls_s, ANSWER.tpot_s)
+    assert (led.tokens_s, led.gaps_s) == ((2.5, 3.25), [0.75])
+    assert led.waited_s == 1.5  # from when it was due
+
+
 @pytest.mark.parametrize("tokens", [0, 1])
 def test_one_token_has_no_time_per_token(tokens: int) -> None:
     one = msgspec.structs.replace(ANSWER, chunks_s=(2.25,), output_tokens=tokens)

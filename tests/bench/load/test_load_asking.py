@@ -3,11 +3,13 @@
 import asyncio
 import json
 import time
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from aiohttp import web
-from scripted_answers import DONE, answering, chunk, event, serving, stream, usage
+from scripted_answers import DONE, answering, chunk, event, role, serving, stream, usage
 
 from bench.load.answers import Answer
 from bench.load.asking import Endpoint, Planned, Unreachable, ask, new_session, served_model
@@ -16,10 +18,12 @@ PLANNED = Planned(1.5, "carrier", {"messages": [{"role": "user", "content": "?"}
 TIMEOUT_S = 15.0
 
 
-def asked(url: str, key: str | None = None, timeout_s: float = TIMEOUT_S) -> Answer:
+def asked(
+    url: str, key: str | None = None, timeout_s: float = TIMEOUT_S, body: Mapping[str, Any] = PLANNED.body
+) -> Answer:
     async def main() -> Answer:
         async with new_session(timeout_s) as client:
-            return await ask(client, Endpoint(url, "model", key), PLANNED, 7, time.monotonic())
+            return await ask(client, Endpoint(url, "model", key), replace(PLANNED, body=body), 7, time.monotonic())
 
     return asyncio.run(main())
 
@@ -42,6 +46,28 @@ def test_every_event_with_choices_is_a_chunk_and_the_usage_is_none() -> None:
     assert 0 <= answer.sent_s <= answer.chunks_s[0]
     assert answer.chunks_s == tuple(sorted(answer.chunks_s))
     assert answer.chunks_s[-1] <= answer.ended_s
+
+
+def test_a_leading_event_that_only_names_a_role_is_a_chunk_but_no_token() -> None:
+    with answering(role(), chunk("a"), chunk(""), chunk("b", "stop"), DONE) as url:
+        answer = asked(url)
+    assert (len(answer.chunks_s), len(answer.tokens_s), answer.output_tokens) == (4, 3, 3)
+
+
+def test_one_that_names_a_role_beside_a_token_is_a_token() -> None:
+    first = event({"choices": [{"index": 0, "delta": {"role": "assistant", "content": "a"}}]})
+    with answering(first, chunk("b", "stop"), DONE) as url:
+        assert asked(url).output_tokens == 2
+
+
+@pytest.mark.parametrize("limit", ["max_tokens", "max_completion_tokens"])
+def test_an_answer_shorter_than_its_request_decides_is_an_error(limit: str) -> None:
+    with answering(chunk("a"), chunk("b", "length"), usage(70, 2), DONE) as url:
+        assert asked(url, body={limit: 3, "ignore_eos": True}).error == (
+            f"{url} gave 2 of 3 tokens, and was to ignore where an answer ends"
+        )
+        assert asked(url, body={limit: 2, "ignore_eos": True}).ok
+        assert asked(url, body={limit: 3}).ok
 
 
 def test_without_usage_chunks_are_counted() -> None:

@@ -36,6 +36,29 @@ def test_other_settings_are_refused_and_named(tmp_path: Path) -> None:
     assert "rates" not in str(refused.value)
 
 
+def test_another_state_of_the_code_is_another_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHIASM_COMMIT", "one")
+    Journal(tmp_path, SETTINGS)
+    monkeypatch.setenv("CHIASM_COMMIT", "two")
+    with pytest.raises(OtherRun, match=r"commit \(one there, two now\)"):
+        Journal(tmp_path, SETTINGS)
+
+
+def test_what_turned_out_to_be_so_must_stay_so(tmp_path: Path) -> None:
+    Journal(tmp_path, SETTINGS).note("chunks of split", (64,))
+    again = Journal(tmp_path, SETTINGS)
+    assert again.noted("chunks of split") == [64]
+    again.note("chunks of split", [64])
+    with pytest.raises(OtherRun, match=r"chunks of split was \[64\], and now it is \[96\]"):
+        again.note("chunks of split", [96])
+    assert again.noted("chunks of mono") is None
+
+
+def test_a_run_has_a_word_of_its_own_and_keeps_it(tmp_path: Path) -> None:
+    first, other = Journal(tmp_path / "one", SETTINGS), Journal(tmp_path / "other", SETTINGS)
+    assert first.nonce == first.nonce == Journal(tmp_path / "one", SETTINGS).nonce != other.nonce
+
+
 def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "letter.txt").touch()
     with pytest.raises(OtherRun, match="empty or new folder"):

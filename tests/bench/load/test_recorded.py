@@ -99,6 +99,7 @@ def test_all_come_before_any_comes_again(tmp_path: Path) -> None:
     assert len(set(said[10:])) == 2
     assert said[:5] != said[5:10]
     assert recorded.bodies(12, random.Random(1)) == recorded.bodies(12, random.Random(1))
+    assert [body["messages"][0]["content"] for _, body in recorded.in_order()] == list("abcde")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from bench.load.workloads import MIXES, SIDES, Mixed, Workload
+from bench.load.workloads import MIXES, Mixed, Workload
 
 
 def parts(body: Mapping[str, Any]) -> tuple[list[str], str]:
@@ -68,11 +68,6 @@ def test_a_seed_decides(name: str) -> None:
     assert mix.name == name
     assert mix.bodies(3, random.Random("a")) == mix.bodies(3, random.Random("a"))
     assert mix.bodies(3, random.Random("a")) != mix.bodies(3, random.Random("b"))
-
-
-def test_eight_of_the_largest_fit_a_context_of_2304_tokens() -> None:
-    largest = max(width * height // 28**2 for width, height in SIDES)
-    assert 8 * largest + MIXES["8img"].prompt_tokens[1] + MIXES["8img"].output_tokens[1] <= 2304
 
 
 def test_another_vocabulary_has_its_own_texts() -> None:

@@ -32,7 +32,7 @@ def lengths(engine: PlayedEngine) -> list[int]:
 def test_pairs_go_both_ways_one_request_at_a_time() -> None:
     gateway, direct = PlayedEngine(prompt_tokens=1), PlayedEngine(prompt_tokens=2)
     with both(gateway, direct) as ways:
-        found = pairs(ways, Traffic.TEXT, 12, block=1)
+        found = pairs(ways, Traffic.TEXT, 12, block=1, nonce="a run")
     assert [(through.prompt_tokens, directly.prompt_tokens) for through, directly in found] == [(1, 2)] * 12
     assert gateway.most_at_once == direct.most_at_once == 1
     assert lengths(gateway) == lengths(direct) == [ANSWER_TOKENS] * 12
@@ -43,9 +43,10 @@ def test_no_text_and_no_picture_comes_twice_so_that_no_cache_helps() -> None:
         gateway, direct = PlayedEngine(), PlayedEngine()
         with both(gateway, direct) as ways:
             for block in (1, 2):
-                pairs(ways, traffic, 5, block)
+                for nonce in ("a run", "another run"):
+                    pairs(ways, traffic, 5, block, nonce)
         asked = contents(gateway) + contents(direct)
-        assert len(set(asked)) == len(asked) == 20
+        assert len(set(asked)) == len(asked) == 40
         assert all(("image_url" in content) == (traffic is Traffic.IMAGES) for content in asked)
         assert len({len(body["messages"][0]["content"][-1]) for body in gateway.asked + direct.asked}) == 1
 
@@ -63,7 +64,7 @@ def test_a_coin_decides_which_way_is_first() -> None:
             return await super()._chat(request)
 
     with both(Noted("gateway"), Noted("direct")) as ways:
-        pairs(ways, Traffic.TEXT, 12, block=1)
+        pairs(ways, Traffic.TEXT, 12, block=1, nonce="a run")
     taken = list(zip(order[::2], order[1::2], strict=True))
     assert set(taken) == {("gateway", "direct"), ("direct", "gateway")}
 
@@ -71,7 +72,7 @@ def test_a_coin_decides_which_way_is_first() -> None:
 def test_a_burst_is_of_other_texts_and_the_same_lengths_each_way() -> None:
     gateway, direct = PlayedEngine(prompt_tokens=1, together=9), PlayedEngine(prompt_tokens=2, together=9)
     with both(gateway, direct) as ways:
-        through, directly = bursts(ways, 9, (2, 10), block=1)
+        through, directly = bursts(ways, 9, (2, 10), block=1, nonce="a run")
     assert gateway.most_at_once == direct.most_at_once == 9
     assert {answer.prompt_tokens for answer in through} == {1}
     assert {answer.prompt_tokens for answer in directly} == {2}
@@ -85,24 +86,27 @@ def test_a_burst_is_of_other_texts_and_the_same_lengths_each_way() -> None:
 def test_bursts_take_turns_at_being_first(block: int, first: str) -> None:
     gateway, direct = PlayedEngine(), PlayedEngine(status=503)
     with both(gateway, direct) as ways, pytest.raises(Unanswered, match="no room"):
-        bursts(ways, 2, (2, 2), block)
+        bursts(ways, 2, (2, 2), block, nonce="a run")
     assert (len(gateway.asked) > 0) == (first == "gateway")  # a failure ends it, before the other way if it comes first
 
 
 @pytest.mark.parametrize(
     ("gateway", "message"),
-    [(PlayedEngine(status=503), "no room"), (PlayedEngine(missing=1), f"{ANSWER_TOKENS - 1} tokens, where")],
+    [
+        (PlayedEngine(status=503), "no room"),
+        (PlayedEngine(missing=1), f"gave {ANSWER_TOKENS - 1} of"),
+    ],
 )
 def test_an_answer_that_is_not_complete_ends_it(gateway: PlayedEngine, message: str) -> None:
     with both(gateway, PlayedEngine()) as ways, pytest.raises(Unanswered, match=message):
-        pairs(ways, Traffic.TEXT, 1, block=1)
+        pairs(ways, Traffic.TEXT, 1, block=1, nonce="a run")
 
 
 @pytest.mark.parametrize("traffic", list(Traffic))
 def test_both_ways_are_warmed_up_by_their_own_traffic(traffic: Traffic) -> None:
     gateway, direct = PlayedEngine(), PlayedEngine()
     with both(gateway, direct) as ways:
-        warm_up(ways, traffic)
+        warm_up(ways, traffic, "a run")
     assert len(gateway.asked) == len(direct.asked) > 0
     assert all(("image_url" in content) == (traffic is Traffic.IMAGES) for content in contents(gateway))
     assert max(lengths(gateway)) < ANSWER_TOKENS

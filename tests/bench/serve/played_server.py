@@ -26,13 +26,15 @@ def token(finish_reason: str | None = None) -> bytes:
 
 @dataclass
 class Played:
-    """`refuses` is how many of the first requests it answers with an error."""
+    """`refuses` is how many of the first requests it answers with an error; each takes it `busy_s`, one at a time."""
 
     refuses: int = 0
+    busy_s: float = 0.0
     url: str = ""
     asked: list[dict[str, Any]] = field(default_factory=list)
     keys: set[str | None] = field(default_factory=set)
     _listening: asyncio.Event = field(default_factory=asyncio.Event)
+    _one: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def run(self) -> None:
         app = web.Application(client_max_size=64 << 20)
@@ -59,10 +61,13 @@ class Played:
         self.keys.add(request.headers.get("Authorization"))
         if len(self.asked) <= self.refuses:
             return web.json_response({"error": {"message": "no images, please"}}, status=400)
+        async with self._one:
+            await asyncio.sleep(self.busy_s)
         length = body.get("max_tokens") or body["max_completion_tokens"]
         answer = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await answer.prepare(request)
-        await answer.write(token() * (length - 1) + token("length"))
+        role = {"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}
+        await answer.write(event({"choices": [role]}) + token() * (length - 1) + token("length"))
         await answer.write(event({"choices": [], "usage": {"prompt_tokens": 10, "completion_tokens": length}}))
         await answer.write(b"data: [DONE]\n\n")
         return answer

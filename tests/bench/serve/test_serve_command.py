@@ -63,12 +63,28 @@ def test_objectives_that_nobody_keeps_make_no_goodput(server: Played, tmp_path: 
     assert (row["request_goodput"], row["objectives_hold"], row["request_rate"]) == (0, False, "inf")
 
 
-def test_the_same_seed_asks_the_same(server: Played) -> None:
+def of_the_shape(body: Mapping[str, Any]) -> tuple[int, int, int]:
+    content = body["messages"][0]["content"]
+    parts = content if isinstance(content, list) else [{"type": "text", "text": content}]
+    return len(parts), max(len(part.get("text", "")) for part in parts), body["max_tokens"]
+
+
+def test_the_same_seed_asks_the_same_in_other_words(server: Played) -> None:
     for seed in ("3", "3", "4"):
-        assert call("--endpoint", server.url, "--quick", "--workload", "mixed", "--seed", seed).exit_code == 0
-    one, same, other = (sorted(str(body) for body in server.asked[n : n + 24]) for n in (0, 24, 48))
-    assert len(server.asked) == 72
+        words = ["--quick", "--rate", "500", "--workload", "mixed", "--number", "24", "--seed", seed]
+        assert call("--endpoint", server.url, *words).exit_code == 0
+    one, same, other = (sorted(map(of_the_shape, server.asked[n : n + 24])) for n in (0, 24, 48))
     assert one == same != other
+    said = [str(body["messages"]) for body in server.asked]
+    assert len(said) == len(set(said)) == 72  # for the server's caches may know what they have seen
+
+
+def test_requests_may_come_in_bursts(server: Played, tmp_path: Path) -> None:
+    file = tmp_path / "one.json"
+    words = ["--number", "10", "--workload", "text", "--rate", "100", "--bursts", "4", "--json", str(file)]
+    assert call("--endpoint", server.url, *words).exit_code == 0
+    [row] = json.loads(file.read_text())["series"]
+    assert (row["bursts"], row["num_prompts"], len(server.asked)) == (4, 12, 12)  # whole bursts
 
 
 def test_failed_requests_are_counted_and_named(tmp_path: Path) -> None:
@@ -106,6 +122,8 @@ def test_recorded_requests_and_random_mm_are_workloads(server: Played, tmp_path:
         (["--topology", "monolith"], "'monolith' is neither a URL nor one of: mono, mono-x2"),
         (["--goodput", "ttft:5000", "tpot:50"], "'tpot:50' is neither like ttft:5000 nor like itl:200"),
         (["--goodput", "ttft:5000", "ttft:50"], "--goodput takes one ttft:MS and one itl:MS"),
+        (["--endpoint", "http://x", "--bursts", "4"], "--bursts needs a --rate"),
+        (["--cross-check", "--bursts", "4"], "--bursts has no meaning for --cross-check"),
         (["--prices", "missing.yaml"], "cannot read missing.yaml"),
     ],
 )
@@ -123,16 +141,29 @@ def test_a_server_that_is_not_there_is_named() -> None:
 
 def options(**given: Any) -> Options:
     unset = dict.fromkeys(Options.__dataclass_fields__)
-    defaults = {"topologies": (), "workload_names": (), "pace": 1, "seed": 1, "full": False, "quick": False}
+    defaults = {
+        "topologies": (),
+        "workload_names": (),
+        "pace": 1,
+        "bursts": 1,
+        "seed": 1,
+        "full": False,
+        "quick": False,
+    }
     return Options(**{**unset, **defaults, **given})
 
 
 def test_full_compares_everything_and_unequal_silicon_nothing_that_has_both_cores() -> None:
-    assert plan_of(options()).sides == ("mono", "mono-x2-calibrated", "split", "split+steal")
-    assert set(plan_of(options(full=True)).sides) == set(Arrangement)
-    assert [one.name for one in plan_of(options(full=True)).workloads] == ["text", "1img", "2img", "4img"]
-    assert plan_of(options(pace=4)).sides == ("mono-x2-calibrated", "split", "split+steal")
+    plan = plan_of(options())
+    assert plan.sides == ("split", "split+steal")
+    assert plan.candidates == ("mono", "mono-x2", "mono-calibrated", "mono-x2-calibrated")
+    assert plan_of(options(topologies=("mono", "split"))).candidates == ()
+    everything = plan_of(options(full=True))
+    assert (everything.candidates, set(everything.sides)) == ((), set(Arrangement))
+    assert [one.name for one in everything.workloads] == ["text", "1img", "2img", "4img"]
+    assert plan_of(options(pace=4)).candidates == ("mono-x2", "mono-x2-calibrated")
     assert not {"mono", "mono-calibrated"} & set(plan_of(options(pace=4, full=True)).sides)
+    assert plan_of(options(pace=4, quick=True)).sides == ("mono-x2", "split")
     assert plan_of(options(rounds=7)).amounts.rounds == 7
 
 
@@ -146,8 +177,8 @@ def compared(server: Played, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(bench.serve.comparing, "up", up)
     monkeypatch.setattr(bench.serve.comparing, "build_bench_model", lambda: tmp_path)
-    monkeypatch.setattr(bench.serve.comparing, "groups_of", lambda sides, _setting: [list(sides)])
-    quick = Amounts(rungs=(0.5, 1.0), rounds=1, doses={}, other=Dose(4, 0.0), settle_s=0.0)
+    monkeypatch.setattr(bench.serve.comparing, "groups_of", lambda sides, setting: [list(sides)])
+    quick = Amounts(rounds=1, doses={}, other=Dose(4, (0.1,)), rung_s=0.0, pooled=1, settle_s=0.0)
     monkeypatch.setattr(bench.serve.command, "QUICK", quick)
     return server
 
@@ -160,9 +191,8 @@ def test_a_comparison_is_printed_and_written(compared: Played, tmp_path: Path) -
     report = json.loads((tmp_path / "serve.json").read_text())
     assert (report["name"], report["seeds"]) == ("serve", [1])
     assert report["command"] == "chiasm bench serve --quick --goodput ttft:60000 itl:60000"
-    assert report["headline"].keys() == {"goodput_split_vs_mono_1img", "image_ttft_p50_split_vs_mono"}
-    assert report["headline"]["goodput_split_vs_mono_1img"] == 1.0  # both bear the highest rate
-    assert {row["what"] for row in report["series"]} == {"summary", "rate", "goodput"}
+    assert report["headline"].keys() == {"image_ttft_p50_split_vs_mono"}  # both bear the highest rate
+    assert {row["what"] for row in report["series"]} == {"side", "summary", "rate", "goodput", "grid", "loses"}
     [row] = [row for row in report["series"] if (row["what"], row["arrangement"]) == ("summary", "split")]
     assert row["vs_best_mono_bound"] == "both hold at the highest rate"
     assert row["price_per_hour"] > 0

@@ -114,20 +114,32 @@ def test_the_difference_is_told_with_its_noise() -> None:
         theirs=[{"median_ttft_ms": value, "request_throughput": 1.0, "client": "vllm"} for value in theirs],
     )
     first, second = rows(found)
-    assert (first["figure"], first["ours"], first["vllm_bench_serve"], first["rounds"]) == (
-        "median_ttft_ms",
-        102,
-        100,
-        3,
-    )
-    assert first["difference_percent"] == pytest.approx(2.0)
+    assert (first["figure"], first["vllm_bench_serve"], first["rounds"]) == ("median_ttft_ms", 100, 3)
+    assert first["difference_percent"] == pytest.approx(100 * (307 / 300 - 1))  # of means, as the interval is
     assert first["low_percent"] == pytest.approx(100 * (ratio(ours, theirs).low - 1))
-    assert first["within_noise"] is (first["low_percent"] <= 0)
-    assert (second["figure"], second["difference_percent"], second["within_noise"]) == ("request_throughput", 0, True)
+    assert first["low_percent"] < first["difference_percent"] < first["high_percent"]
+    assert (second["figure"], second["difference_percent"], second["equivalent"]) == ("request_throughput", 0, True)
     assert headline([first, second]) == {
-        "median_ttft_ms_difference_percent": 2.0,
+        "median_ttft_ms_difference_percent": 2.33,
         "request_throughput_difference_percent": 0.0,
+        "equivalent_of_5": float(first["equivalent"]) + 1,
     }
+
+
+@pytest.mark.parametrize(
+    ("theirs", "equivalent"),
+    [
+        ([100.0, 101.0, 99.0], True),
+        ([92.0, 93.0, 91.0], False),  # surely another figure
+        ([100.0, 120.0, 80.0], False),  # so noisy that nothing is shown, though 0 % is within the interval
+    ],
+)
+def test_noise_does_not_make_the_tools_equivalent(theirs: list[float], equivalent: bool) -> None:
+    ours = [100.0, 100.5, 99.5]
+    found = Found(2.0, [{"median_itl_ms": each} for each in ours], [{"median_itl_ms": each} for each in theirs])
+    [row] = rows(found)
+    assert row["equivalent"] is equivalent
+    assert "equivalent" not in rows(Found(2.0, [{"p90_itl_ms": 1.0}] * 3, [{"p90_itl_ms": 1.0}] * 3))[0]
 
 
 def play(monkeypatch: pytest.MonkeyPatch, missing: int = 0) -> None:

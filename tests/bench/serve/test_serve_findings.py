@@ -4,25 +4,26 @@ import io
 from pathlib import Path
 
 import pytest
-from made_answers import alike
+from made_answers import alike, answer, rung
 from rich.console import Console
 
-from bench.load.answers import Answer
 from bench.load.goodput import Objectives
 from bench.load.prices import load_prices
 from bench.load.workloads import MIXES
-from bench.serve.findings import Row, best_monolithic, headline, rows
+from bench.serve.findings import Row, best_monolithic, headline, rows, tail_of
 from bench.serve.measured import Contest, Measured, Side
 from bench.serve.plan import DEFAULT, Plan
 from bench.serve.plots import plot_curves
+from bench.serve.staircase import Round
 from bench.serve.tables import ratio_grids, summaries
 
 OBJECTIVES = Objectives(ttft_ms=1000, itl_ms=200)
+AT_ONCE = [answer(100, 50) for _ in range(11)]  # ten a second
 LADDER = {1.0: range(3), 2.0: range(3, 6), 3.0: range(6, 9)}
 
 
-def ladder(ttft_ms: float, *itls_ms: float, kind: str = "1img") -> dict[float, list[Answer]]:
-    return {rate: alike(3, ttft_ms, itl_ms, kind) for rate, itl_ms in zip(LADDER, itls_ms, strict=True)}
+def ladder(ttft_ms: float, *itls_ms: float, kind: str = "1img") -> Round:
+    return {rate: rung(alike(3, ttft_ms, itl_ms, kind)) for rate, itl_ms in zip(LADDER, itls_ms, strict=True)}
 
 
 def contest(workload: str = "1img") -> Contest:
@@ -33,7 +34,7 @@ def contest(workload: str = "1img") -> Contest:
         "split": [ladder(200, 100, 150, 350), ladder(300, 100, 150, 350)],
     }
     found = Contest(workload, capacity=4.0, ladder=LADDER)
-    found.sides = {name: Side(name, alike(4, 100, 100), list(rounds)) for name, rounds in sides.items()}
+    found.sides = {name: Side(name, AT_ONCE, list(rounds)) for name, rounds in sides.items()}
     return found
 
 
@@ -68,7 +69,7 @@ def test_the_headline_has_every_workload_and_the_time_to_first_token_of_one_imag
     assert found == {
         "goodput_split_vs_mono_text": 0.9,
         "goodput_split_vs_mono_1img": 0.9,
-        "image_ttft_p50_split_vs_mono": 2.5,  # 200 and 300 ms to the quickest's 100
+        "image_ttft_p50_split_vs_mono": 2.5,  # half of the times 200 and half 300 ms, to the quickest's 100
     }
 
 
@@ -78,14 +79,50 @@ def test_what_was_not_measured_is_not_in_the_headline() -> None:
     assert headline(measured(alone)) == {}
 
 
-def test_times_to_first_token_are_those_of_images_under_light_load() -> None:
+def test_a_bound_says_so_in_its_name_and_what_is_not_told_is_left_out() -> None:
+    def only(split: tuple[float, ...], mono: tuple[float, ...]) -> dict[str, float]:
+        found = contest()
+        del found.sides["mono-x2"]
+        found.sides["split"].rounds, found.sides["mono"].rounds = [ladder(100, *split)], [ladder(100, *mono)]
+        return {name: value for name, value in headline(measured(found)).items() if "goodput" in name}
+
+    assert only((100, 300, 900), (300, 900, 900)) == {"goodput_split_vs_mono_1img_at_least": 1.5}
+    assert only((100, 100, 100), (100, 300, 900)) == {"goodput_split_vs_mono_1img_at_least": 2.0}
+    assert only((300, 900, 900), (100, 300, 900)) == {"goodput_split_vs_mono_1img_at_most": 0.667}
+    assert only((100, 100, 100), (100, 100, 100)) == {}
+    assert only((900, 900, 900), (900, 900, 900)) == {}
+
+
+def test_a_candidate_that_was_seen_for_one_round_may_be_the_best() -> None:
+    one = contest()
+    one.sides["mono-x2"].rounds = one.sides["mono-x2"].rounds[:1]
+    [row] = of(rows(measured(one), None), "summary", "split")
+    assert (row["best_mono"], row["vs_best_mono_told"]) == ("mono-x2", "0.90")
+
+
+def test_where_it_loses_is_listed_from_the_grid() -> None:
+    series = rows(measured(contest()), None)
+    [lost] = of(series, "loses", "split")
+    grid = {row["ttft_objective_ms"]: row for row in of(series, "grid", "split")}
+    assert (grid[1000]["itl_200_ms"], grid[1000]["itl_1000_ms"]) == ("0.90", "both")
+    assert "200 (0.90)" in lost["where"]
+    assert "1000 (" not in lost["where"].replace("TTFT 1000", "")
+    assert (lost["below_1"], lost["told"]) == (2, 2)
+
+
+@pytest.mark.parametrize(("count", "tail"), [(7, "max of 7"), (10, "p90"), (19, "p90"), (20, "p95")])
+def test_a_tail_is_told_as_far_as_its_samples_go(count: int, tail: str) -> None:
+    assert tail_of([float(each) for each in range(count)]) == (tail, {7: 6, 10: 8, 19: 17, 20: 18}[count])
+
+
+def test_times_to_first_token_are_those_of_images_at_the_lowest_rate() -> None:
     mixed = contest()
-    busy = {rate: alike(3, 9000, 100) for rate in (3.0,)}
-    light = {1.0: [*alike(2, 400, 100), *alike(9, 10, 100, "text")], 2.0: alike(1, 500, 100)}
-    mixed.sides["split"].rounds = [light | busy]
+    light = {1.0: rung([*alike(2, 400, 100), *alike(1, 500, 100), *alike(9, 10, 100, "text")])}
+    mixed.sides["split"].rounds = [ladder(9000, 1, 1, 1) | light]
     mixed.sides["mono"].rounds, mixed.sides["mono-x2"].rounds = [ladder(100, 1, 1, 1)], [ladder(100, 1, 1, 1)]
     [row] = of(rows(measured(mixed), None), "summary", "split")
-    assert (row["light_requests"], row["light_ttft_p50_ms"], row["light_ttft_p95_ms"]) == (3, 400, 500)
+    assert (row["light_requests"], row["light_ttft_p50_ms"]) == (3, 400)
+    assert (row["light_ttft_tail"], row["light_ttft_tail_ms"]) == ("max of 3", 500)
     assert row["light_ttft_p50_vs_mono"] == 4.0
 
 
@@ -93,7 +130,7 @@ def test_a_rate_has_the_figures_of_all_its_rounds() -> None:
     [row] = [row for row in of(rows(measured(contest()), None), "rate", "split") if row["rate_per_s"] == 1.0]
     assert (row["requests"], row["completed"], row["share_of_capacity"]) == (6, 6, 0.25)
     assert (row["median_ttft_ms"], row["median_ttft_least_ms"], row["median_ttft_most_ms"]) == (250, 200, 300)
-    assert (row["ttft_percentile"], row["itl_percentile"], row["itl_tail_ms"]) == ("p95", "p95", 100)
+    assert (row["p95_due_to_first_token_ms"], row["p95_token_gap_ms"]) == (300, 100)
     # Of each round three requests that were due within two seconds, of which the last took 2.2 or 2.3 s.
     assert row["request_throughput"] == pytest.approx(6 / (4.2 + 4.3), abs=1e-4)
 

@@ -1,17 +1,18 @@
 """Goodput between the rates of a ladder, its noise, and ratios of it."""
 
 import pytest
-from made_answers import alike, answer
+from made_answers import alike, answer, rung
 
 from bench.load.goodput import Objectives
-from bench.serve.reach import Bound, Climb, Round
+from bench.serve.reach import Bound, Climb
+from bench.serve.staircase import Round
 
 OBJECTIVES = Objectives(ttft_ms=1000, itl_ms=200)
 
 
 def ladder(*itls_ms: float, ttft_ms: float = 100) -> Round:
     """At 1, 2, ... requests/s."""
-    return {float(rate): alike(3, ttft_ms, itl_ms) for rate, itl_ms in enumerate(itls_ms, start=1)}
+    return {float(rate): rung(alike(3, ttft_ms, itl_ms)) for rate, itl_ms in enumerate(itls_ms, start=1)}
 
 
 def test_goodput_lies_where_the_line_between_two_rates_crosses_the_objective() -> None:
@@ -20,7 +21,10 @@ def test_goodput_lies_where_the_line_between_two_rates_crosses_the_objective() -
 
 
 def test_the_objective_that_is_reached_first_counts() -> None:
-    both = {1.0: alike(3, 500, 100), 2.0: alike(3, 3000, 300)}  # TTFT after a fifth of the way, ITL after a half
+    both = {
+        1.0: rung(alike(3, 500, 100)),
+        2.0: rung(alike(3, 3000, 300)),
+    }  # TTFT after a fifth of the way, ITL after a half
     assert Climb([both]).goodput(OBJECTIVES) == pytest.approx(1.2)
 
 
@@ -30,12 +34,12 @@ def test_what_holds_above_a_rate_that_does_not_is_luck() -> None:
 
 def test_goodput_is_none_where_the_lowest_rate_is_too_much_and_may_be_more_where_the_highest_is_not() -> None:
     low, top = Climb([ladder(300, 400)]), Climb([ladder(100, 150)])
-    assert (low.goodput(OBJECTIVES), low.holds_at_all(OBJECTIVES)) == (0.0, False)
-    assert (top.goodput(OBJECTIVES), top.holds_at_all(OBJECTIVES)) == (2.0, True)
+    assert (low.goodput(OBJECTIVES), low.is_open(OBJECTIVES)) == (0.0, False)
+    assert (top.goodput(OBJECTIVES), top.is_open(OBJECTIVES)) == (2.0, True)
 
 
 def test_a_failed_request_ends_the_ladder_below_it() -> None:
-    failing = {1.0: alike(3, 100, 100), 2.0: [*alike(3, 100, 100), answer(1, 1, error="broken")]}
+    failing = {1.0: rung(alike(3, 100, 100)), 2.0: rung([*alike(3, 100, 100), answer(1, 1, error="broken")])}
     assert Climb([failing]).goodput(OBJECTIVES) == 1.0
 
 
@@ -78,3 +82,37 @@ def test_beyond_a_ladder_a_ratio_is_a_bound(
 
 def test_nothing_to_nothing_is_no_ratio() -> None:
     assert Climb([ladder(300)]).against(Climb([ladder(400)]), OBJECTIVES) is None
+
+
+def test_where_a_backlog_grows_it_counts_what_was_answered_however_short_the_waits_are() -> None:
+    kept = {1.0: rung(alike(3, 100, 100), due=10), 2.0: rung(alike(3, 100, 100), due=20)}
+    piling = kept | {2.0: rung(alike(3, 100, 100), grown=8, due=20)}  # 12 of 20 within ten seconds
+    assert Climb([kept]).goodput(OBJECTIVES) == 2.0
+    assert Climb([piling]).goodput(OBJECTIVES) == pytest.approx(1.2)
+    assert not Climb([piling]).is_open(OBJECTIVES)
+
+
+def test_what_is_answered_of_the_lowest_rate_counts_too_if_it_is_in_time() -> None:
+    piling = {4.0: rung(alike(3, 100, 100), grown=20, due=40)}
+    assert Climb([piling]).goodput(OBJECTIVES) == pytest.approx(2.0)
+    assert Climb([{4.0: rung(alike(3, 100, 300), grown=20, due=40)}]).goodput(OBJECTIVES) == 0.0
+
+
+def test_no_rate_counts_above_what_is_answered_when_all_come_at_once() -> None:
+    capped = Climb([ladder(100, 100)], most=1.7)
+    assert capped.goodput(OBJECTIVES) == 1.7
+    assert capped.without_one(OBJECTIVES) == [1.7]
+    assert not capped.is_open(OBJECTIVES)
+    ratio = capped.against(Climb([ladder(100, 100)], most=3.4), OBJECTIVES)
+    assert ratio is not None
+    assert (ratio.value, ratio.bound) == (pytest.approx(0.85), Bound.AT_MOST)  # of theirs, the ladder has not seen all
+
+
+def test_who_was_seen_for_one_round_is_compared_as_it_was() -> None:
+    ours, theirs = Climb([ladder(100, 150), ladder(100, 300)]), Climb([ladder(100, 300)])
+    ratio = ours.against(theirs, OBJECTIVES)
+    assert ratio is not None
+    assert (ratio.least, ratio.most) == (pytest.approx(1.0), pytest.approx(2 / 1.5))
+    turned = theirs.against(ours, OBJECTIVES)
+    assert turned is not None
+    assert (turned.least, turned.most) == (pytest.approx(1.5 / 2), pytest.approx(1.0))

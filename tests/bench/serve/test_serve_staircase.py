@@ -5,17 +5,38 @@ import itertools
 import pytest
 from made_answers import answer
 
+from bench.load.goodput import Objectives
 from bench.load.workloads import MIXES
-from bench.serve.plan import DEFAULT, FULL, QUICK, Plan, in_turn
-from bench.serve.staircase import at_once, by_rate, climb, steps
+from bench.serve.plan import DEFAULT, FULL, QUICK, Amounts, Plan, in_turn
+from bench.serve.staircase import Rung, answered_per_s, at_once, by_rate, climb, steps, up_to
 
 
-def test_each_rate_has_its_time_and_one_request_at_least() -> None:
-    assert steps([4.0, 1.0, 0.01], 5.0) == {0.01: range(1), 1.0: range(1, 6), 4.0: range(6, 26)}
+def test_each_rate_has_its_time_and_some_requests_at_least() -> None:
+    assert steps([4.0, 1.0, 0.01], 5.0, 1) == {0.01: range(1), 1.0: range(1, 6), 4.0: range(6, 26)}
+    assert steps([4.0, 0.5], 5.0, 4) == {0.5: range(4), 4.0: range(4, 24)}
+    assert steps([4.0, 0.5], 5.0, 4, together=3) == {0.5: range(6), 4.0: range(6, 27)}
+
+
+def test_a_ladder_ends_at_the_first_rate_that_is_too_much() -> None:
+    ladder = steps([1.0, 2.0, 4.0], 5.0, 1)
+    assert list(up_to(ladder, 0.5)) == [1.0]
+    assert list(up_to(ladder, 1.5)) == [1.0, 2.0]
+    assert up_to(ladder, 9.0) == ladder
+    whole, part = climb(MIXES["text"], ladder, "seed"), climb(MIXES["text"], up_to(ladder, 1.5), "seed")
+    assert part == whole[: len(part)]
+
+
+def test_requests_come_in_bursts_at_their_rate() -> None:
+    ladder = steps([1.0, 2.0], 6.0, 1, together=3)
+    due_s = [each.due_s for each in climb(MIXES["text"], ladder, "seed", together=3)]
+    assert len(due_s) == 18
+    assert all(len(set(due_s[n : n + 3])) == 1 for n in range(0, 18, 3))
+    assert [0 <= each <= 6 for each in due_s] == [True] * 6 + [False] * 12
+    assert max(due_s) <= 12
 
 
 def test_requests_come_at_exactly_their_rate_one_stretch_after_the_other() -> None:
-    ladder = steps([1.0, 4.0], 5.0)
+    ladder = steps([1.0, 4.0], 5.0, 1)
     planned = climb(MIXES["1img"], ladder, "seed")
     due_s = [each.due_s for each in planned]
     assert due_s == sorted(due_s)
@@ -26,7 +47,7 @@ def test_requests_come_at_exactly_their_rate_one_stretch_after_the_other() -> No
 
 
 def test_the_seed_decides_everything() -> None:
-    ladder = steps([2.0], 4.0)
+    ladder = steps([2.0], 4.0, 1)
     assert climb(MIXES["mixed"], ladder, "a") == climb(MIXES["mixed"], ladder, "a")
     assert climb(MIXES["mixed"], ladder, "a") != climb(MIXES["mixed"], ladder, "b")
     assert at_once(MIXES["text"], 3, "a") == at_once(MIXES["text"], 3, "a") != at_once(MIXES["text"], 3, "b")
@@ -35,24 +56,70 @@ def test_the_seed_decides_everything() -> None:
 
 def test_answers_are_told_apart_by_their_place() -> None:
     answers = [answer(float(number), 1) for number in range(4)]
-    assert by_rate(answers, {1.0: range(1), 2.0: range(1, 4)}) == {1.0: answers[:1], 2.0: answers[1:]}
+    found = by_rate(answers, {1.0: range(1), 2.0: range(1, 4)})
+    assert {rate: rung.answers for rate, rung in found.items()} == {1.0: answers[:1], 2.0: answers[1:]}
 
 
-def test_every_side_is_first_in_its_turn() -> None:
-    assert [in_turn(["a", "b", "c"], turn) for turn in range(4)] == [
-        ["a", "b", "c"],
-        ["b", "c", "a"],
-        ["c", "a", "b"],
-        ["a", "b", "c"],
-    ]
+def served(rate: float, per_s: float, seconds: float, takes_s: float = 0.5) -> Rung:
+    """By somebody who answers so many a second, one after the other; each takes so long beside that."""
+    due_s = [number / rate for number in range(1, round(rate * seconds) + 1)]
+    answers, free_s = [], 0.0
+    for each_s in due_s:
+        free_s = max(free_s, each_s) + 1 / per_s
+        wait_ms = 1000 * (free_s - each_s)
+        answers.append(answer(wait_ms, 1000 * takes_s / 20, due_s=each_s))
+    return by_rate(answers, {rate: range(len(due_s))})[rate]
 
 
-def test_the_documents_plan_ends_in_half_an_hour_and_the_quick_one_in_a_minute() -> None:
+def test_who_answers_less_than_comes_does_not_keep_up() -> None:
+    kept, piled = served(1.8, per_s=1.9, seconds=8), served(3.0, per_s=1.9, seconds=8)
+    assert kept.keeps_up
+    assert kept.answered_per_s == pytest.approx(1.8, abs=0.2)
+    assert not piled.keeps_up
+    assert piled.answered_per_s == pytest.approx(1.9, abs=0.2)
+    assert max(each.waited_s for each in piled.answers) < 5  # so it passes by the time to the first token
+
+
+def test_what_chance_leaves_over_is_no_backlog() -> None:
+    assert Rung([], due=100, before=40, after=50, watched_s=50).keeps_up  # 5 by the twentieth, 9.5 by chance
+    assert not Rung([], due=100, before=40, after=60, watched_s=50).keeps_up
+
+
+def test_a_burst_tells_how_much_is_answered_at_most() -> None:
+    burst = [answer(1000, 50), answer(3000, 50), answer(1, 1, error="broken")]
+    assert answered_per_s(burst) == pytest.approx(2 / 4)
+
+
+def test_nobody_always_comes_after_the_same_one() -> None:
+    sides = ["a", "b", "c", "d"]
+    orders = [in_turn(sides, turn, "seed") for turn in range(8)]
+    assert all(sorted(order) == sides for order in orders)
+    assert all(orders[turn] == orders[turn + 1][::-1] for turn in (0, 2, 4, 6))
+    assert len(set(map(tuple, orders))) > 4
+    before_b = [order[order.index("b") - 1] for order in orders if order[0] != "b"]
+    assert len(set(before_b)) > 1
+
+
+SPLITS = ("split", "split+steal")
+MONOS = ("mono", "mono-x2", "mono-calibrated", "mono-x2-calibrated")
+
+
+def test_the_documents_plan_takes_an_hour_and_the_quick_one_a_minute() -> None:
     workloads = tuple(MIXES[name] for name in ("text", "1img", "4img"))
-    sides = ("mono", "mono-x2-calibrated", "split", "split+steal")
-    assert Plan(sides, workloads, DEFAULT).about_s(4) < 1800
-    assert Plan(sides[::2], workloads[1:2], QUICK).about_s(2) <= 60
-    assert FULL.rounds >= 5
+    assert 50 < Plan(SPLITS, workloads, DEFAULT, candidates=MONOS).about_minutes(groups=1, sides=3) <= 65
+    assert Plan(("mono", "split"), workloads[1:2], QUICK).about_minutes(groups=0, sides=2) <= 1
+    everything = Plan((*MONOS, "vllm-epd", *SPLITS), (*workloads, MIXES["2img"]), FULL)
+    assert everything.about_minutes(groups=3, sides=9) <= 250
+
+
+@pytest.mark.parametrize("amounts", [DEFAULT, FULL])
+def test_a_rate_is_long_enough_to_break_the_objectives_and_has_samples_for_its_tail(amounts: Amounts) -> None:
+    plan = Plan(SPLITS, (MIXES["text"],), amounts, objectives=Objectives(ttft_ms=7000, itl_ms=300))
+    assert amounts.rounds >= 5
+    assert amounts.rounds * amounts.least >= 20
+    assert plan.rung_s == 21
+    assert max(each.ttft_ms for each in plan.grid()) == 7000
+    assert (7000, 300) in {(each.ttft_ms, each.itl_ms) for each in plan.grid()}
 
 
 def test_the_journal_knows_what_decides_the_figures() -> None:

@@ -40,7 +40,9 @@ class Handler(BaseHTTPRequestHandler):
         """What this process is; and, where it plays an encoder, what it would say of each image."""
         parts = body["messages"][-1]["content"]
         keys = [part["uuid"] for part in parts if "uuid" in part] if "ec_producer" in " ".join(sys.argv) else []
-        report = {key: {"item_indices": [at], "metadata": {"image_grid_thw": [1, 4, 4]}} for at, key in enumerate(keys)}
+        report = {
+            key: {"item_indices": [at], "metadata": {"image_grid_thw": [[1, 4, 4]]}} for at, key in enumerate(keys)
+        }
         cores = sorted(os.sched_getaffinity(0))
         return {
             "argv": sys.argv[1:],

@@ -3,8 +3,8 @@
 import json
 import os
 import sys
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,16 @@ import psutil
 import pytest
 
 from bench.load.asking import Endpoint
-from bench.topologies import arrangements, chiasm_cluster
+from bench.topologies import arrangements, calibration, chiasm_cluster
 from bench.topologies.arrangement import Arrangement
-from bench.topologies.arrangements import starting, starting_all
+from bench.topologies.arrangements import calibrate, starting, starting_all
+from bench.topologies.calibration import NotCalibrated
 from bench.topologies.program import NotServing
 from bench.topologies.resources import NotEnough
 from bench.topologies.running import Remote
 from bench.topologies.setting import KV_CACHE_BYTES, Setting
+from chiasm.calibration import Chunk
+from chiasm.calibration_cache import cache_folder
 from chiasm.client import EndpointError, post_json
 from chiasm.config import ClusterConfig
 
@@ -56,7 +59,10 @@ def last(told: Mapping[str, Any], flag: str) -> str | None:
     return values[-1] if values else None
 
 
-def test_mono_is_vllm_as_it_ships_on_all_cores(setting: Setting) -> None:
+CHUNK = Chunk(tokens=64, streams=4, step_s=0.1, kept=True)
+
+
+def test_mono_is_vllms_own_on_all_cores(setting: Setting) -> None:
     with starting(Arrangement.MONO, setting) as running:
         running.wait_ready()
         told = ask(running.endpoint, "Hello")
@@ -65,7 +71,9 @@ def test_mono_is_vllm_as_it_ships_on_all_cores(setting: Setting) -> None:
     assert told["cores"] == sorted(int(core) for core in setting.cores)
     assert told["env"]["VLLM_CPU_OMP_THREADS_BIND"] == setting.all_cores
     assert last(told, "--kv-cache-memory-bytes") == str(KV_CACHE_BYTES)
+    assert last(told, "--max-num-seqs") == "16"
     assert last(told, "--max-num-batched-tokens") is None
+    assert running.chunks == []
     ours = [argument for argument in told["argv"] if "chiasm" in argument.lower()]
     assert ours == []
     assert "CHIASM_RUNTIME" not in told["env"]
@@ -78,6 +86,7 @@ def test_two_replicas_share_cores_and_cache_and_are_both_asked(setting: Setting)
         told = [ask(running.endpoint, "Hello") for _ in range(2)]
     assert sorted(one["cores"] for one in told) == [[int(core)] for core in setting.cores]
     assert {last(one, "--kv-cache-memory-bytes") for one in told} == {str(KV_CACHE_BYTES // 2)}
+    assert {last(one, "--max-num-seqs") for one in told} == {"8"}
 
 
 def test_calibrated_ones_are_measured_once_and_bounded(setting: Setting, tmp_path: Path) -> None:
@@ -85,6 +94,7 @@ def test_calibrated_ones_are_measured_once_and_bounded(setting: Setting, tmp_pat
         running.wait_ready()
         told = ask(running.endpoint, "Hello")
     # A step of that server takes 2 ms whatever is in it, so the largest chunk that was measured is taken.
+    assert running.chunks == [2016, 2016]
     assert last(told, "--long-prefill-token-threshold") == "2016"
     assert last(told, "--max-num-batched-tokens") == "2020"  # beside four streams, the most of eight slots
     [kept] = (tmp_path / "cache" / "chiasm" / "steps").iterdir()
@@ -107,6 +117,26 @@ def test_vllms_disaggregation_encodes_on_one_core_and_answers_on_the_other(setti
     [reference] = told["content"]
     assert (reference["type"], reference["image_embeds"]) == ("image_embeds", {"image_grid_thw": [1, 4, 4]})
     assert not folder.exists()
+
+
+def test_a_disaggregation_that_lost_embeddings_is_no_baseline(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bench.topologies.running.Disaggregated.retries", lambda _self: 2)
+    with pytest.raises(NotServing, match="ask 2 times more"), starting(Arrangement.VLLM_EPD, setting) as running:
+        running.wait_ready()
+
+
+def test_the_processor_time_of_a_side_is_that_of_all_its_processes(setting: Setting) -> None:
+    with starting(Arrangement.MONO_X2, setting) as running:
+        running.wait_ready()
+        first = running.processor_s()
+        for _ in range(20):
+            ask(running.endpoint, "Hello")
+        second = running.processor_s()
+    assert first is not None
+    assert second is not None
+    assert 0 < first < second
 
 
 @pytest.mark.parametrize("arrangement", [Arrangement.MONO, Arrangement.MONO_X2, Arrangement.VLLM_EPD])
@@ -144,8 +174,10 @@ def test_a_cluster_is_served_as_configured(
         return [sys.executable, "-c", READY, str(file)]
 
     monkeypatch.setattr(chiasm_cluster, "serve_command", command)
+    monkeypatch.setattr(arrangements, "known_chunk", lambda _config: CHUNK)
     with starting(arrangement, replace(setting, itl_slo_ms=150)) as running:
         running.wait_ready()
+        assert running.chunks == [64]
         config = ClusterConfig.model_validate(ask(running.endpoint, "Hello"))
     steals = arrangement is Arrangement.SPLIT_STEAL
     assert config.scheduler.stealing == ("yield" if steals else "off")
@@ -153,9 +185,8 @@ def test_a_cluster_is_served_as_configured(
     assert config.scheduler.prefill_chunk is None
     assert config.encoders.cpus == [setting.cores[0]]
     assert config.decoders.cpus == [setting.cores[1]]
-    kv = f"--kv-cache-memory-bytes={KV_CACHE_BYTES // 2 if steals else KV_CACHE_BYTES}"
-    assert config.decoders.engine_args[-1] == kv
-    assert config.text_engine_args[-1] == kv
+    shared = setting.shared(2 if steals else 1)
+    assert tuple(config.decoders.engine_args) == tuple(config.text_engine_args) == shared
     assert running.endpoint.key in config.gateway.api_keys
 
 
@@ -171,11 +202,53 @@ def test_a_cluster_is_started_alone_if_its_decoder_was_never_measured(
 
     monkeypatch.setattr(chiasm_cluster, "serve_command", command)
     for known in (False, True):
-        monkeypatch.setattr(arrangements, "is_calibrated", lambda _config, known=known: known)
+        monkeypatch.setattr(
+            arrangements, "known_chunk", lambda _config, known=known: CHUNK if known or commands else None
+        )
         commands.clear()
         with starting_all([Arrangement.SPLIT], setting) as running:
             running[Arrangement.SPLIT].wait_ready()
         assert len(commands) == (1 if known else 2)
+
+
+def test_a_decoder_that_left_its_chunk_to_vllm_is_not_compared(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ready = [sys.executable, "-c", READY, str(setting.model / "model.safetensors")]
+    monkeypatch.setattr(chiasm_cluster, "serve_command", lambda _config, _folder: ready)
+    monkeypatch.setattr(arrangements, "known_chunk", lambda _config: None)
+    with pytest.raises(NotCalibrated, match="left its prefill chunk to vLLM"), starting(Arrangement.SPLIT, setting):
+        raise AssertionError
+
+
+def test_the_client_has_the_cores_of_the_setting_and_no_others(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = os.sched_getaffinity(0)
+    others = replace(setting, cores=(setting.cores[1], setting.cores[0]))
+    monkeypatch.setattr(Setting, "all_cores", setting.cores[1])  # fewer than there are on two cores, too
+    with starting(Arrangement.MONO, others):
+        assert os.sched_getaffinity(0) == {int(setting.cores[1])}
+    assert os.sched_getaffinity(0) == before
+
+
+@pytest.mark.parametrize("pace", [1, 3])
+def test_a_replica_on_slower_cores_is_measured_as_slow_as_it_will_be(
+    setting: Setting, pace: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slowed: list[tuple[str, float]] = []
+
+    @contextmanager
+    def slow(cores: str, share: float) -> Iterator[None]:
+        slowed.append((cores, share))
+        yield
+
+    monkeypatch.setattr(calibration, "slowed", slow)
+    uneven = replace(setting, pace=pace)
+    calibrate(Arrangement.MONO_X2_CALIBRATED, uneven)
+    assert slowed == ([] if pace == 1 else [(setting.cores[0], 1 / pace)])
+    [*kept] = (cache_folder() or Path()).iterdir()
+    assert len(kept) == (1 if pace == 1 else 2)  # on equal cores one is as good for both
 
 
 def test_a_server_that_is_there_already_is_asked_and_stays(setting: Setting) -> None:

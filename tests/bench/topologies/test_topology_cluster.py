@@ -1,4 +1,4 @@
-"""Whether a cluster's decoder was measured before: asked where decoders keep what they have measured."""
+"""What a cluster's decoder was measured as before: asked where decoders keep what they have measured."""
 
 from dataclasses import replace
 
@@ -6,7 +6,7 @@ import pytest
 
 from bench.topologies import chiasm_cluster
 from bench.topologies.arrangement import Arrangement
-from bench.topologies.chiasm_cluster import cluster_config, is_calibrated, serve_command
+from bench.topologies.chiasm_cluster import cluster_config, known_chunk, serve_command
 from bench.topologies.setting import Setting
 from chiasm.calibration import Step
 from chiasm.calibration_cache import cache_folder, save
@@ -33,12 +33,14 @@ def test_a_decoder_that_was_measured_is_known_and_another_is_not(
 ) -> None:
     monkeypatch.setattr(chiasm_cluster, "check_model", lambda *_arguments: FACTS)
     config = cluster_config(Arrangement.SPLIT, setting, "key")
-    assert not is_calibrated(config)
+    assert known_chunk(config) is None
     conditions = conditions_here(ClusterConfig.model_validate(config), FACTS, setting.cores[1])
     save(cache_folder(), conditions, (Step(1, 16, 0.1),))
-    assert is_calibrated(config)
-    assert not is_calibrated(cluster_config(Arrangement.SPLIT, replace(setting, itl_slo_ms=100.0), "key"))
-    assert not is_calibrated(cluster_config(Arrangement.SPLIT_STEAL, setting, "key"))  # half of the KV cache
+    found = known_chunk(config)
+    assert found is not None
+    assert (found.tokens, found.streams) == (16, 1)
+    assert known_chunk(cluster_config(Arrangement.SPLIT, replace(setting, itl_slo_ms=100.0), "key")) is None
+    assert known_chunk(cluster_config(Arrangement.SPLIT_STEAL, setting, "key")) is None  # half of the KV cache
 
 
 def test_the_command_has_the_configuration(setting: Setting) -> None:

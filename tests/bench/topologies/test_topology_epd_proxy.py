@@ -8,7 +8,7 @@ import pytest
 from aiohttp import ClientSession, web
 from scripted_upstream import Script, Upstream, post, says, upstream
 
-from bench.topologies.epd_proxy import Proxy, keyed
+from bench.topologies.epd_proxy import STATUS_PATH, Proxy, keyed
 from bench.topologies.front import serving
 
 ONE, TWO = ({"type": "image_url", "image_url": {"url": f"data:image/jpeg;base64,{name}"}} for name in ("AA", "BB"))
@@ -78,10 +78,13 @@ async def test_a_picture_that_is_there_twice_is_referred_to_twice(client: Client
     assert sent(decoder)["messages"][1]["content"] == [reference, reference]
 
 
-async def test_an_image_of_unknown_size_stays_and_keeps_its_key(client: ClientSession) -> None:
-    async with upstream(encoded(key(ONE), metadata={})) as encoder, upstream(says(ANSWER)) as decoder:
-        await ask(client, encoder, decoder, chat(ONE, TEXT))
-    assert sent(decoder)["messages"][1]["content"] == [{**ONE, "uuid": key(ONE)}, TEXT]
+@pytest.mark.parametrize("report", [encoded(key(TWO), metadata={}), encoded(), encoded(key(TWO))])
+async def test_an_image_of_unknown_size_is_not_encoded_again_unnoticed(client: ClientSession, report: Script) -> None:
+    async with upstream(report) as encoder, upstream(says(ANSWER)) as decoder:
+        status, said = await ask(client, encoder, decoder, chat(TWO, ONE))
+    assert (status, said["error"]["code"]) == (502, "encode_failed")
+    assert "would have to encode it again" in said["error"]["message"]
+    assert decoder.asked == []
 
 
 async def test_text_goes_to_the_decoder_alone_as_it_is(client: ClientSession) -> None:
@@ -106,6 +109,11 @@ async def test_an_ill_formed_report_is_told(client: ClientSession, report: str) 
     assert (status, said["error"]["code"]) == (502, "encode_failed")
 
 
+async def told_at(client: ClientSession, url: str) -> Any:
+    async with client.get(url + STATUS_PATH) as answer:
+        return await answer.json()
+
+
 def fails_first(times: int) -> Script:
     async def script(_request: web.Request, number: int) -> web.StreamResponse:
         return web.Response(
@@ -123,6 +131,17 @@ async def test_an_embedding_that_was_lost_is_encoded_once_more(
         assert (await ask(client, encoder, decoder, chat(ONE)))[0] == status
     assert len(encoder.asked) == len(decoder.asked) == attempts
     assert sent(decoder, 0) == sent(decoder, 1)
+
+
+async def test_the_proxy_tells_how_often_both_were_asked_again(client: ClientSession) -> None:
+    async with (
+        upstream(encoded(key(ONE))) as encoder,
+        upstream(fails_first(1)) as decoder,
+        serving(Proxy(encoder.url, decoder.url)) as url,
+    ):
+        assert await told_at(client, url) == {"images": 0, "retries": 0}
+        await post(client, url, chat(ONE))
+        assert await told_at(client, url) == {"images": 2, "retries": 1}
 
 
 async def test_an_error_of_text_is_handed_on(client: ClientSession) -> None:

@@ -11,11 +11,13 @@ import psutil
 import pytest
 
 from bench.topologies.pace import Straddling, engine_processes, slowed
+from bench.topologies.program import RUNTIME_PREFIX, Program, guarded, start
 
 pytestmark = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="it takes two cores")
 
 FIRST, SECOND = sorted(os.sched_getaffinity(0))[:2] if len(os.sched_getaffinity(0)) > 1 else (0, 0)
 TRIED_S = 20.0
+FOLDER = f"/nowhere/{RUNTIME_PREFIX}folder"
 BUSY = "print('runs', flush=True)\nwhile True: pass"
 
 
@@ -57,6 +59,16 @@ def test_what_is_on_the_cores_is_stopped_part_of_the_time_and_nothing_else(engin
         assert is_ever_stopped(second)
     assert engine_processes({SECOND}) == [second]
     assert second.status() != psutil.STATUS_STOPPED
+
+
+def test_a_cluster_under_a_guard_is_no_engine() -> None:
+    command = guarded([sys.executable, "-c", "print('ready: http://127.0.0.1:1/v1', flush=True); input()"], FOLDER)
+    program = Program(start(command), "cluster")
+    try:
+        program.wait_ready()
+        assert engine_processes({FIRST}) == []
+    finally:
+        program.stop()
 
 
 def test_an_engine_on_cores_of_both_speeds_is_refused(tmp_path_factory: pytest.TempPathFactory) -> None:

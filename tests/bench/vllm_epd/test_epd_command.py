@@ -43,6 +43,8 @@ def test_two_running_endpoints_are_compared(tmp_path: Path) -> None:
         assert f"{name:<32}{figure:g}\n" in result.output
         assert f"{name:<32}{figure:g}\n" in again.output
     assert plot.stat().st_size > 1000
+    assert written["setting"]["prefill_chunks"] == {"split": [], "vllm-epd": []}
+    assert written["setting"]["nonce"]
 
 
 def test_failed_requests_are_not_passed_over() -> None:
@@ -53,7 +55,7 @@ def test_failed_requests_are_not_passed_over() -> None:
     with playing(PlayedEngine()) as ours, playing(Forgetful()) as theirs:
         result = invoke("--quick", "--endpoint", ours.url, "--against", theirs.url)
     assert result.exit_code == 0, result.output
-    assert "requests to vllm-epd failed; the figures are of the others" in result.output
+    assert "requests to vllm-epd failed; no figure to quote is of a point where one did" in result.output
     assert "to split failed" not in result.output
 
 

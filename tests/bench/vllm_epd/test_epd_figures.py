@@ -12,6 +12,7 @@ from bench.vllm_epd.figures import (
     Ratio,
     as_series,
     as_table,
+    capacity_per_s,
     failed,
     headline,
     ratios,
@@ -19,6 +20,8 @@ from bench.vllm_epd.figures import (
 )
 from bench.vllm_epd.plan import Level, Point
 from bench.vllm_epd.plots import draw
+
+SIDES = (OURS, THEIRS)
 
 
 def measured(side: str, number: int, ttft: float, rate: float, load: Level = Level.MIDDLE, images: int = 1) -> Any:
@@ -40,6 +43,31 @@ def test_a_row_says_who_was_asked_what_and_counts_what_failed() -> None:
     assert (found["completed"], found["failed"], found["median_ttft_ms"]) == (1, 1, 500)
     assert found["output_throughput"] == 1.5
     assert row(OURS, Point(4, Level.ALL_AT_ONCE, 2), 10.0, [good])["requests_per_s"] is None
+
+
+def test_times_count_from_when_a_request_was_due_and_between_tokens() -> None:
+    led = Answer(0, "1img", 0.0, 0.25, (1.0, 1.0, 1.5, 2.5), 2.5, 30, 3, leading=1)
+    found = row(OURS, Point(1, Level.HIGH, 1), 10.0, [led], other_cores=0.1)
+    assert (found["median_ttft_ms"], found["p90_ttft_ms"]) == (1000, 1000)
+    assert found["median_itl_ms"] == 750  # without the role's gap of nothing it would be 500
+    assert found["other_side_cores"] == 0.1
+
+
+def test_a_capacity_is_told_by_first_tokens() -> None:
+    answers = [Answer(n, "1img", 0.0, 0.0, (float(n + 1), n + 9.0), n + 9.0, 30, 2) for n in range(4)]
+    failed = Answer(9, "1img", 0.0, 0.0, (), 90.0, None, 0, error="no room")
+    assert capacity_per_s([*answers, failed]) == 1.0
+
+
+def test_a_point_where_a_request_failed_is_not_quoted() -> None:
+    series = [measured(side, 1, 100.0, 10.0, level, images) for images in (1, 2) for level in Level for side in SIDES]
+    assert len(headline(ratios(series))) == 6
+    [broken] = [one for one in series if (one["images"], one["load"], one["arrangement"]) == (2, "60 %", THEIRS)]
+    broken |= {"completed": 2, "failed": 1}
+    assert set(headline(ratios(series))) == {
+        "ttft_p50_vs_vllm_epd_1img",
+        *("throughput_vs_vllm_epd", "throughput_vs_vllm_epd_1img", "throughput_vs_vllm_epd_2img"),
+    }
 
 
 def test_a_ratio_is_of_the_same_round_and_the_median_counts() -> None:

@@ -1,6 +1,6 @@
 """What is started for the comparison; nothing is started here."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from chiasm.config import ClusterConfig
 
 
 @pytest.fixture
-def began(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Any]:
+def began(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What was asked for, in its order."""
     began: list[Any] = []
 
@@ -30,27 +30,42 @@ def began(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Any]:
         began.append((arrangement, setting))
         yield "theirs"
 
-    room = began.append
-    monkeypatch.setattr(bench.vllm_epd.sides, "build_bench_model", lambda: tmp_path)
-    monkeypatch.setattr(bench.vllm_epd.sides, "Setting", lambda model: Setting(model, ("0", "1")))
+    @contextmanager
+    def starting_all(arrangements: Sequence[Arrangement], setting: Setting) -> Iterator[dict[Arrangement, str]]:
+        began.append((tuple(arrangements), setting))
+        yield {each: str(each) for each in arrangements}
+
+    @contextmanager
+    def only_on(cores: str) -> Iterator[None]:
+        began.append(cores)
+        yield
+
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
-    monkeypatch.setattr(bench.vllm_epd.sides, "require", lambda arrangements, _setting: room(arrangements))
-    monkeypatch.setattr(bench.vllm_epd.sides, "calibrate", lambda arrangement, _setting: room(arrangement))
+    monkeypatch.setattr(bench.vllm_epd.sides, "require", lambda arrangements, _setting: began.append(arrangements))
     monkeypatch.setattr(bench.vllm_epd.sides, "serving", serving)
     monkeypatch.setattr(bench.vllm_epd.sides, "starting", starting)
+    monkeypatch.setattr(bench.vllm_epd.sides, "starting_all", starting_all)
+    monkeypatch.setattr(bench.vllm_epd.sides, "only_on", only_on)
     return began
 
 
-@pytest.mark.parametrize(("calibrated", "chunk"), [(False, 0), (True, None)])
-def test_ours_has_vllms_own_chunk_unless_it_is_to_be_as_shipped(began: list[Any], calibrated: bool, chunk: Any) -> None:
-    with both(calibrated) as running:
+def test_ours_has_vllms_own_chunk_and_all_else_alike(began: list[Any], tmp_path: Path) -> None:
+    setting = Setting(tmp_path, ("0", "1"))
+    with both(setting, calibrated=False) as running:
         assert list(running) == [OURS, THEIRS]
         assert running[THEIRS] == "theirs"
-    room, *measured, split, theirs = began
+    room, cores, split, theirs = began
     assert set(room) == {Arrangement.SPLIT, Arrangement.VLLM_EPD}
-    assert measured == [Arrangement.SPLIT] * calibrated  # while nothing else runs
-    assert split.scheduler.prefill_chunk == chunk
-    assert theirs[0] is Arrangement.VLLM_EPD
+    assert cores == "0,1"  # of the gateway, the proxy and the client
+    assert split.scheduler.prefill_chunk == 0
+    assert theirs == (Arrangement.VLLM_EPD, setting)
     # The same cores and arguments on both sides.
-    assert (split.encoders.cpus, split.decoders.cpus) == ([theirs[1].cores[0]], [theirs[1].cores[1]])
-    assert tuple(split.decoders.engine_args) == theirs[1].engine_args
+    assert (split.encoders.cpus, split.decoders.cpus) == ([setting.cores[0]], [setting.cores[1]])
+    assert tuple(split.decoders.engine_args) == setting.engine_args
+
+
+def test_calibrated_ours_is_as_it_is_compared_elsewhere(began: list[Any], tmp_path: Path) -> None:
+    setting = Setting(tmp_path, ("0", "1"))
+    with both(setting, calibrated=True) as running:
+        assert running == {OURS: "split", THEIRS: "vllm-epd"}
+    assert began == [((Arrangement.SPLIT, Arrangement.VLLM_EPD), setting)]

@@ -24,14 +24,27 @@ CELL = 28  # pixels a side of an image token
 
 
 class PlayedEngine:
-    """`stall_s` is what each token of a prompt stalls every stream. Without `counts` it tells no usage."""
+    """`stall_s` is what each token of a prompt stalls every stream. Without `counts` it tells no usage; `at_once` it
+    says all that it has to say in one piece, `refuse` is what it says to pictures, and with `refuse_first` it refuses
+    whoever comes first.
+    """
 
-    def __init__(self, stall_s: float = 0.0002, counts: bool = True, gateway: bool = True, refuse: str = "") -> None:
+    def __init__(
+        self,
+        stall_s: float = 0.0002,
+        counts: bool = True,
+        gateway: bool = True,
+        refuse: str = "",
+        at_once: bool = False,
+        refuse_first: bool = False,
+    ) -> None:
         self.asked: list[dict[str, Any]] = []
         self._stall_s = stall_s
         self._counts = counts
         self._gateway = gateway
         self._refuse = refuse
+        self._at_once = at_once
+        self._refuse_first = refuse_first
         self._known: set[str] = set()
         self._stalled_until = 0.0
 
@@ -41,6 +54,8 @@ class PlayedEngine:
     async def chat(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
         self.asked.append(body)
+        if self._refuse_first and len(self.asked) == 1:
+            return web.json_response({"error": {"message": "not yet"}}, status=503)
         content = body["messages"][0]["content"]
         parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
         urls = [part["image_url"]["url"] for part in parts if part["type"] == "image_url"]
@@ -57,8 +72,12 @@ class PlayedEngine:
             await asyncio.sleep(GAP_S)
             await asyncio.sleep(max(0.0, self._stalled_until - loop.time()))
             last = number == body["max_tokens"] - 1
+            if number == 0:
+                role = {"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}
+                await answer.write(_event({"choices": [role]}))
             choice = {"index": 0, "delta": {"content": "x"}, "finish_reason": "length" if last else None}
-            await answer.write(_event({"choices": [choice]}))
+            if last or not self._at_once:
+                await answer.write(_event({"choices": [choice]}))
         if self._counts:
             usage = {"prompt_tokens": prompt, "completion_tokens": body["max_tokens"]}
             await answer.write(_event({"choices": [], "usage": usage}))

@@ -1,0 +1,40 @@
+"""Where over the grid of objectives an arrangement is worth it, and where it loses. Pure."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from bench.serve.reach import Bound
+
+Row = dict[str, Any]
+
+NONE = "–"
+SIGNS = {Bound.NONE: "", Bound.AT_LEAST: "≥ ", Bound.AT_MOST: "≤ "}
+OPEN = "both"  # keep the objectives at every rate that was measured, so that nothing is told
+
+
+def told(value: float, bound: Bound) -> str:
+    """A ratio as it may be printed."""
+    return OPEN if bound is Bound.OPEN else f"{SIGNS[bound]}{value:.2f}"
+
+
+def grids(curve: Sequence[Mapping[str, Any]]) -> Iterator[Row]:
+    """For each objective of the time to first token, the ratios over those of the gaps, as they may be printed.
+
+    `curve` are an arrangement's rows of goodput; a dash stands where nobody keeps the objectives at any rate.
+    """
+    for ttft_ms in dict.fromkeys(row["ttft_objective_ms"] for row in curve):
+        rows = [row for row in curve if row["ttft_objective_ms"] == ttft_ms]
+        cells = {f"itl_{row['itl_objective_ms']:g}_ms": row.get("vs_best_mono_told", NONE) for row in rows}
+        yield {"ttft_objective_ms": ttft_ms, **cells}
+
+
+def loses(curve: Sequence[Mapping[str, Any]]) -> Row:
+    """At which pairs of objectives the ratio is below 1 for sure, of how many that tell anything."""
+    told_rows = [row for row in curve if row.get("vs_best_mono_bound", Bound.OPEN) != Bound.OPEN]
+    below = [row for row in told_rows if row["vs_best_mono"] < 1 and row["vs_best_mono_bound"] != Bound.AT_LEAST]
+    by_ttft: dict[float, list[str]] = {}
+    for row in below:
+        cell = f"{row['itl_objective_ms']:g} ({row['vs_best_mono_told']})"
+        by_ttft.setdefault(row["ttft_objective_ms"], []).append(cell)
+    where = "; ".join(f"TTFT {ttft_ms:g} ms with ITL {', '.join(cells)} ms" for ttft_ms, cells in by_ttft.items())
+    return {"below_1": len(below), "told": len(told_rows), "where": where or "nowhere"}
