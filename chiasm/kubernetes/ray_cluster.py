@@ -4,6 +4,8 @@ Autoscaling of the pools comes with a controller that asks Ray for nodes; until 
 its pool has workers, and `minReplicas` equals `maxReplicas`.
 """
 
+import math
+
 from chiasm.config import ClusterConfig, PoolConfig
 from chiasm.kubernetes.cluster_file import group_labels
 from chiasm.kubernetes.names import (
@@ -31,6 +33,9 @@ from chiasm.kubernetes.pods import OBJECT_STORE_BYTES, template
 
 CONFIG_FOLDER = "/etc/chiasm"
 KEYS_FOLDER = "/etc/chiasm-keys"
+
+STOP_S = 180
+"""What `chiasm serve` may take to stop beside `gateway.drain_s`: Ray kills a job that is not done by then."""
 
 
 def config_map_name(config: ClusterConfig) -> str:
@@ -98,11 +103,21 @@ def _gateway(config: ClusterConfig) -> Object:
         {"name": "config", "mountPath": CONFIG_FOLDER, "readOnly": True},
         {"name": "keys", "mountPath": KEYS_FOLDER, "readOnly": True},
     ]
+    stopping = {"name": "RAY_JOB_STOP_WAIT_TIME_S", "value": str(math.ceil(config.gateway.drain_s) + STOP_S)}
     volumes: list[Object] = [
         {"name": "config", "configMap": {"name": config_map_name(config)}},
         {"name": "keys", "secret": {"secretName": KEYS_SECRET}},
     ]
-    pod = template(config, "gateway", GATEWAY, _light_image(config), ports=ports, volumeMounts=mounts, volumes=volumes)
+    pod = template(
+        config,
+        "gateway",
+        GATEWAY,
+        _light_image(config),
+        env=[stopping],
+        ports=ports,
+        volumeMounts=mounts,
+        volumes=volumes,
+    )
     return _group(GATEWAY, 1, {POOL_LABEL: GATEWAY}, {GATEWAY_RESOURCE: "1"}, pod)
 
 

@@ -1,6 +1,7 @@
 """Every overlay in `k8s/`: what kubectl makes of it, by every check that can be had without a cluster."""
 
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ def test_overlays_are_what_render_makes_of_the_file_beside_them(name: str) -> No
     config = load_config(folder / "cluster.yaml")
     files = render(config, name, with_changes(folder / "cluster.yaml", folder / "stealing.yaml"))
     for path, text in files.items():
-        assert (ROOT / "k8s" / path).read_text() == text, f"{path}: run `chiasm render` again (docs/kubernetes.md)"
+        assert (ROOT / "k8s" / path).read_text() == text, f"{path}: make manifests"
 
 
 def test_nothing_else_is_there() -> None:
@@ -95,6 +96,16 @@ def test_no_secret_is_in_a_manifest(name: str) -> None:
     objects = objects_of(name)
     assert not of_kind(objects, "Secret")
     assert "api_keys" not in yaml.safe_dump(objects)
+
+
+def test_ray_knows_the_parameters_that_its_nodes_start_with() -> None:
+    pytest.importorskip("ray")
+    program = "from ray.scripts.scripts import start; print(*[name for each in start.params for name in each.opts])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=50, check=True)
+    known = set(done.stdout.split())
+    for pods in all_pods(objects_of("rtx4090-a100")):
+        if pods.ray_group is not None:
+            assert {f"--{name}" for name in pods.ray_group["rayStartParams"]} <= known
 
 
 def test_ports_of_the_configuration_are_those_of_the_manifests() -> None:

@@ -135,6 +135,15 @@ def test_a_claim_takes_the_place_of_copies() -> None:
     assert {"name": "models", "persistentVolumeClaim": {"claimName": "models"}} in volumes
 
 
+def test_ray_lets_the_launcher_drain_before_it_kills_it() -> None:
+    config = ClusterConfig.model_validate({"gateway": {"drain_s": 59.5}})
+    [group] = [
+        each for each in made(config, "raycluster")["spec"]["workerGroupSpecs"] if each["groupName"] == "gateway"
+    ]
+    env = {each["name"]: each.get("value") for each in group["template"]["spec"]["containers"][0]["env"]}
+    assert env["RAY_JOB_STOP_WAIT_TIME_S"] == "240"  # Ray reads a whole number
+
+
 def test_drains_leave_one_pod_of_each_pool() -> None:
     config = ClusterConfig.model_validate({"encoders": {"count": 8}, "decoders": {"count": 1}})
     budgets = yaml.safe_load_all(rendered(config, "x")["overlays/x/disruption.yaml"])
