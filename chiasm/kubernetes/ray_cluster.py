@@ -103,7 +103,7 @@ def _gateway(config: ClusterConfig) -> Object:
         {"name": "config", "mountPath": CONFIG_FOLDER, "readOnly": True},
         {"name": "keys", "mountPath": KEYS_FOLDER, "readOnly": True},
     ]
-    stopping = {"name": "RAY_JOB_STOP_WAIT_TIME_S", "value": str(math.ceil(config.gateway.drain_s) + STOP_S)}
+    stopping: Object = {"name": "RAY_JOB_STOP_WAIT_TIME_S", "value": str(math.ceil(config.gateway.drain_s) + STOP_S)}
     volumes: list[Object] = [
         {"name": "config", "configMap": {"name": config_map_name(config)}},
         {"name": "keys", "secret": {"secretName": KEYS_SECRET}},
