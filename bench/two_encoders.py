@@ -20,6 +20,7 @@ from chiasm.config import ClusterConfig
 from chiasm.display import StartDisplay
 from chiasm.engine import EngineFailed
 from chiasm.gateway.actor import Gateway
+from chiasm.landing import Landing
 from chiasm.membership import Membership
 from chiasm.wire.keys import ClusterKeys
 from chiasm.worker import Worker
@@ -46,9 +47,9 @@ class TwoEncoders:
         self._gateway = Gateway(membership)
         self.url = self._gateway.url()
         self._workers: list[Worker] = [
-            EncoderWorker(FAST, membership, _address, cpus=None),
-            EncoderWorker(SLOW, membership, _address, cpus=None),
-            DecoderWorker("decoder-0", membership, _address, cpus=None),
+            EncoderWorker(FAST, membership, _here, cpus=None),
+            EncoderWorker(SLOW, membership, _here, cpus=None),
+            DecoderWorker("decoder-0", membership, _here, cpus=None),
         ]
 
     def wait_ready(self, display: StartDisplay) -> None:
@@ -143,5 +144,5 @@ def two_encoders(config: ClusterConfig, console: Console) -> Iterator[TwoEncoder
                 cluster.stop()
 
 
-def _address() -> str:
-    return "127.0.0.1"
+def _here() -> Landing:
+    return Landing("127.0.0.1")

@@ -25,6 +25,8 @@ from chiasm.listening import require_free_port
 from chiasm.preflight import ModelFacts, PreflightFailed, check_model
 from chiasm.profile.command import profile
 from chiasm.ray_token import use_own_token
+from chiasm.silicon.assigned import assign
+from chiasm.silicon.command import NO_ROLES, model_facts, roles
 from chiasm.timeline_command import timeline
 
 console = Console(highlight=False)
@@ -163,13 +165,15 @@ def text_engine_memory(facts: ModelFacts) -> str:
 def _serve(config: ClusterConfig, address: str | None, verbose: bool) -> None:
     if address is None:
         use_own_token()
-    from chiasm.cluster import Cluster, ClusterFailed, ray_session
+    from chiasm.cluster import Cluster, ClusterFailed, gpus_by_name, ray_session
 
     require_free_port(config.gateway)
     config, facts = prepare(config)
     console.print(f"joining Ray at {address} ..." if address else "starting Ray on this machine ...")
     try:
         with ray_session(address, verbose):
+            if config.roles == "auto":
+                config = with_roles(config, gpus_by_name())
             cluster = Cluster(config, facts, one_machine=address is None)
             try:
                 cluster.start()
@@ -184,6 +188,19 @@ def _serve(config: ClusterConfig, address: str | None, verbose: bool) -> None:
                 cluster.stop()
     except ClusterFailed as error:
         sys.exit(f"the cluster did not come up: {error}")
+
+
+def with_roles(config: ClusterConfig, reported: dict[str, int]) -> ClusterConfig:
+    """The pools that `roles: auto` makes of `config.cards`, or else of the `reported` ones; says why, or exits."""
+    try:
+        assigned = assign(config, config.cards or reported, model_facts(config))
+    except NO_ROLES as error:
+        sys.exit(str(error))
+    for line in assigned.reasons:
+        console.print(line, markup=False)
+    for warning in assigned.warnings:
+        console.print(f"warning: {warning}", markup=False)
+    return assigned.config
 
 
 def announce(url: str, model: str, gateway: GatewayConfig) -> None:
@@ -206,10 +223,11 @@ def announce(url: str, model: str, gateway: GatewayConfig) -> None:
 
 
 def watch(cluster: Any) -> None:
-    """Until interrupted, say when a worker is lost and when it is back."""
+    """Until interrupted, say when a worker is lost, when it is back, and when it is not where its pool wants it."""
     from chiasm.cluster import NO_ANSWER
 
     down: set[str] = set()
+    astray: dict[str, str] = {}
     while True:
         time.sleep(WATCH_S)
         for member in cluster.progress():
@@ -221,6 +239,10 @@ def watch(cluster: Any) -> None:
             elif member.ready and member.name in down:
                 down.discard(member.name)
                 console.print(f"{member.name} is back")
+            if member.fallback and astray.get(member.name) != member.fallback:
+                console.print(f"warning: {member.name}: {member.fallback}", markup=False)
+            if member.ready or member.fallback:
+                astray[member.name] = member.fallback
 
 
 @main.command()
@@ -254,11 +276,9 @@ def demo(exit_after: bool, port: int, verbose: bool) -> None:
     _until_interrupted(lambda: run_demo(console, exit_after, port, verbose))
 
 
-for _command in (ask, status, explain, timeline, profile, configuration):
+for _command in (ask, status, explain, timeline, profile, configuration, roles, render):
     main.add_command(_command)
 
 # Rooms that the spine must not import bring their commands along as entry points.
 for _room in entry_points(group="chiasm.commands"):
     main.add_command(_room.load(), _room.name)
-
-main.add_command(render)

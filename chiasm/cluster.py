@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from chiasm.config import ClusterConfig, PoolConfig
 from chiasm.gateway.actor import Gateway
 from chiasm.membership import Membership
 from chiasm.preflight import ModelFacts
-from chiasm.ray_life import is_another_life
+from chiasm.ray_life import is_another_life, landing_here
+from chiasm.silicon.fleet import reported_cards
 from chiasm.whole import WholeWorker
 from chiasm.wire.keys import ClusterKeys
 from decoder.worker import DecoderWorker
@@ -50,6 +52,7 @@ class MemberProgress:
     ready: bool
     restarts: int
     error: str | None
+    fallback: str = ""  # see `Landing`
 
 
 @dataclass
@@ -108,6 +111,11 @@ def ray_session(address: str | None, verbose: bool) -> Iterator[None]:
         ray.shutdown()
 
 
+def gpus_by_name() -> dict[str, int]:
+    """How many cards the joined Ray cluster has, by the names that it gives them."""
+    return reported_cards(ray.nodes())
+
+
 class Cluster:
     """Scheduler, gateway and workers of one configuration, placed on the Ray cluster that this process is joined to."""
 
@@ -156,9 +164,14 @@ class Cluster:
         self._gateway = placed.remote(membership, is_another_life)
         self.url = self._answer(self._gateway.url.remote(), "the gateway")
         cores = share_cores(self._config) if membership.one_machine else {}
-        self._place("encoder", EncoderWorker, self._config.encoders, cores)
-        self._place("decoder", DecoderWorker, self._config.decoders, cores)
-        self._place("whole", WholeWorker, self._config.wholes, cores)
+        pools = [
+            ("encoder", EncoderWorker, self._config.encoders),
+            ("decoder", DecoderWorker, self._config.decoders),
+            ("whole", WholeWorker, self._config.wholes),
+        ]
+        # Who may go elsewhere goes last: a fallback must not take the place of somebody who belongs there.
+        for kind, worker, pool in sorted(pools, key=lambda one: bool(one[2].fallbacks)):
+            self._place(kind, worker, pool, cores)
 
     def _answer(self, reference: Any, who: str) -> Any:
         try:
@@ -168,6 +181,8 @@ class Cluster:
             raise ClusterFailed(f"{who} could not start: {cause}") from error
 
     def _place(self, kind: str, worker: type, pool: PoolConfig, cores: dict[str, str]) -> None:
+        # Where it is, is asked where Ray places the worker, so the function goes there, not its answer.
+        land = partial(landing_here, pool.labels, pool.fallbacks)
         for index in range(pool.count):
             name = f"{kind}-{index}"
             cpus = pool.cpus[index % len(pool.cpus)] if pool.cpus else cores.get(name)
@@ -177,10 +192,10 @@ class Cluster:
                 num_gpus=pool.gpus,
                 resources=pool.resources or None,
                 label_selector=pool.labels or None,
+                fallback_strategy=[{"label_selector": labels} for labels in pool.fallbacks] or None,
                 max_restarts=-1,
             )
-            # The address is asked for where Ray places the worker, so the function goes there, not its answer.
-            handle = placed.remote(name, self._membership, ray.util.get_node_ip_address, cpus)
+            handle = placed.remote(name, self._membership, land, cpus)
             self.members.append(Member(name, handle))
 
     def progress(self) -> list[MemberProgress]:

@@ -24,6 +24,9 @@ from chiasm.reserved import (
 MAX_IMAGE_PIXELS = 178_956_970
 """Beyond it Pillow refuses an image, and so does vLLM (VLLM_MAX_IMAGE_PIXELS), whatever is configured here."""
 
+TEAM_FLAGS = ("--tensor-parallel-size", "-tp")
+"""How vLLM is told that several cards make one engine."""
+
 _HOST = re.compile(r"(\*|(\*\.)?[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
 
 PositiveInt = Annotated[int, Field(gt=0)]
@@ -218,6 +221,11 @@ class PoolConfig(Section):
     labels: dict[str, str] = Field(
         default_factory=dict, description='Ray node labels to require, e.g. {"ray.io/node-group": "encode-l40s"}'
     )
+    fallbacks: list[dict[str, str]] = Field(
+        default_factory=list,
+        description="labels to require instead, the first that Ray finds a node for, where none with `labels` can take "
+        "a worker; {} is any node. Whoever lands there says so (chiasm status)",
+    )
     engine_args: list[str] = Field(default_factory=list, description="extra arguments for the vLLM server")
     env: dict[str, str] = Field(default_factory=dict, repr=False, description="extra environment for the vLLM server")
 
@@ -226,6 +234,8 @@ class PoolConfig(Section):
         found = [("engine_args", message) for message in refused_flags(self.engine_args)]
         found += [("env", message) for message in refused_variables(self.env)]
         found += [("cpus", message) for message in self._wrong_cores()]
+        if self.fallbacks and not self.labels:
+            found.append(("fallbacks", "there are no labels that they stand in for. Set labels, or leave them out."))
         if found:
             raise Contradiction(found)
         return self
@@ -302,6 +312,16 @@ class ClusterConfig(Section):
     scheduler: SchedulerConfig = SchedulerConfig()
     wire: WireConfig = WireConfig()
     telemetry: TelemetryConfig = TelemetryConfig()
+    roles: Literal["given", "auto"] = Field(
+        "given",
+        description="given: the pools are as their sections say. auto: cards are divided between encoders and decoders "
+        "by what they can do and what the model asks, which sets count, gpus and labels of both (docs/roles.md)",
+    )
+    cards: dict[str, PositiveInt] = Field(
+        default_factory=dict,
+        description='cards that roles: auto divides, e.g. {"rtx-4090": 8, "h100-sxm": 4}; unset: all that the Ray '
+        "cluster has",
+    )
     encoders: EncodersConfig = EncodersConfig()
     decoders: PoolConfig = PoolConfig()
     wholes: WholesConfig = WholesConfig()
@@ -351,9 +371,26 @@ class ClusterConfig(Section):
                         "Raise the one or lower the other.",
                     )
                 )
+        found += self._decided_twice()
         if found:
             raise Contradiction(found)
         return self
+
+    def _decided_twice(self) -> list[tuple[str, str]]:
+        """What `roles: auto` decides, or has no room for."""
+        if self.roles == "given":
+            return [("cards", "is for roles: auto alone. Say that, or leave it out.")] if self.cards else []
+        found = [
+            (f"{name}.{field}", "is decided by roles: auto. Leave one of them out.")
+            for name, pool in (("encoders", self.encoders), ("decoders", self.decoders))
+            for field in ("count", "gpus", "labels", "fallbacks", "cpus")
+            if field in pool.model_fields_set
+        ]
+        if any(argument.partition("=")[0] in TEAM_FLAGS for argument in self.decoders.engine_args):
+            found.append(("decoders.engine_args", f"{TEAM_FLAGS[0]} is decided by roles: auto. Leave one of them out."))
+        if self.wholes.count:
+            found.append(("wholes.count", "roles: auto leaves them no cards. Set it to 0, or leave roles out."))
+        return found
 
     @property
     def text_engine_args(self) -> list[str]:

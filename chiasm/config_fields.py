@@ -112,7 +112,7 @@ def _takes(annotation: Any, metadata: list[Any], plural: bool = False) -> str:
     if get_origin(annotation) is list:
         return f"a list of {_takes(arguments[0], [], plural=True)}"
     if get_origin(annotation) is dict:
-        return f"a mapping of names to {_takes(arguments[1], [], plural=True)}"
+        return f"{'mappings' if plural else 'a mapping'} of names to {_takes(arguments[1], [], plural=True)}"
     return _WORDS[annotation][plural] + _bounds(metadata, whole=annotation is int)
 
 

@@ -224,6 +224,7 @@ class WorkerStatus(Struct, frozen=True, array_like=True):
     tokens_per_s: float
     held: int  # embeddings an encoder is known to hold
     measured: bool = True  # else it has answered nothing yet, and tokens_per_s is what it is taken to do
+    fallback: str = ""  # why it is not where its pool wants it; nothing if it is
 
 
 class ThiefStatus(Struct, frozen=True, array_like=True):
@@ -293,6 +294,7 @@ class Register(Message, frozen=True):
     host: WorkerId = NOBODY  # the encoder whose card a text engine shares: then it is a thief
     prefill_tokens: int = 0  # of prompts, that a step takes beside running streams; 0 where nobody has bounded them
     protocol: int = PROTOCOL_VERSION
+    fallback: str = ""  # why it is not where its pool wants it; nothing if it is
 
 
 class Heartbeat(Message, frozen=True):

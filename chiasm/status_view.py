@@ -9,7 +9,7 @@ MOST_DIGITS = 7
 
 
 def status_tables(status: dict[str, Any]) -> list[Table]:
-    """A table of workers, one of thieves if there are any, one of counts."""
+    """A table of workers, one of those that took a fallback, one of thieves if there are any, one of counts."""
     workers = _table("ready" if status["ready"] else "not ready")
     for heading in ("running", "waiting", "slots", "KV tokens", "tokens/s", "images held"):
         breaks = " " in heading
@@ -32,7 +32,19 @@ def status_tables(status: dict[str, Any]) -> list[Table]:
     for name, value in sorted(status["counters"].items()):
         if value:
             counts.add_row(name.replace("_", " "), str(value))
-    return [workers, *_thieves(status["thieves"]), counts]
+    return [workers, *_astray(status["workers"]), *_thieves(status["thieves"]), counts]
+
+
+def _astray(workers: list[dict[str, Any]]) -> list[Table]:
+    astray = [worker for worker in workers if worker["fallback"]]
+    if not astray:
+        return []
+    table = Table(title="warning: not where their pools want them", title_justify="left", box=box.SIMPLE)
+    table.add_column("worker", no_wrap=True)
+    table.add_column("why")
+    for worker in astray:
+        table.add_row(worker["worker"], worker["fallback"])
+    return [table]
 
 
 def _thieves(thieves: list[dict[str, Any]]) -> list[Table]:

@@ -16,6 +16,7 @@ from chiasm.capacity import Measure
 from chiasm.config import ClusterConfig
 from chiasm.engine import Engine, EngineFailed, EngineSpec
 from chiasm.holding import Holding
+from chiasm.landing import Landing
 from chiasm.messages import NOBODY
 from chiasm.nouns import WorkerId
 from chiasm.wire.channel import ChannelClient
@@ -36,6 +37,7 @@ class Progress:
     ready: bool
     restarts: int
     error: str | None  # why the last life ended
+    fallback: str = ""  # see `Landing`
 
 
 Beside = Callable[[Engine, ChannelClient], Coroutine[Any, Any, None]]
@@ -59,7 +61,7 @@ class Supervisor:
         self,
         spec: EngineSpec,
         config: ClusterConfig,
-        node: str,
+        landing: Landing,
         connect: Callable[[], ChannelClient],
         measure: Measure,
         beside: Beside | None = None,
@@ -68,7 +70,7 @@ class Supervisor:
     ) -> None:
         self._spec = spec
         self._config = config
-        self._node = node
+        self._landing = landing
         self._connect = connect
         self._measure = measure
         self._beside = beside
@@ -88,7 +90,9 @@ class Supervisor:
         engine = self._engine
         waiting = "waiting to start again" if self._restarts else "starting"
         stage = engine.stage if engine is not None else waiting
-        return Progress(stage, time.monotonic() - self._born, self._ready, self._restarts, self._error)
+        return Progress(
+            stage, time.monotonic() - self._born, self._ready, self._restarts, self._error, self._landing.fallback
+        )
 
     async def run(self) -> None:
         """Start the engine again and again until cancelled."""
@@ -158,7 +162,7 @@ class Supervisor:
         return messages.Register(
             worker=WorkerId(self._spec.name),
             role=self._spec.role,
-            node=self._node,
+            node=self._landing.address,
             url=engine.url,
             slots=capacity.slots,
             kv_tokens=capacity.kv_tokens,
@@ -166,6 +170,7 @@ class Supervisor:
             store_bytes=capacity.store_bytes,
             host=self._card_of,
             prefill_tokens=capacity.prefill_tokens,
+            fallback=self._landing.fallback,
         )
 
     @contextlib.asynccontextmanager

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from chiasm.capacity import of_generator
+from chiasm.landing import Landing
 from chiasm.membership import Membership
 from chiasm.nouns import Role
 from chiasm.worker import Charge, Worker
@@ -11,8 +12,8 @@ from chiasm.worker import Charge, Worker
 class WholeWorker(Worker):
     """A Ray actor with one unsplit engine."""
 
-    def __init__(self, name: str, membership: Membership, node_ip: Callable[[], str], cpus: str | None) -> None:
+    def __init__(self, name: str, membership: Membership, land: Callable[[], Landing], cpus: str | None) -> None:
         config = membership.config
         args = config.whole_engine_args
         charge = Charge(name, Role.WHOLE, args, config.wholes.env, of_generator(args))
-        super().__init__(membership, node_ip, cpus, [charge])
+        super().__init__(membership, land, cpus, [charge])

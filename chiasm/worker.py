@@ -5,18 +5,22 @@ restarted serves again without being told to. It must not import Ray.
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from chiasm.capacity import Measure
 from chiasm.engine import EngineSpec
+from chiasm.landing import Landing
 from chiasm.loop_thread import LoopThread
 from chiasm.membership import Membership
 from chiasm.messages import NOBODY
 from chiasm.nouns import Role, WorkerId
 from chiasm.supervisor import Beside, Supervisor, Tuning
 from chiasm.wire.settings import ConnectorSettings
+
+logger = logging.getLogger(__name__)
 
 STOP_TIMEOUT_S = 60.0
 
@@ -44,12 +48,14 @@ class Worker:
     def __init__(
         self,
         membership: Membership,
-        node_ip: Callable[[], str],  # asked where the worker runs
+        land: Callable[[], Landing],  # asked where the worker runs
         cpus: str | None,
         charges: Sequence[Charge],
     ) -> None:
-        address = node_ip()
-        self._supervisors = {charge.name: _supervisor(charge, membership, address, cpus) for charge in charges}
+        landing = land()
+        if landing.fallback:
+            logger.warning("%s: %s", charges[0].name, landing.fallback)
+        self._supervisors = {charge.name: _supervisor(charge, membership, landing, cpus) for charge in charges}
         self._loop = LoopThread(charges[0].name, self._run)
 
     async def _run(self) -> None:
@@ -66,8 +72,8 @@ class Worker:
         self._loop.stop(STOP_TIMEOUT_S)
 
 
-def _supervisor(charge: Charge, membership: Membership, address: str, cpus: str | None) -> Supervisor:
-    config = membership.config
+def _supervisor(charge: Charge, membership: Membership, landing: Landing, cpus: str | None) -> Supervisor:
+    config, address = membership.config, landing.address
     settings = ConnectorSettings(
         worker=WorkerId(charge.name),
         model_revision=membership.facts.revision,
@@ -92,5 +98,5 @@ def _supervisor(charge: Charge, membership: Membership, address: str, cpus: str 
         traces=config.telemetry.otlp_endpoint,
     )
     return Supervisor(
-        spec, config, address, membership.connect, charge.measure, charge.beside, charge.card_of, charge.tuning
+        spec, config, landing, membership.connect, charge.measure, charge.beside, charge.card_of, charge.tuning
     )

@@ -6,6 +6,7 @@ from dataclasses import replace
 from chiasm.calibration_cache import cache_folder
 from chiasm.capacity import Capacity, of_generator
 from chiasm.engine import Engine
+from chiasm.landing import Landing
 from chiasm.membership import Membership
 from chiasm.nouns import Role
 from chiasm.worker import Charge, Worker
@@ -15,7 +16,7 @@ from decoder.prefill_chunk import PrefillChunk, conditions_here
 class DecoderWorker(Worker):
     """A Ray actor with one decoder engine."""
 
-    def __init__(self, name: str, membership: Membership, node_ip: Callable[[], str], cpus: str | None) -> None:
+    def __init__(self, name: str, membership: Membership, land: Callable[[], Landing], cpus: str | None) -> None:
         config, facts = membership.config, membership.facts
         pool = config.decoders
         chunk = PrefillChunk(
@@ -30,4 +31,4 @@ class DecoderWorker(Worker):
             return replace(of_generator(engine.spec.args)(engine), prefill_tokens=chunk.tokens)
 
         charge = Charge(name, Role.DECODER, pool.engine_args, pool.env, measure, tuning=chunk)
-        super().__init__(membership, node_ip, cpus, [charge])
+        super().__init__(membership, land, cpus, [charge])

@@ -13,6 +13,7 @@ import zmq.asyncio
 from chiasm import messages
 from chiasm.capacity import Capacity, of_generator
 from chiasm.engine import Engine
+from chiasm.landing import Landing
 from chiasm.membership import Membership
 from chiasm.nouns import Role, WorkerId
 from chiasm.wire.channel import ChannelClient
@@ -29,7 +30,7 @@ EVENTS_QUEUED = 1024
 class EncoderWorker(Worker):
     """A Ray actor with one encode-only engine, and a text engine where idle encoders steal."""
 
-    def __init__(self, name: str, membership: Membership, node_ip: Callable[[], str], cpus: str | None) -> None:
+    def __init__(self, name: str, membership: Membership, land: Callable[[], Landing], cpus: str | None) -> None:
         config = membership.config
         pool = config.encoders
         capacity = Capacity(SLOTS, 0, SEED_TOKENS_PER_S, config.wire.store_bytes)
@@ -38,7 +39,7 @@ class EncoderWorker(Worker):
             args = config.text_engine_args
             thief = Charge(f"{name}-text", Role.TEXT, args, pool.env, of_generator(args), card_of=WorkerId(name))
             charges.append(thief)
-        super().__init__(membership, node_ip, cpus, charges)
+        super().__init__(membership, land, cpus, charges)
 
 
 async def _forward_evictions(engine: Engine, channel: ChannelClient) -> None:

@@ -392,4 +392,5 @@ class Core:
             tokens_per_s=worker.rate.tokens_per_s,
             held=self._directory.held_by(worker.id),
             measured=worker.measured,
+            fallback=worker.fallback,
         )

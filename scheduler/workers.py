@@ -39,6 +39,7 @@ class Worker:
         self.arrival = arrival
         self.role = register.role
         self.node = register.node
+        self.fallback = register.fallback
         self.url = register.url
         self.slots = register.slots
         self.kv_tokens = register.kv_tokens

@@ -4,6 +4,7 @@ Refuses what the manifests could not keep, and secrets, for a ConfigMap is no pl
 """
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import yaml
@@ -54,8 +55,13 @@ def on_kubernetes(config: ClusterConfig) -> str:
     return _HEAD + yaml.safe_dump(data, sort_keys=True, width=120)
 
 
-def _reasons(config: ClusterConfig) -> Any:
+def _reasons(config: ClusterConfig) -> Iterator[str]:
     gateway = config.gateway
+    if config.roles == "auto":
+        yield (
+            "roles: auto decides when a cluster starts, and pods are asked for before. Write down what `chiasm roles` "
+            "says: count, gpus and --tensor-parallel-size of encoders and decoders, and kubernetes.nodes with the cards."
+        )
     for field in ("api_keys", "api_key_weights", "operator_keys"):
         if getattr(gateway, field):
             yield f"gateway.{field}: a ConfigMap is no place for keys. Put them into the Secret (docs/kubernetes.md)."
@@ -75,7 +81,7 @@ def _reasons(config: ClusterConfig) -> Any:
         yield from _pool_reasons(name, pool)
 
 
-def _pool_reasons(name: str, pool: PoolConfig) -> Any:
+def _pool_reasons(name: str, pool: PoolConfig) -> Iterator[str]:
     group = POOLS[name]
     if pool.gpus != int(pool.gpus):
         yield f"{name}.gpus: a pod has whole GPUs; not {pool.gpus}. Two engines share a card by scheduler.stealing."

@@ -12,6 +12,7 @@ from chiasm.calibration import Step
 from chiasm.calibration_cache import cache_folder, save
 from chiasm.capacity import Capacity
 from chiasm.config import ClusterConfig, PoolConfig
+from chiasm.landing import Landing
 from chiasm.membership import Membership
 from chiasm.nouns import Role
 from chiasm.preflight import ModelFacts
@@ -48,7 +49,7 @@ def test_a_decoder_starts_with_its_chunk_and_reports_it(monkeypatch: pytest.Monk
     steps = (Step(4, 0, 0.1), Step(4, 16, 0.15), Step(4, 64, 0.3))
     save(folder, conditions_here(config, FACTS, "0-1"), steps)
     membership = Membership(config, FACTS, "token", ClusterKeys.generate(), "ipc:///nowhere", one_machine=True)
-    worker = DecoderWorker("decoder-0", membership, lambda: "127.0.0.1", "0-1")
+    worker = DecoderWorker("decoder-0", membership, lambda: Landing("127.0.0.1"), "0-1")
     worker.stop()
     [supervisor] = made
     assert (supervisor.spec.role, supervisor.spec.args) == (Role.DECODER, ("--enforce-eager",))

@@ -9,6 +9,7 @@ import pytest
 import chiasm.worker
 from chiasm.config import ClusterConfig, EncodersConfig, PoolConfig, SchedulerConfig
 from chiasm.engine import EngineSpec
+from chiasm.landing import Landing
 from chiasm.membership import Membership
 from chiasm.nouns import Role
 from chiasm.preflight import ModelFacts
@@ -56,7 +57,7 @@ def worker(stealing: str) -> EncoderWorker:
     )
     keys = ClusterKeys.generate()
     membership = Membership(config, FACTS, "token", keys, "ipc:///nowhere", one_machine=True)
-    return EncoderWorker("encoder-0", membership, lambda: "127.0.0.1", "0-1")
+    return EncoderWorker("encoder-0", membership, lambda: Landing("127.0.0.1"), "0-1")
 
 
 def test_an_encoder_has_one_engine_where_nobody_steals(supervisors: list[FakeSupervisor]) -> None:

@@ -70,6 +70,7 @@ REFUSED = {
     f"kubernetes: {{name: {'m' * 45}}}": f"KubeRay's rule name-length: RayJob {'m' * 45}-launcher",
     "encoders: {labels: {zone: not so}}": 'KubeRay\'s rule label-value: group encoder has "not so"',
     "encoders: {labels: {'a b': c}}": "KubeRay's rule label-key: group encoder",
+    "roles: auto": "roles: auto decides when a cluster starts, and pods are asked for before",
     "encoders: {gpus: 0.5}": "encoders.gpus: a pod has whole GPUs; not 0.5",
     "encoders: {cpus: ['0-3']}": "encoders.cpus: which cores a pod gets, Kubernetes decides",
     "decoders: {labels: {ray.io/node-group: h100}}": "decoders.labels: the worker group is called decoder",

@@ -2,8 +2,9 @@
 
 import math
 
+import msgspec
 import pytest
-from core_driver import Driver, decode, encode, rejected
+from core_driver import Driver, decode, encode, register, rejected
 
 from chiasm.messages import AskStatus, Reject, RejectReason, Status
 from chiasm.nouns import RequestId, Role
@@ -206,6 +207,16 @@ def test_status_counts_every_request_in_the_state_it_is_in() -> None:
     assert (d0.worker, d0.running, d0.waiting, d0.tokens_per_s) == ("d0", 1, 0, 100.0)
     driver.encoded("encoding", "e0", "a")
     assert driver.status.workers[0].held == 1
+
+
+def test_status_tells_who_took_a_fallback() -> None:
+    driver = a_split()
+    driver.do(msgspec.structs.replace(register("d1", Role.DECODER), fallback="no node could take it"))
+    assert {one.worker: one.fallback for one in driver.status.workers} == {
+        "e0": "",
+        "d0": "",
+        "d1": "no node could take it",
+    }
 
 
 def test_ready_means_that_images_and_text_could_be_placed() -> None:

@@ -154,6 +154,8 @@ def test_an_alias_that_holds_itself_is_refused_and_not_followed(tmp_path: Path) 
         ("gateway: {max_held_bytes: 1000}", "gateway.max_held_bytes: a request of max_body_bytes = 67108864"),
         ("wire: {store_bytes: 1000}", "wire.store_bytes: 1000 bytes have no room"),
         ("wire: {landing_bytes: 1000}", "wire.landing_bytes: 1000 bytes have no room"),
+        ("encoders: {fallbacks: [{a: b}]}", "encoders.fallbacks: there are no labels that they stand in for"),
+        ("encoders: {fallbacks: {a: b}}", "encoders.fallbacks: takes a list of mappings of names to texts"),
         ('decoders: {cpus: ["0"], count: 2}', "decoders.cpus: there are cores for 1 of 2 workers"),
         ("gateway: {api_keys: [a], api_key_weights: {b: 2}}", "gateway.api_key_weights: one of its keys is not in"),
         ('decoders: {cpus: ["3-0"]}', 'decoders.cpus: "3-0" is no list of cores'),

@@ -11,6 +11,7 @@ import chiasm.supervisor
 from chiasm.capacity import Capacity
 from chiasm.config import ClusterConfig, SchedulerConfig
 from chiasm.engine import EngineFailed, EngineSpec
+from chiasm.landing import Landing
 from chiasm.messages import Heartbeat, Lost, Pause, Register, Resume, Unknown
 from chiasm.nouns import Role, WorkerId
 from chiasm.supervisor import Supervisor
@@ -96,7 +97,7 @@ class Supervised:
         self.supervisor = Supervisor(
             SPEC,
             config,
-            "node",
+            Landing("node", "no node could take it"),
             self.connect,
             lambda _engine: Capacity(2, 1000, 50.0, prefill_tokens=4096 if tuning is not None else 0),
             card_of=WorkerId("encoder-0"),
@@ -142,7 +143,17 @@ async def supervised(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureReq
 async def test_a_guest_registers_under_the_encoder_whose_card_it_shares(supervised: Supervised) -> None:
     await supervised.life(1)
     assert supervised.sent(Register) == [
-        Register(NAME, Role.TEXT, "node", "http://engine", 2, 1000, 50.0, host=WorkerId("encoder-0"))
+        Register(
+            NAME,
+            Role.TEXT,
+            "node",
+            "http://engine",
+            2,
+            1000,
+            50.0,
+            host=WorkerId("encoder-0"),
+            fallback="no node could take it",
+        )
     ]
 
 

@@ -9,6 +9,7 @@ import chiasm.worker
 from chiasm.capacity import Capacity
 from chiasm.config import ClusterConfig, PoolConfig, WholesConfig
 from chiasm.engine import EngineSpec
+from chiasm.landing import Landing
 from chiasm.membership import Membership
 from chiasm.nouns import Role
 from chiasm.preflight import ModelFacts
@@ -43,7 +44,7 @@ def test_its_engine_is_unsplit_and_has_what_decoders_have_and_its_own(monkeypatc
         wholes=WholesConfig(count=1, engine_args=["--max-num-seqs=3"], env={"HERE": "1"}),
     )
     membership = Membership(config, FACTS, "token", ClusterKeys.generate(), "ipc:///nowhere", one_machine=True)
-    WholeWorker("whole-0", membership, lambda: "127.0.0.1", "0-1").stop()
+    WholeWorker("whole-0", membership, lambda: Landing("127.0.0.1"), "0-1").stop()
     [supervisor] = made
     spec = supervisor.spec
     assert (spec.name, spec.role, spec.cpus) == ("whole-0", Role.WHOLE, "0-1")
