@@ -60,7 +60,7 @@ def _reasons(config: ClusterConfig) -> Iterator[str]:
     if config.roles == "auto":
         yield (
             "roles: auto decides when a cluster starts, and pods are asked for before. Write down what `chiasm roles` "
-            "says: count, gpus and --tensor-parallel-size of encoders and decoders, and kubernetes.nodes with the cards."
+            "says: count, gpus and --tensor-parallel-size of encoders and decoders, and the cards in kubernetes.nodes."
         )
     for field in ("api_keys", "api_key_weights", "operator_keys"):
         if getattr(gateway, field):
