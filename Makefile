@@ -5,7 +5,7 @@ STAMP := .venv/.installed
 PACKAGES := chiasm encoder decoder scheduler bench tools tests
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test test-unit test-soak gpu-checks aiperf lint bench bench-all train-pupil clean
+.PHONY: help install demo serve test test-unit test-soak gpu-checks aiperf lint bench bench-all train-pupil manifests clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -52,6 +52,11 @@ train-pupil: $(STAMP)  ## train the built-in model anew, and examine it (hours o
 	$(BIN)/python -m chiasm.models.training.train --out build/pupil
 	$(BIN)/python -m chiasm.models.training.export build/pupil/settling.pt chiasm/models/pupil
 	$(BIN)/chiasm bench pupil --json bench/results/pupil.json --card chiasm/models/README.md
+
+manifests: $(STAMP)  ## make k8s/ again, of the cluster.yaml of each overlay and of alerts and dashboard
+	for file in k8s/overlays/*/cluster.yaml; do folder=$$(dirname $$file); \
+	  $(BIN)/chiasm render --config $$file --stealing $$folder/stealing.yaml --overlay $$(basename $$folder) -o k8s || exit 1; \
+	done
 
 clean:  ## remove .venv and caches
 	rm -rf .venv .venv-aiperf .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info

@@ -19,6 +19,8 @@ from chiasm.config_fields import describe
 from chiasm.config_file import ConfigError, load_config
 from chiasm.config_view import configuration
 from chiasm.display import StartDisplay
+from chiasm.keys_file import KEYS_HELP, load_keys
+from chiasm.kubernetes.command import render
 from chiasm.listening import require_free_port
 from chiasm.preflight import ModelFacts, PreflightFailed, check_model
 from chiasm.profile.command import profile
@@ -62,6 +64,7 @@ def main() -> None:
 @click.option("--decoders", type=click.IntRange(1), help="Number of decoder workers.")
 @click.option("--wholes", type=click.IntRange(0), help="Number of whole workers beside them.")
 @click.option("--config", "config_file", type=click.Path(path_type=Path), help="YAML file; options here override it.")
+@click.option("--keys", "keys_file", type=click.Path(path_type=Path), help=KEYS_HELP)
 @click.option("--address", help="Ray cluster to run on, auto for the one this machine belongs to; unset runs one here.")
 @click.option("--host", help=about("gateway.host"))
 @click.option("--port", type=click.IntRange(0, 65535), help=about("gateway.port"))
@@ -72,6 +75,7 @@ def serve(
     decoders: int | None,
     wholes: int | None,
     config_file: Path | None,
+    keys_file: Path | None,
     address: str | None,
     host: str | None,
     port: int | None,
@@ -94,7 +98,8 @@ def serve(
         "gateway.port": port,
     }
     try:
-        config = load_config(config_file, {name: value for name, value in options.items() if value is not None})
+        given = {name: value for name, value in options.items() if value is not None}
+        config = load_config(config_file, {**given, **load_keys(keys_file)})
     except ConfigError as error:
         sys.exit(str(error))
     _until_interrupted(lambda: _serve(config, address, verbose))
@@ -271,7 +276,7 @@ def demo(exit_after: bool, port: int, verbose: bool) -> None:
     _until_interrupted(lambda: run_demo(console, exit_after, port, verbose))
 
 
-for _command in (ask, status, explain, timeline, profile, configuration, roles):
+for _command in (ask, status, explain, timeline, profile, configuration, roles, render):
     main.add_command(_command)
 
 # Rooms that the spine must not import bring their commands along as entry points.

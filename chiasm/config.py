@@ -5,12 +5,13 @@ A field with `repr=False` may hold a secret: its value is shown nowhere.
 """
 
 import re
-from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from chiasm.config_section import Contradiction, Section
 from chiasm.engine_guard import parse_cpus
+from chiasm.kubernetes.settings import KubernetesConfig
 from chiasm.reserved import (
     decoders_flags,
     own_step_limits,
@@ -19,19 +20,6 @@ from chiasm.reserved import (
     unlike,
     unshared_card,
 )
-
-
-class Contradiction(ValueError):
-    """Values that are allowed one by one and not together; `found` has the field and the message of each."""
-
-    def __init__(self, found: Sequence[tuple[str, str]]) -> None:
-        super().__init__(" ".join(f"{field}: {message}" for field, message in found))
-        self.found = tuple(found)
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
 
 MAX_IMAGE_PIXELS = 178_956_970
 """Beyond it Pillow refuses an image, and so does vLLM (VLLM_MAX_IMAGE_PIXELS), whatever is configured here."""
@@ -45,7 +33,7 @@ PositiveInt = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 
 
-class GatewayConfig(_Section):
+class GatewayConfig(Section):
     """The HTTP edge."""
 
     host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 to serve other machines")
@@ -126,7 +114,7 @@ class GatewayConfig(_Section):
         return self
 
 
-class SchedulerConfig(_Section):
+class SchedulerConfig(Section):
     """The scheduling core."""
 
     port: int = Field(7555, ge=1, le=65535, description="port for workers and gateways on other machines")
@@ -170,9 +158,16 @@ class SchedulerConfig(_Section):
         return "off" if value is False else value
 
 
-class WireConfig(_Section):
+class WireConfig(Section):
     """The embedding transport."""
 
+    port: int = Field(
+        0,
+        ge=0,
+        le=65535,
+        description="port at which an encoder hands out embeddings to other machines; 0 takes a free one. Set it where "
+        "a firewall must know it and each encoder has an address of its own",
+    )
     chunk_bytes: int = Field(1 << 20, ge=4096, le=64 << 20, description="payload bytes in one message")
     window_chunks: PositiveInt = Field(8, description="chunks under way before the receiver must grant more credit")
     store_bytes: PositiveInt = Field(1 << 30, description="host memory of one encoder's store of embeddings")
@@ -181,8 +176,12 @@ class WireConfig(_Section):
     transfer_timeout_s: PositiveFloat = Field(30.0, description="deadline of one transfer")
     lease_s: PositiveFloat = Field(60.0, description="how long a published embedding is safe from eviction")
 
+    def listen_at(self, address: str) -> str:
+        """Where an encoder with this IP address hands out embeddings, as ZeroMQ writes it; `*` is a free port."""
+        return f"tcp://{address}:{self.port or '*'}"
 
-class TelemetryConfig(_Section):
+
+class TelemetryConfig(Section):
     """What is measured of requests, and where it goes."""
 
     timelines: int = Field(
@@ -209,7 +208,7 @@ class TelemetryConfig(_Section):
         return self
 
 
-class PoolConfig(_Section):
+class PoolConfig(Section):
     """One pool of equal workers."""
 
     count: int = Field(1, ge=0, description="workers in the pool")
@@ -299,7 +298,7 @@ class WholesConfig(PoolConfig):
         return self
 
 
-class ClusterConfig(_Section):
+class ClusterConfig(Section):
     """A whole cluster."""
 
     model: str | None = Field(None, description="model id or folder; unset serves the built-in demo model")
@@ -326,6 +325,7 @@ class ClusterConfig(_Section):
     encoders: EncodersConfig = EncodersConfig()
     decoders: PoolConfig = PoolConfig()
     wholes: WholesConfig = WholesConfig()
+    kubernetes: KubernetesConfig = KubernetesConfig()
 
     @model_validator(mode="before")
     @classmethod
@@ -333,7 +333,7 @@ class ClusterConfig(_Section):
         """A section whose fields are all commented out reads as null, and means its defaults."""
         if not isinstance(data, dict):
             return data
-        sections = {name for name, field in cls.model_fields.items() if isinstance(field.default, _Section)}
+        sections = {name for name, field in cls.model_fields.items() if isinstance(field.default, Section)}
         return {name: value for name, value in data.items() if name not in sections or value is not None}
 
     @model_validator(mode="after")

@@ -9,8 +9,9 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from chiasm.config import ClusterConfig, Contradiction
+from chiasm.config import ClusterConfig
 from chiasm.config_fields import Described, describe, section_fields, suggestion
+from chiasm.config_section import Contradiction
 
 Location = tuple[str | int, ...]
 """The way to a value: names in mappings, positions in lists."""

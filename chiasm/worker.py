@@ -77,7 +77,7 @@ def _supervisor(charge: Charge, membership: Membership, landing: Landing, cpus: 
     settings = ConnectorSettings(
         worker=WorkerId(charge.name),
         model_revision=membership.facts.revision,
-        listen=None if membership.one_machine else f"tcp://{address}:*",
+        listen=None if membership.one_machine else config.wire.listen_at(address),
         security=config.security,
         wire=config.wire,
     )

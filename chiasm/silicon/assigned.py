@@ -6,7 +6,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from chiasm.config import TEAM_FLAGS, ClusterConfig, Contradiction
+from chiasm.config import TEAM_FLAGS, ClusterConfig
+from chiasm.config_section import Contradiction
 from chiasm.silicon.demand import Demand, Traffic
 from chiasm.silicon.fleet import ACCELERATOR_LABEL, fleet_of
 from chiasm.silicon.roles import Choice, Fleet, NoRoles, choose

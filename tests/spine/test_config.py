@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from chiasm.config import ClusterConfig, EncodersConfig, GatewayConfig, SchedulerConfig
+from chiasm.config import ClusterConfig, EncodersConfig, GatewayConfig, SchedulerConfig, WireConfig
 from chiasm.config_file import ConfigError, load_config
 from chiasm.models.builtin import ENGINE_ARGS, PREFILL_CHUNK, with_builtin_model
 
@@ -278,3 +278,8 @@ def test_no_more_pixels_are_allowed_than_an_image_can_be_read_with(tmp_path: Pat
     assert load_config(write(tmp_path, f"gateway: {{max_item_pixels: {most}}}")).gateway.max_item_pixels == most
     [error] = errors(tmp_path, f"gateway: {{max_item_pixels: {most + 1}}}")
     assert f"gateway.max_item_pixels: takes a whole number from 1 to {most}" in error
+
+
+def test_embeddings_have_a_free_port_or_the_one_that_is_set() -> None:
+    assert WireConfig().listen_at("10.0.0.7") == "tcp://10.0.0.7:*"
+    assert WireConfig(port=7600).listen_at("10.0.0.7") == "tcp://10.0.0.7:7600"

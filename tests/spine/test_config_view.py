@@ -52,7 +52,7 @@ def test_a_terminal_gets_every_description_too() -> None:
     assert all(field.description in shown for field in FIELDS)
 
 
-@pytest.mark.parametrize(("name", "count"), [("gateway.port", 1), ("wire", 7), ("security", 1)])
+@pytest.mark.parametrize(("name", "count"), [("gateway.port", 1), ("wire", 8), ("security", 1)])
 def test_one_field_or_section_can_be_explained_alone(name: str, count: int) -> None:
     result = run("--explain", name)
     assert len(result.output.splitlines()) == count

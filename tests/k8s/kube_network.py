@@ -1,0 +1,63 @@
+"""Which pod could reach which port, as NetworkPolicies have it."""
+
+from collections.abc import Iterator
+
+from kube_pods import Object, Pods, all_pods, of_kind, selects
+
+from chiasm.kubernetes.names import DASHBOARD_PORT, EMBEDDINGS_PORT, GCS_PORT, HTTP_PORT, RAY_PORTS, SCHEDULER_PORT
+
+REDIS_PORT = 6379
+AN_ENGINE = 40_000  # a free port, as Linux gives them
+
+
+def reaches(policies: list[Object], source: Pods | None, target: Pods, port: int) -> bool:
+    """Whether a connection is let through; no source is one outside of the namespace."""
+    over = [each["spec"] for each in policies if selects(each["spec"]["podSelector"], target.labels)]
+    if not over:
+        return True
+    return any(
+        _takes_port(rule, port) and _takes_source(rule, source) for spec in over for rule in spec.get("ingress", [])
+    )
+
+
+def _takes_port(rule: Object, port: int) -> bool:
+    ports = rule.get("ports")
+    return ports is None or any(each["port"] <= port <= each.get("endPort", each["port"]) for each in ports)
+
+
+def _takes_source(rule: Object, source: Pods | None) -> bool:
+    if "from" not in rule:
+        return True
+    if source is None:
+        return any("podSelector" not in peer for peer in rule["from"])
+    return any(selects(peer.get("podSelector", {}), source.labels) for peer in rule["from"])
+
+
+def network_faults(objects: list[Object]) -> Iterator[str]:
+    """Whoever may speak to whom and should not, or should and may not."""
+    policies = of_kind(objects, "NetworkPolicy")
+    pods = all_pods(objects)
+    ray = {each.ray_group["groupName"]: each for each in pods if each.ray_group is not None}
+    redis = next(each for each in pods if each.owner.startswith("StatefulSet"))
+    for target in pods:
+        ports = [each["containerPort"] for each in target.container.get("ports", [])]
+        for port in {*ports, *RAY_PORTS.values(), AN_ENGINE}:
+            wanted = target is ray["gateway"] and port == HTTP_PORT
+            if reaches(policies, None, target, port) != wanted:
+                yield f"from outside, port {port} of {target.owner} can{'not' if wanted else ''} be reached"
+    for name, target in ray.items():
+        for other, source in ray.items():
+            allowed = [(port, True) for port in RAY_PORTS.values()]
+            allowed.append((EMBEDDINGS_PORT, (name, other) == ("encoder", "decoder")))
+            allowed.append((AN_ENGINE, other == "gateway" and name in ("encoder", "decoder", "whole")))
+            allowed.append((SCHEDULER_PORT, name == "gateway" and other in ("encoder", "decoder", "whole")))
+            allowed += [(port, name == "headgroup") for port in (GCS_PORT, DASHBOARD_PORT)]
+            for port, wanted in allowed:
+                if reaches(policies, source, target, port) != wanted:
+                    yield f"group {other} can{'not' if wanted else ''} reach port {port} of group {name}"
+    for other, source in ray.items():
+        if reaches(policies, source, redis, REDIS_PORT) != (other == "headgroup"):
+            yield f"group {other} can{'not' if other == 'headgroup' else ''} reach Redis"
+    launcher = next(each for each in pods if each.owner.startswith("RayJob"))
+    if not reaches(policies, launcher, ray["headgroup"], DASHBOARD_PORT):
+        yield "the launcher cannot reach the dashboard to submit its job"
