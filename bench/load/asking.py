@@ -101,7 +101,7 @@ async def send(
     tokens = len(seen.chunks) - seen.leading if counted is None else counted
     wanted = _fixed_length(planned.body)
     if error is None and counted is not None and wanted not in (None, counted):
-        error = f"{endpoint.url} gave {counted} of {wanted} tokens, and was to ignore where an answer ends"
+        error = f"{endpoint.url} gave {counted} of {wanted} tokens, and was to go on (ignore_eos, as vLLM has it)"
     return Answer(
         number=number,
         kind=planned.kind,

@@ -89,7 +89,7 @@ def test_it_stops_where_one_request_takes_very_long(monkeypatch: pytest.MonkeyPa
     ("server", "asked", "said"),
     [
         (StallingServer(encode=10, prefill=1, usage=False), 1, "stream_options.include_usage"),
-        (StallingServer(encode=10, prefill=1, short=5), 3, "honours ignore_eos"),
+        (StallingServer(encode=10, prefill=1, short=5), 3, "was to go on (ignore_eos"),
         (StallingServer(encode=10, prefill=1, flush=16), 3, "turn its buffering off"),
     ],
 )

@@ -64,7 +64,7 @@ def test_one_that_names_a_role_beside_a_token_is_a_token() -> None:
 def test_an_answer_shorter_than_its_request_decides_is_an_error(limit: str) -> None:
     with answering(chunk("a"), chunk("b", "length"), usage(70, 2), DONE) as url:
         assert asked(url, body={limit: 3, "ignore_eos": True}).error == (
-            f"{url} gave 2 of 3 tokens, and was to ignore where an answer ends"
+            f"{url} gave 2 of 3 tokens, and was to go on (ignore_eos, as vLLM has it)"
         )
         assert asked(url, body={limit: 2, "ignore_eos": True}).ok
         assert asked(url, body={limit: 3}).ok
