@@ -25,7 +25,7 @@ serve: $(STAMP)  ## serve the built-in model; ARGS="MODEL --encoders 2" for more
 test: test-unit  ## everything but the soak tests, with real engines (minutes)
 	$(BIN)/pytest -m "engine and not soak"
 
-test-unit: $(STAMP)  ## only what needs no engine (two minutes on two cores)
+test-unit: $(STAMP)  ## only what needs no engine (five minutes on two cores)
 	$(BIN)/pytest -n $$(nproc) -m "not soak and not engine"
 
 test-soak: $(STAMP)  ## long runs (hours)
