@@ -74,7 +74,7 @@ def calibrate(arrangement: Arrangement, setting: Setting) -> Chunks:
         return [chunk_of(setting, cpus, args) for cpus in _cores(arrangement, setting)]
     if arrangement not in CLUSTERS:
         return []
-    config = cluster_config(arrangement, setting, "")
+    config = cluster_config(arrangement, setting, secrets.token_urlsafe(16))
     chunk = known_chunk(config)
     if chunk is None:
         with _started(arrangement, setting, []) as running:
