@@ -164,6 +164,11 @@ def test_none_is_started_where_memory_does_not_suffice(setting: Setting, monkeyp
     assert len(psutil.Process().children(recursive=True)) == before
 
 
+def _known(config: Mapping[str, Any]) -> Chunk:
+    ClusterConfig.model_validate(config)  # as the cluster would
+    return CHUNK
+
+
 @pytest.mark.parametrize("arrangement", [Arrangement.SPLIT, Arrangement.SPLIT_STEAL])
 def test_a_cluster_is_served_as_configured(
     setting: Setting, arrangement: Arrangement, monkeypatch: pytest.MonkeyPatch
@@ -174,7 +179,7 @@ def test_a_cluster_is_served_as_configured(
         return [sys.executable, "-c", READY, str(file)]
 
     monkeypatch.setattr(chiasm_cluster, "serve_command", command)
-    monkeypatch.setattr(arrangements, "known_chunk", lambda _config: CHUNK)
+    monkeypatch.setattr(arrangements, "known_chunk", _known)
     with starting(arrangement, replace(setting, itl_slo_ms=150)) as running:
         running.wait_ready()
         assert running.chunks == [64]
