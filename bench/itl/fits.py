@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from bench.itl.plan import Kind, Load
 from bench.itl.slots import Seen
-from bench.load.slopes import LEAST, Interval, Undetermined, block_slopes, growth, mean_interval, ratio
+from bench.load.slopes import LEAST, Interval, Undetermined, block_slopes, mean_interval, power_growth, ratio
 
 QUOTED_FROM = 5  # blocks
 MOST_LOST = 0.1  # of the slots
@@ -155,7 +155,7 @@ def grown(slots: Iterable[Seen], side: str) -> Grown | None:
     whole = sorted(set.intersection(*(set(found) for found in stalls.values())))
     means = {carriers: statistics.fmean(found.values()) for carriers, found in stalls.items() if found}
     try:
-        verdict, why = growth(
+        verdict, why = power_growth(
             [[(float(carriers), found[block]) for carriers, found in stalls.items()] for block in whole]
         )
     except (Undetermined, ValueError) as error:

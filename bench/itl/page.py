@@ -37,9 +37,9 @@ def described(plan: Plan, sides: Sequence[str], model: str) -> list[str]:
         "Slots are a quarter longer than the largest carriers took to be answered, on the slowest side, before the "
         f"first block. {drives}.",
         "Mean ITL: of all gaps of bystanders that ended in the slot; it depends on how often carriers come. Added to "
-        "ITLs, or stall: how long each bystander stood still in the slot beyond its usual gaps, which are the median "
-        "where carriers without a load came. It is what carriers add to the sum of its inter-token latencies, however "
-        "often they come, and so slopes are quoted of it.",
+        "ITLs, or stall: how long each bystander stood still in the slot beyond its usual gaps, which are the mean of "
+        "those that came in the same slot when its carriers were through. It is what carriers add to the sum of its "
+        "inter-token latencies, however often they come, and so slopes are quoted of it.",
         f"There are {plan.blocks} blocks; in each, every side is measured once with all carriers in an order that is "
         "drawn anew, and the sides come in turn, in the other direction in every block. Slopes are least squares in "
         "each block; their intervals (95 %) are Student's over blocks, those of ratios Fieller's. Both slopes of a "

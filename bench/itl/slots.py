@@ -10,6 +10,7 @@ from bench.itl.plan import Drive, Kind, Slot
 from bench.itl.traffic import is_bystander
 from bench.load.answers import Answer
 
+LEAST_USUAL = 20  # gaps, to tell what is usual
 ENCODE = "encode"  # the phase that a Chiasm gateway tells of a request for which an encoder was asked
 
 
@@ -42,7 +43,6 @@ class Seen:
     gaps: tuple[Gap, ...]  # that ended in it
     bystanders: tuple[Answer, ...]  # that were sent in it
     carriers: tuple[Answer, ...]
-    base_s: float | None = None  # a bystander's usual gap: the median in the drive's slot without a load
     failure: str | None = None  # why nothing can be told of it
     overload: str | None = None  # why only what was suffered in it counts, not what its carriers cost
 
@@ -82,14 +82,34 @@ class Seen:
         return self.carriers[0].due_s
 
     @property
-    def stall_s(self) -> float | None:
-        """What each bystander waited beyond its usual gaps, summed over the slot.
+    def answered_s(self) -> float:
+        """When the last of its carriers was answered, since its beginning."""
+        return max(answer.ended_s for answer in self.carriers) - self.due_s
 
-        A stream got slot / mean tokens in it, which would have taken base * slot / mean seconds. The rest of the slot
-        it stood still. Unlike the mean itself this is proportional to what carriers cost, and does not depend on how
-        often they come.
+    @property
+    def base_s(self) -> float | None:
+        """A bystander's usual gap: the mean of those that began when its carriers were through; None where these are
+        too few.
+
+        A machine that others share is faster at one time and slower at another, by more than carriers add. So no other
+        slot can tell it.
         """
-        return None if self.base_s is None else self.drive.slot_s * (1 - self.base_s / self.mean_s)
+        usual = [gap.seconds for gap in self.gaps if gap.began_s >= self.answered_s]
+        return statistics.fmean(usual) if len(usual) >= LEAST_USUAL else None
+
+    @property
+    def stall_s(self) -> float | None:
+        """What each bystander waited beyond its usual gaps while carriers were there, summed.
+
+        A stream got window / mean tokens in that time, which would have taken base * window / mean seconds. The rest it
+        stood still. Unlike the mean itself this is proportional to what carriers cost, and does not depend on how often
+        they come.
+        """
+        beside = [gap for gap in self.gaps if gap.began_s < self.answered_s]
+        if self.base_s is None or not beside:
+            return None
+        window_s = max(gap.ended_s for gap in beside) - min(gap.began_s for gap in beside)
+        return window_s * (1 - self.base_s / statistics.fmean(gap.seconds for gap in beside))
 
 
 def read(answers: Sequence[Answer], drive: Drive, side: str, block: int) -> list[Seen]:
@@ -120,8 +140,7 @@ def read(answers: Sequence[Answer], drive: Drive, side: str, block: int) -> list
         )
         failure = _failure(one, ends, bystanders)
         found.append(replace(one, failure=failure, overload=_overload(one, found[-1] if found else None, ends)))
-    base_s = next((statistics.median(one.gaps_s) for one in found if _is_empty(one.slot) and one.fault is None), None)
-    return [replace(one, base_s=base_s) for one in found]
+    return found
 
 
 def prompt_tokens(answers: Sequence[Answer]) -> int:
@@ -176,7 +195,11 @@ def _encode_fault(one: Seen) -> str | None:
 def _overload(one: Seen, before: Seen | None, ends: float) -> str | None:
     if _runs_over(one, ends):
         return f"overloaded: not answered within {one.drive.slot_s:g} s"
-    return "the slot before it ran over" if before is not None and _runs_over(before, one.due_s) else None
+    if before is not None and _runs_over(before, one.due_s):
+        return "the slot before it ran over"
+    if one.drive.streams and one.base_s is None:
+        return f"answered so late in its {one.drive.slot_s:g} s that the rest does not tell usual gaps"
+    return None
 
 
 def _runs_over(one: Seen, ends: float) -> bool:

@@ -20,6 +20,8 @@ RESAMPLES = 2000  # for a quantile's interval: its bounds then move by less than
 
 FLAT_BELOW = 0.25  # of the level at the lowest concurrency: what rises less over all of them has not grown
 BEND_FROM = 0.2  # of the rise: the quadratic part of about x^1.2
+POWER_FLAT_BELOW, POWER_LINEAR_BELOW = 0.5, 1.5  # halfway between growth as x^0, x^1 and x^2
+POWER_SUPER_FROM = 1.2  # as much of a bend as above
 
 
 class Undetermined(ValueError):
@@ -153,6 +155,34 @@ def growth(blocks: Sequence[Block]) -> tuple[Growth, str]:
             "blocks."
         )
     return Growth.LINEAR, f"{said}: the bend is surely below {BEND_FROM:.0%} of the rise"
+
+
+def power_growth(blocks: Sequence[Block]) -> tuple[Growth, str]:
+    """How y grows over x where nothing is nothing, as y = a x^p, and the numbers that decided it, in words.
+
+    Each block gives its p, by least squares of the logarithms. Flat: p is surely under a half. Super-linear: it is
+    surely above 1, and 1.2 or more. Linear: it surely lies between 0.5 and 1.5. It needs fewer blocks than `growth`,
+    for it has no level to find.
+
+    Raises:
+        Undetermined: the noise allows several of these, or has made a value of nothing or less.
+        ValueError: fewer than three blocks, or one has fewer than three different x.
+    """
+    _enough(blocks)
+    for block in blocks:
+        _different(block, 3)
+    lowest = min(y for block in blocks for _, y in block)
+    if lowest <= 0:
+        raise Undetermined(f"Growth is not told: a measurement is {lowest:.3g}, lost in noise. Measure more blocks.")
+    power = mean_interval(block_slopes([[(math.log(x), math.log(y)) for x, y in block] for block in blocks]))
+    said = f"it grows as the power {power}"
+    if power.high < POWER_FLAT_BELOW:
+        return Growth.FLAT, f"{said}: surely below {POWER_FLAT_BELOW}"
+    if power.low > 1 and power.value >= POWER_SUPER_FROM:
+        return Growth.SUPER_LINEAR, f"{said}: surely above 1"
+    if power.low > POWER_FLAT_BELOW and power.high < POWER_LINEAR_BELOW:
+        return Growth.LINEAR, f"{said}: surely between {POWER_FLAT_BELOW} and {POWER_LINEAR_BELOW}"
+    raise Undetermined(f"Growth is not told: {said}. Measure more blocks.")
 
 
 def _fit(block: Block, degree: int) -> list[float]:

@@ -99,9 +99,18 @@ def test_without_tokens_of_bystanders_nothing_is_told() -> None:
     assert found[1].fault == "bystanders had no tokens"
 
 
-def test_where_the_slot_without_a_load_does_not_count_there_is_no_stall() -> None:
-    found = read([stream(8.0), carrier(BASE, 0.0, error="answered 503"), carrier(PICTURE, SLOT_S)], TWO, "split", 1)
-    assert [one.stall_s for one in found] == [None, None]
+def test_usual_gaps_are_those_of_the_same_slot() -> None:
+    """A machine that has become half as fast by the second slot adds nothing to what its carrier does."""
+    slow = answer(BYSTANDER, SLOT_S, tuple(SLOT_S + 2 * GAP_S * number for number in range(40)))
+    found = read([stream(SLOT_S), slow, carrier(BASE, 0.0), carrier(PICTURE, SLOT_S)], TWO, "split", 1)
+    assert [one.base_s for one in found] == pytest.approx([GAP_S, 2 * GAP_S])
+    assert [one.stall_s for one in found] == pytest.approx([0.0, 0.0], abs=1e-6)
+
+
+def test_a_carrier_after_which_too_few_gaps_are_left_tells_no_stall() -> None:
+    _, picture = two(carrier(PICTURE, SLOT_S, first_s=SLOT_S - 0.5))
+    assert (picture.base_s, picture.stall_s) == (None, None)
+    assert picture.fault == "answered so late in its 4 s that the rest does not tell usual gaps"
 
 
 def test_a_server_that_does_not_count_tokens_cannot_be_measured() -> None:

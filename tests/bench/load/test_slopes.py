@@ -13,6 +13,7 @@ from bench.load.slopes import (
     block_slopes,
     growth,
     mean_interval,
+    power_growth,
     quantile_interval,
     ratio,
     slope,
@@ -220,3 +221,27 @@ def test_a_rise_that_may_be_larger_is_not_flat() -> None:
     rising = [[(0.0, 10.0), (5.0, 10.0 + rise / 2), (10.0, 10.0 + rise)] for rise in (1.0, 2.0, 3.0)]
     with pytest.raises(Undetermined, match=r"rises by 2 \(-0\.484 to 4\.48\) from 10"):
         growth(rising)
+
+
+@pytest.mark.parametrize(
+    ("power", "verdict"),
+    [(0.0, Growth.FLAT), (0.2, Growth.FLAT), (0.8, Growth.LINEAR), (1.0, Growth.LINEAR), (1.5, Growth.SUPER_LINEAR)],
+)
+@pytest.mark.parametrize("seed", range(5))
+def test_a_power_is_told_through_noise(power: float, verdict: Growth, seed: int) -> None:
+    assert power_growth(measured(lambda x: 400.0 * x**power, 0.1, seed))[0] is verdict
+
+
+def test_a_power_says_the_numbers() -> None:
+    verdict, words = power_growth([[(x, 3.0 * x**2) for x in (1.0, 2.0, 4.0)]] * 3)
+    assert verdict is Growth.SUPER_LINEAR
+    assert words == "it grows as the power 2 (2 to 2): surely above 1"
+
+
+def test_a_power_is_not_told_through_too_much_noise() -> None:
+    with pytest.raises(Undetermined, match=r"as the power 1\.\d+ \(.*Measure more blocks"):
+        power_growth([[(1.0, 1.0), (2.0, 2.0), (4.0, 4.0**power)] for power in (0.7, 1.0, 1.6)])
+    with pytest.raises(Undetermined, match="a measurement is 0, lost in noise"):
+        power_growth([[(1.0, 1.0), (2.0, 0.0), (4.0, 4.0)]] * 3)
+    with pytest.raises(ValueError, match="three"):
+        power_growth([[(1.0, 1.0), (2.0, 2.0), (4.0, 4.0)]] * 2)
