@@ -38,7 +38,7 @@ STEPS = (
         minutes=30,
         headline=True,
     ),
-    Step("overhead", "chiasm bench overhead --json bench/results/overhead.json", minutes=10, headline=True),
+    Step("overhead", "chiasm bench overhead --json bench/results/overhead.json", minutes=12, headline=True),
     Step(
         "vllm-epd",
         "chiasm bench vllm-epd --json bench/results/vllm_epd.json --plot docs/vllm_epd.svg --resume {kept}",

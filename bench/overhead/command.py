@@ -39,7 +39,7 @@ def overhead(quick: bool, json_file: Path | None, endpoint: str | None, api_key:
 
     \b
     added_ttft_p50_ms                  time to first token through the gateway, less the direct one: the median of pairs
-    added_per_token_ms                 the same of each further token: the mean of pairs
+    added_per_token_ms                 the same of each further token
     throughput_vs_direct               tokens/s of a burst through the gateway, to that of a direct one
     small_model_throughput_vs_direct   the same where a token costs the engine next to nothing
     image_added_...                    as above, of requests with a picture
@@ -52,7 +52,7 @@ def overhead(quick: bool, json_file: Path | None, endpoint: str | None, api_key:
     chiasm bench serve. Both ways end in the same engine, so what Chiasm's own hooks cost in there is in neither:
     chiasm bench profile.
 
-    It takes two cores, however many there are, 10 GB of memory, and about ten minutes, four of them for starting
+    It takes two cores, however many there are, 10 GB of memory, and about twelve minutes, four of them for starting
     engines. The engine has one of the two cores to itself as far as engines go; client, gateway and scheduler have
     both. Nothing else should run meanwhile.
 

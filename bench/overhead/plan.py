@@ -44,7 +44,7 @@ class Plan:
     lengths: tuple[int, int]  # of answers in a burst, in tokens: evenly spread between these
 
 
-FULL = Plan(blocks=5, pairs=12, per_slot=2, lengths=(32, 96))
+FULL = Plan(blocks=5, pairs=24, per_slot=2, lengths=(32, 96))
 QUICK = Plan(blocks=3, pairs=4, per_slot=1, lengths=(8, 24))
 
 

@@ -16,7 +16,8 @@ def test_what_is_added_is_taken_of_pairs() -> None:
     row = row_of_pairs(list(zip(through, directly, strict=True)))
     assert row["pairs"] == 3
     assert row["added_ttft_p50_ms"] == pytest.approx(2)  # of 1, 2 and 50
-    assert row["added_per_token_ms"] == pytest.approx(0.5)  # of 0.1, 0.2 and 1.2
+    assert row["added_per_token_ms"] == pytest.approx(0.2)  # of 0.1, 0.2 and 1.2
+    assert row["added_per_token_mean_ms"] == pytest.approx(0.5)
     assert (row["ttft_p50_gateway_ms"], row["ttft_p50_direct_ms"]) == (pytest.approx(202), pytest.approx(200))
     assert (row["tpot_mean_gateway_ms"], row["tpot_mean_direct_ms"]) == (pytest.approx(5.5), pytest.approx(5))
 
