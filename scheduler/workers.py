@@ -6,6 +6,7 @@ Imports only `chiasm.{nouns,messages}`, msgspec, the standard library and `sched
 """
 
 import math
+from itertools import islice
 
 from msgspec import Struct
 
@@ -17,6 +18,11 @@ from scheduler.rate import MeanTime, Rate
 
 STORE_SHARE = 0.8
 """Of a store, at most, for embeddings that wait for a decoder; the rest is for what is being encoded or fetched."""
+
+HAND_OVER_S = 0.1
+"""Of encoding, at most, that an engine has at hand when it is to get more: time enough for an answer to go to the gateway,
+the next item to come, and its preprocessing. What is at hand longer waits for nothing, and an engine encodes all of it in
+one step: an item of an earlier request would be held up by those of later ones."""
 
 PREFILLS_AT_ONCE = 2
 """Prompts with images, in steps of a decoder: one that is being computed, and the next, so that no step goes short."""
@@ -96,8 +102,11 @@ class EncodeWorker(Worker):
 
     @property
     def may_start(self) -> bool:
-        """Is there a credit, and room for what comes of it?"""
-        return len(self.running) < self.credits and self.ready_bytes < self._limit
+        """Is there a credit, room for what comes of it, and little at hand behind what its engine is encoding?"""
+        if len(self.running) >= self.credits or self.ready_bytes >= self._limit:
+            return False
+        at_hand = self.running_tokens - sum(job.tokens for job in islice(self.running.values(), self.slots))
+        return at_hand < HAND_OVER_S * self.rate.tokens_per_s
 
     def append(self, job: EncodeJob) -> None:
         """Withholds `job`."""

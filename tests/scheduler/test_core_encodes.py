@@ -47,6 +47,21 @@ def test_an_engine_gets_no_more_than_its_credits_and_the_rest_in_order() -> None
     assert driver.encoded("r", "e0", "a") == [encode("r", "d", "e0")]
 
 
+def test_an_engine_has_little_at_hand_behind_what_it_encodes() -> None:
+    """It would encode what a later request brought in one step with the earlier one's second image."""
+    driver = with_encoders(slots=1, look_ahead=3)
+    driver.encoder("e0", rate=1000.0)
+    assert driver.submit("r", "a", "b", tokens=100) == [encode("r", "a", "e0"), encode("r", "b", "e0")]
+    assert driver.submit("s", "c", tokens=100) == []
+    assert driver.encoded("r", "e0", "a") == [encode("s", "c", "e0")]
+
+
+def test_an_engine_that_is_quick_has_as_much_at_hand_as_may_be() -> None:
+    driver = with_encoders(slots=1, look_ahead=3)
+    driver.encoder("e0", rate=100_000.0)
+    assert driver.submit("r", *"abcde", tokens=100) == [encode("r", uuid, "e0") for uuid in "abcd"]
+
+
 def test_an_item_that_is_held_is_not_encoded_again() -> None:
     driver = with_encoders("e0")
     driver.submit("r", "a")
