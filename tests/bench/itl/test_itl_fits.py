@@ -78,9 +78,9 @@ def test_a_ratio_is_over_loads_that_came_as_both() -> None:
     slots = blocks({PICTURE: 1.0, TEXT: 0.8, LARGER: 5.0}, drive=drive)
     found = fits.slope_to_text(slots, "split", Kind.LIVE, fits.stall_ms)
     assert found is not None
-    assert found.value == pytest.approx(1.25, rel=0.05)
+    assert found.value == pytest.approx(1.25)
     assert found.interval is not None
-    assert found.interval.low <= found.value <= found.interval.high
+    assert (found.interval.low, found.interval.high) == pytest.approx((1.25, 1.25))
     assert fits.slope_to_text(slots, "split", Kind.ENCODED, fits.stall_ms) is None
 
 
