@@ -11,7 +11,7 @@ import secrets
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -25,7 +25,6 @@ mkdir -p /tmp/ray
 mount -t tmpfs tmpfs /tmp/ray
 while :; do "$@" || true; sleep 1; done
 """
-GONE_S = 20.0
 TOKEN = secrets.token_hex(32)
 
 
@@ -62,12 +61,13 @@ class Host:
 
     def engines(self) -> list[int]:
         """The processes that serve engines here, as the tests see their ids."""
-        return [
-            process.pid
-            for process in self._init.children(recursive=True)
-            if "vllm.entrypoints.openai.api_server" in process.cmdline()
-            and "chiasm.engine_guard" not in process.cmdline()
-        ]
+        found = []
+        for process in self._init.children(recursive=True):
+            with suppress(psutil.NoSuchProcess):  # it has just ended
+                command = process.cmdline()
+                if "vllm.entrypoints.openai.api_server" in command and "chiasm.engine_guard" not in command:
+                    found.append(process.pid)
+        return found
 
 
 def environment() -> dict[str, str]:
@@ -94,10 +94,8 @@ def host(network: Network, name: str, ray_start: Sequence[str], log: Path) -> It
     try:
         yield Host(network.addresses[name], init)
     finally:
-        everything = [init, *init.children(recursive=True)]
-        process.kill()  # and with it init, and with that everything here
+        init.kill()  # and with it everything here
         process.wait()
-        psutil.wait_procs(everything, GONE_S)
 
 
 def _only_child(pid: int) -> psutil.Process:

@@ -18,6 +18,7 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "bare_metal.md"
 DOCUMENTED_NET = "10.0.0"
 CONFIG = """
 gateway: {{host: {head}, port: 8000, allow_processor_options: true}}
+scheduler: {{prefill_chunk: 1024}}  # an engine holds no image of more tokens than it takes in a step
 wire: {{port: 7600, max_item_bytes: {item}, landing_bytes: {landing}}}
 encoders: {{labels: {{chiasm-pool: encoder}}, cpus: ["{first}"]}}
 decoders: {{labels: {{chiasm-pool: decoder}}, cpus: ["{last}"]}}
@@ -55,9 +56,7 @@ def running_metal(network: Network, config: str, folder: Path) -> Iterator[Metal
             for name, command in zip(network.addresses, documented_commands(), strict=True)
         }
         _wait_for_ray(hosts["head"])
-        process = hosts["head"].start(
-            "chiasm", "serve", "--config", str(folder / "cluster.yaml"), "--address", "auto", "--verbose"
-        )
+        process = hosts["head"].start("chiasm", "serve", "--config", str(folder / "cluster.yaml"), "--address", "auto")
         serving = Serving(process)
         try:
             serving.wait_ready()
