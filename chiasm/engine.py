@@ -70,6 +70,7 @@ class EngineSpec:
     served_name: str
     token: str  # bearer token for the engine's /v1 routes
     revision: str | None = None
+    files: str = ""  # of the model's folder, if it has one: see `chiasm.model_files`
     host: str = "127.0.0.1"
     cpus: str | None = None  # cores, e.g. "0-3", to be shared with no other engine; None leaves it to the system
     args: tuple[str, ...] = ()  # last on the command line, so they win

@@ -5,7 +5,6 @@ because importing vLLM takes seconds and hundreds of megabytes that the asking p
 """
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -17,10 +16,10 @@ from blake3 import blake3
 
 from chiasm.families import DEEPSTACK, FAMILIES, UNUSED_DEEPSTACK
 from chiasm.footprint import footprint, language_model_bytes, vision_tower_bytes
+from chiasm.model_files import files_digest
 from chiasm.plugins import replace_models
 
 TIMEOUT_S = 300.0
-SAMPLE_BYTES = 1 << 20
 DEFAULT_CELL = 28  # pixels a side of one image token where the configuration does not say
 
 
@@ -47,6 +46,7 @@ class ModelFacts:
     kv_cache_bytes: int | None = None  # what the arguments say that a KV cache takes
     sampling: Mapping[str, Any] = field(default_factory=dict)  # what engines assume where a request says nothing
     longest_answer: int | None = None  # tokens, whatever a request asks for; None: as long as the context
+    files: str = ""  # digest of the model's folder, which other hosts have to have as well; empty for a hub's model
 
 
 def check_model(model: str, name: str | None, revision: str | None, engine_args: list[str]) -> ModelFacts:
@@ -97,6 +97,7 @@ def check_model(model: str, name: str | None, revision: str | None, engine_args:
         kv_cache_bytes=report["kv_cache_bytes"],
         sampling=report["sampling"],
         longest_answer=report["longest_answer"],
+        files=files_digest(Path(model)) if Path(model).is_dir() else "",
     )
 
 
@@ -217,25 +218,10 @@ def _pixels_per_token(vision: Any) -> int:
 
 
 def fingerprint(model: str, dtype: str, commit: str | None) -> str:
-    """Equal for equal weights, on whatever machine: a hub commit, or a digest of the folder's files.
-
-    Of large files only the size, the beginning and the end are read: enough to tell checkpoints apart in a moment.
-    """
-    digest = blake3(f"{dtype}\0{commit}".encode())
+    """Equal for equal weights, on whatever machine: a hub commit, or a digest of the folder's files."""
     folder = Path(model)
-    if not folder.is_dir():
-        digest.update(model.encode())
-        return digest.hexdigest(16)
-    for path in sorted(folder.iterdir()):
-        if path.suffix not in (".json", ".safetensors", ".bin", ".pt", ".jinja", ".txt"):
-            continue
-        size = path.stat().st_size
-        digest.update(f"{path.name}\0{size}\0".encode())
-        with path.open("rb") as file:
-            digest.update(file.read(SAMPLE_BYTES))
-            file.seek(max(0, size - SAMPLE_BYTES), os.SEEK_SET)
-            digest.update(file.read(SAMPLE_BYTES))
-    return digest.hexdigest(16)
+    files = files_digest(folder) if folder.is_dir() else model
+    return blake3(f"{dtype}\0{commit}\0{files}".encode()).hexdigest(16)
 
 
 if __name__ == "__main__":

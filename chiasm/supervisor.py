@@ -18,6 +18,7 @@ from chiasm.engine import Engine, EngineFailed, EngineSpec
 from chiasm.holding import Holding
 from chiasm.landing import Landing
 from chiasm.messages import NOBODY
+from chiasm.model_files import fault_of
 from chiasm.nouns import WorkerId
 from chiasm.wire.channel import ChannelClient
 
@@ -120,8 +121,10 @@ class Supervisor:
         """Return when the engine is to be started again with other flags.
 
         Raises:
-            EngineFailed: the engine ended by itself, or did not do as it was told.
+            EngineFailed: the engine ended by itself, or did not do as it was told; or this host has another model.
         """
+        if fault := await asyncio.to_thread(fault_of, self._spec.model, self._spec.files):
+            raise EngineFailed(f"{self._spec.name} at {self._landing.address}: {fault}")
         async with self._running_engine() as engine:
             await asyncio.to_thread(engine.wait_ready, self._config.engine_start_timeout_s)
             if self._tuning is not None and not await self._tuning.settle(engine):

@@ -88,6 +88,7 @@ def _supervisor(charge: Charge, membership: Membership, landing: Landing, cpus: 
         served_name=membership.facts.name,
         token=membership.token,
         revision=config.revision,
+        files=membership.facts.files,
         host=membership.engine_host(address),
         cpus=cpus,
         args=tuple(charge.engine_args),

@@ -2,11 +2,12 @@
 scheduler. Deadlines are the caller's, except those for connecting and for asking about transfers.
 """
 
+import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
 
@@ -25,6 +26,10 @@ from chiasm.gateway.parsing import MediaPart, ParsedRequest
 from chiasm.nouns import Embedding, ItemUuid, RequestId
 
 CONNECT_TIMEOUT_S = 5.0
+SILENT_HOST_S = 15
+"""After which a connection has broken whose other host says nothing, not even that it lives: it has lost its power, or
+its network. Else an answer from there would be waited for until the request's deadline."""
+_PROBE_S = 5
 TRANSFERS_TIMEOUT_S = 5.0
 MAX_ANSWER_BYTES = 256 << 20
 MAX_REPORT_BYTES = 1 << 20
@@ -74,7 +79,7 @@ class Upstream:
     def __init__(self, cluster_token: str) -> None:
         self._session = ClientSession(
             # Unlimited, because what is under way is limited already, by the credits that the scheduler hands out.
-            connector=TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE_S),
+            connector=TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE_S, socket_factory=_socket),
             timeout=ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
             headers={"Authorization": f"Bearer {cluster_token}", "Content-Type": "application/json"},
             cookie_jar=DummyCookieJar(),
@@ -225,6 +230,17 @@ async def read_limited(answer: ClientResponse, limit: int) -> bytes:
         if len(content) > limit:
             raise EngineFailed(f"an answer of more than {limit} bytes", retryable=False)
     return bytes(content)
+
+
+def _socket(address: tuple[Any, ...]) -> socket.socket:
+    """For a connection to an engine at `address` (as `getaddrinfo` has it), that breaks when its host falls silent."""
+    family, kind, protocol, *_ = address
+    made = socket.socket(family, kind, protocol)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _PROBE_S)
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _PROBE_S)
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 1000 * SILENT_HOST_S)  # also for what was sent
+    return made
 
 
 def _not_connected(url: str, error: Exception) -> EngineFailed:

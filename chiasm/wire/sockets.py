@@ -16,6 +16,9 @@ from chiasm.wire.keys import ClusterKeys, secure_client, secure_server
 
 HEARTBEAT_MS = 5_000
 HEARTBEAT_TIMEOUT_MS = 15_000
+CONNECT_TIMEOUT_MS = 5_000
+"""After which connecting begins anew. The system itself asks a silent host at ever longer intervals, so that one that
+was cut off could be back for as long as it was away before anybody noticed."""
 
 Socket = TypeVar("Socket", bound="zmq.Socket[Any]")
 
@@ -30,6 +33,7 @@ def bound(socket: Socket, *, high_water: int, max_message: int) -> Socket:
     socket.setsockopt(zmq.MAXMSGSIZE, max_message)
     socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
     socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
+    socket.setsockopt(zmq.CONNECT_TIMEOUT, CONNECT_TIMEOUT_MS)
     if socket.type == zmq.ROUTER:
         # A peer that vanished or does not read is an error of the send instead of silence.
         socket.setsockopt(zmq.ROUTER_MANDATORY, 1)

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -90,12 +91,12 @@ class FakeTuning:
 
 
 class Supervised:
-    def __init__(self, tuning: FakeTuning | None = None, heartbeat_s: float = 600.0) -> None:
+    def __init__(self, tuning: FakeTuning | None = None, heartbeat_s: float = 600.0, spec: EngineSpec = SPEC) -> None:
         self.engines: list[FakeEngine] = []
         self.channels: list[FakeChannel] = []
         config = ClusterConfig(scheduler=SchedulerConfig(heartbeat_s=heartbeat_s, heartbeat_timeout_s=6000.0))
         self.supervisor = Supervisor(
-            SPEC,
+            spec,
             config,
             Landing("node", "no node could take it"),
             self.connect,
@@ -155,6 +156,15 @@ async def test_a_guest_registers_under_the_encoder_whose_card_it_shares(supervis
             fallback="no node could take it",
         )
     ]
+
+
+@pytest.mark.parametrize("supervised", [{"spec": replace(SPEC, model="/nowhere/m", files="digest")}], indirect=True)
+async def test_a_host_without_the_model_says_so_and_starts_no_engine(supervised: Supervised) -> None:
+    await until(lambda: supervised.supervisor.progress.restarts > 1)
+    error = supervised.supervisor.progress.error
+    assert error is not None
+    assert error.startswith("encoder-0-text at node: there is no /nowhere/m on this host to be read")
+    assert supervised.engines == []
 
 
 async def test_the_scheduler_holds_the_engine_and_lets_it_go(supervised: Supervised) -> None:
