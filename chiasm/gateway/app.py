@@ -18,7 +18,7 @@ from chiasm.gateway.appendix import asks_for_timeline
 from chiasm.gateway.asking import ask_status
 from chiasm.gateway.authentication import TENANT, authentication
 from chiasm.gateway.delivery import ClientLeft, Delivery
-from chiasm.gateway.errors import INTERNAL_ERROR, ApiError, internal_error, stopping
+from chiasm.gateway.errors import INTERNAL_ERROR, STOPPING, ApiError, internal_error, stopping
 from chiasm.gateway.fetching import Fetcher
 from chiasm.gateway.flow import Flow, Services
 from chiasm.gateway.link import SchedulerLink
@@ -238,7 +238,12 @@ def _what_is_missing(status: Status) -> str:
 
 
 def _error_response(error: ApiError) -> web.Response:
-    return web.Response(status=error.status, body=error.body(), content_type="application/json", headers=error.headers)
+    response = web.Response(
+        status=error.status, body=error.body(), content_type="application/json", headers=error.headers
+    )
+    if error.code == STOPPING:
+        response.force_close()  # a kept connection would lead here again, where a new one may lead to another gateway
+    return response
 
 
 async def _name_request(request: web.Request, response: web.StreamResponse) -> None:

@@ -19,6 +19,7 @@ async def test_what_is_being_answered_goes_on_and_nothing_else_is_taken(cluster:
         await asyncio.sleep(0)
         async with cluster.client.get("/ready") as ready:
             assert (ready.status, (await ready.json())["error"]["code"]) == (503, "stopping")
+            assert ready.headers["Connection"] == "close"  # the next request may then come to another gateway
         async with cluster.client.get("/health") as health:
             assert health.status == 200
         status, body, _ = await cluster.chat(chat_body())
