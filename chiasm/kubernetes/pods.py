@@ -104,6 +104,9 @@ def _environment(part: str) -> list[Object]:
     ]
     if part in ("head", "gateway"):
         env.append({"name": "CUDA_VISIBLE_DEVICES", "value": ""})
+    if part in POOLS:
+        # Told to end, Ray would wait for its node to be idle, which one with a worker never is. This one has left.
+        env.append({"name": "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S", "value": "0"})
     return env
 
 

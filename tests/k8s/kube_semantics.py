@@ -113,6 +113,9 @@ def _ending(pods: Pods, drain_s: float) -> Iterator[str]:
         yield f"{pods.owner} does not drain before it ends"
     if pods.spec.get("terminationGracePeriodSeconds", 30) < drain_s + ENDING_S:
         yield f"{pods.owner} is killed before it has drained"
+    env = {each["name"]: each.get("value") for each in pods.container["env"]}
+    if env.get("RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S") != "0":
+        yield f"{pods.owner}: Ray waits for its node to be idle, which it never is"
 
 
 def _references(objects: list[Object]) -> Iterator[str]:
