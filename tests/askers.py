@@ -31,7 +31,8 @@ def expected(tokens: int) -> str:
 class Askers:
     """`ends` is how often requests ended in which way: `answered`, the code of an error, or what went wrong.
 
-    `images` counts the answers by the image of the engine that gave them, and `again` the requests that were sent again.
+    `images` counts the answers by the image of the engine that gave them, and `again` how often requests were sent
+    again.
     """
 
     url: str

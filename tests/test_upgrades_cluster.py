@@ -11,13 +11,12 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import in_pod
 import pytest
 from askers import asking, expected
-from raylets import Raylets, raylets, until
+from raylets import Raylets, raylets, short_folder, until, with_tests
 from serving import Serving, running_command
 
 from chiasm.client import post_stream
@@ -98,7 +97,7 @@ def test_the_nodes_of_a_pool_are_replaced_and_no_request_is_lost(nodes: Raylets,
             assert f"{worker} has nothing left to do" in said
             assert worker not in known(serving)
             add(nodes, new, "new")
-            until(lambda worker=worker: worker in known(serving))  # type: ignore[misc]
+            until(lambda worker=worker: worker in known(serving))
             assert nodes.whereabouts()[worker] == new
         asked = sum(askers.ends.values())
         until(lambda: sum(askers.ends.values()) > asked + 20)
@@ -116,6 +115,8 @@ def test_a_node_that_is_lost_costs_its_streams_and_each_is_told(nodes: Raylets, 
         until(lambda: worker not in known(serving))
         answered = askers.ends["answered"]
         until(lambda: askers.ends["answered"] > answered + 20)
+        add(nodes, "decoder-a-again", "new")
+        until(lambda: worker in known(serving))
     assert askers.ends.keys() <= {"answered", "decode_failed"}
     assert askers.ends["decode_failed"] <= CLIENTS
 
@@ -170,18 +171,18 @@ def switching(to: str) -> Iterator[Switch]:
 
 
 @contextmanager
-def cluster(folder: Path, image: str) -> Iterator[Serving]:
-    """One cluster, with a Ray of its own, as a namespace of Kubernetes may have several."""
-    path = folder / f"{image}.yaml"
-    path.write_text("gateway: {port: 0, drain_s: 60}\nscheduler: {prefill_chunk: 0}\n")
-    command = [sys.executable, in_pod.__file__, "-", "serve", "--config", path]
-    own = os.pathsep.join(filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")]))
-    with running_command(command, PYTHONPATH=own, IMAGE=image, TMPDIR=str(folder)) as serving:
-        yield serving
+def cluster(image: str) -> Iterator[Serving]:
+    """One cluster, with a Ray of its own."""
+    with short_folder() as folder:
+        path = folder / "cluster.yaml"
+        path.write_text("gateway: {port: 0, drain_s: 60}\nscheduler: {prefill_chunk: 0}\n")
+        command = [sys.executable, in_pod.__file__, "-", "serve", "--config", path]
+        with running_command(command, PYTHONPATH=with_tests(), IMAGE=image, TMPDIR=str(folder)) as serving:
+            yield serving
 
 
-def test_one_cluster_takes_over_from_another_and_no_request_is_lost(tmp_path: Path) -> None:
-    with ThreadPoolExecutor(1) as thread, cluster(tmp_path, "blue") as blue, cluster(tmp_path, "green") as green:
+def test_one_cluster_takes_over_from_another_and_no_request_is_lost() -> None:
+    with ThreadPoolExecutor(1) as thread, cluster("blue") as blue, cluster("green") as green:
         with switching(blue.url) as switch, asking(switch.url, CLIENTS) as askers:
             until(lambda: askers.images["blue"] > 20)
             assert set(askers.images) == {"blue"}
