@@ -249,6 +249,6 @@ class Supervisor:
                     holding.want(False)  # who has forgotten the engine has forgotten that it is held
                     self._introduce(channel, register)
             elif isinstance(message, messages.Pause | messages.Resume):
-                holding.want(isinstance(message, messages.Pause))
+                holding.want(isinstance(message, messages.Pause) and not self._leaving.is_set())
             else:
                 logger.warning("unexpected %s from the scheduler", type(message).__name__)

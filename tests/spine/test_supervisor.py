@@ -31,12 +31,14 @@ class FakeEngine:
         self.spec = spec
         self.held: list[bool] = []
         self.stubborn = False
+        self.asked = 0  # how often whether it answers
         self.page: str | None = None  # its metrics
         self.ended = threading.Event()
 
     def wait_ready(self, timeout_s: float) -> None: ...
 
     def answers(self) -> bool:
+        self.asked += 1
         return True
 
     def hold(self, held: bool, since: float) -> None:
@@ -253,14 +255,19 @@ async def test_an_engine_whose_node_is_to_go_is_handed_nothing_more_and_lives_on
     supervised.supervisor.leave()
     await until(lambda: engine.held == [True, False])  # nobody else would let it go
     assert supervised.sent(Lost) == [Lost(NAME, LEAVES)]
-    channel.inbox.put_nowait(Unknown(NAME, registrations=1))
-    channel.inbox.put_nowait(Pause(NAME))
-    await until(lambda: engine.held == [True, False, True])  # what was said before that has been heard, too
-    assert channel.sent[-1] == Lost(NAME, LEAVES)
-    assert len(supervised.sent(Register)) == 1
-    assert not engine.ended.is_set()
     progress = supervised.supervisor.progress
     assert (progress.ready, progress.stage, progress.error) == (False, "leaving", LEAVES)
+    channel.inbox.put_nowait(Pause(NAME))  # was under way
+    for number in (1, 2):
+        channel.inbox.put_nowait(Unknown(NAME, registrations=1))
+        await until(lambda number=number: engine.asked == number)
+    assert not engine.ended.is_set()
+    engine.kill()
+    await until(lambda: channel.closed)
+    assert channel.sent[-1] == Lost(NAME, "encoder-0-text ended with exit code 1")
+    assert channel.sent[-2] == Lost(NAME, LEAVES)
+    assert engine.held == [True, False]
+    assert len(supervised.sent(Register)) == 1
 
 
 async def test_an_engine_that_dies_after_its_leave_is_not_started_again(supervised: Supervised) -> None:
