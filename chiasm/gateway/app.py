@@ -40,6 +40,9 @@ __all__ = ["DRAIN", "ServingFacts", "make_app", "start_gateway"]
 logger = logging.getLogger(__name__)
 
 SHUTDOWN_TIMEOUT_S = 5.0
+LINGER_S = 1.0
+"""Whoever was answered last may ask again by the connection that it has kept: it is told to go elsewhere, and not cut
+off."""
 
 DRAIN: web.AppKey[Callable[[float], Awaitable[None]]] = web.AppKey("chiasm_drain")
 """Of the application: to be awaited before it is cleaned up (`_Gateway.drain`)."""
@@ -118,6 +121,7 @@ class _Gateway:
         self.views = Views(facts, link, self._metrics)
         self._stopping = False
         self._serving: dict[RequestId, Flow | None] = {}  # None while it is read
+        self._served_at = 0.0  # when the latest came to its end, by the event loop's clock
         self._idle = asyncio.Event()  # while there are none
         self._idle.set()
 
@@ -142,6 +146,7 @@ class _Gateway:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._idle.wait()
+                await asyncio.sleep(self._served_at + LINGER_S - asyncio.get_running_loop().time())
         for flow in self._serving.values():
             if flow is not None:
                 flow.fail(stopping())
@@ -193,6 +198,7 @@ class _Gateway:
                 raise
             finally:
                 del self._serving[request_id]
+                self._served_at = asyncio.get_running_loop().time()
                 if not self._serving:
                     self._idle.set()
                 timing.ended(delivery.outcome)
