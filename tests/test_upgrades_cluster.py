@@ -15,6 +15,7 @@ from typing import Any
 
 import in_pod
 import pytest
+import yaml
 from askers import asking, expected
 from raylets import Raylets, raylets, short_folder, until, with_tests
 from serving import Serving, running_command
@@ -28,13 +29,7 @@ pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
 
 CLIENTS = 6
 PATIENCE_S = 120.0
-POOL = "{{count: 2, gpus: 1, labels: {{chiasm-pool: {0}}}, resources: {{chiasm-worker: 1}}}}"
-CONFIG = f"""
-gateway: {{{{port: 0, drain_s: 60}}}}
-scheduler: {{{{port: {{port}}, prefill_chunk: 0}}}}
-encoders: {POOL.format("encoder")}
-decoders: {POOL.format("decoder")}
-"""
+LABEL, RESOURCES = "chiasm-pool", {"chiasm-worker": 1.0}
 
 
 # -- rolling: the nodes of a pool, one after the other -----------------------------------------------------------------
@@ -51,8 +46,17 @@ def nodes() -> Iterator[Raylets]:
 
 
 def add(nodes: Raylets, name: str, image: str) -> None:
-    labels, resources = {"chiasm-pool": name.partition("-")[0]}, {"chiasm-worker": 1.0}
-    nodes.add(name, env={"IMAGE": image}, num_gpus=1, labels=labels, resources=resources)
+    labels = {LABEL: name.partition("-")[0]}
+    nodes.add(name, env={"IMAGE": image}, num_gpus=1, labels=labels, resources=RESOURCES)
+
+
+def configured(port: int) -> dict[str, Any]:
+    """Two workers in each pool, as a manifest has them; answers under way may go on for longer than they take."""
+    pools = {
+        f"{pool}s": {"count": 2, "gpus": 1, "labels": {LABEL: pool}, "resources": RESOURCES}
+        for pool in ("encoder", "decoder")
+    }
+    return {"gateway": {"port": 0, "drain_s": 60}, "scheduler": {"port": port, "prefill_chunk": 0}, **pools}
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +64,7 @@ def serving(nodes: Raylets, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     path = tmp_path_factory.mktemp("upgrades") / "cluster.yaml"
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        path.write_text(CONFIG.format(port=free.getsockname()[1]))
+        path.write_text(yaml.safe_dump(configured(free.getsockname()[1])))
     command = [sys.executable, in_pod.__file__, "head", "serve", "--config", path, "--address", "auto"]
     with running_command(command, RAY_ADDRESS=nodes.address) as serving:
         yield serving
