@@ -3,7 +3,7 @@
     python tests/in_pod.py NODE serve --config cluster.yaml --address auto
 
 NODE is the name of the Ray node that is the pod's own. In a pod it is the only one there is; where all nodes are on one
-machine, Ray has to be told. `-` is none, for a cluster that starts its own.
+machine, Ray has to be told.
 """
 
 import sys
@@ -25,8 +25,7 @@ def main(node: str, *arguments: str) -> None:
     def find_its_own(gcs: Any, **given: Any) -> Any:
         return find(gcs, **given | {"node_name": node})
 
-    if node != "-":
-        services.get_node_to_connect_for_driver = find_its_own
+    services.get_node_to_connect_for_driver = find_its_own
     chiasm.cluster.EncoderWorker = standin_workers.StandInEncoder  # type: ignore[misc]
     chiasm.cluster.DecoderWorker = standin_workers.StandInDecoder  # type: ignore[misc]
     chiasm.cli.check_model = lambda *_: FACTS

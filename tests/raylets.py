@@ -54,26 +54,15 @@ class Raylets:
 @contextmanager
 def raylets() -> Iterator[Raylets]:
     """Nodes whose workers find the stand-ins, and leave nothing behind."""
-    with short_folder() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", with_tests())
-        patch.setenv("TMPDIR", str(folder))
+    own = os.pathsep.join(filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")]))
+    with tempfile.TemporaryDirectory(prefix="chiasm-") as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", own)
+        patch.setenv("TMPDIR", folder)  # where engines keep their sockets, short enough for a socket's name
         found = Raylets()
         try:
             yield found
         finally:
             found.close()
-
-
-@contextmanager
-def short_folder() -> Iterator[Path]:
-    """For TMPDIR, where Ray and engines keep their sockets: short enough for a socket's name."""
-    with tempfile.TemporaryDirectory(prefix="chiasm-") as folder:
-        yield Path(folder)
-
-
-def with_tests() -> str:
-    """A PYTHONPATH by which Ray's workers find the stand-ins."""
-    return os.pathsep.join(filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")]))
 
 
 def until(happened: Callable[[], bool]) -> None:

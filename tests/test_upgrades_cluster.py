@@ -11,13 +11,14 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import in_pod
 import pytest
 import yaml
 from askers import asking, expected
-from raylets import Raylets, raylets, short_folder, until, with_tests
+from raylets import Raylets, raylets, until
 from serving import Serving, running_command
 
 from chiasm.client import post_stream
@@ -50,23 +51,25 @@ def add(nodes: Raylets, name: str, image: str) -> None:
     nodes.add(name, env={"IMAGE": image}, num_gpus=1, labels=labels, resources=RESOURCES)
 
 
-def configured(port: int) -> dict[str, Any]:
-    """Two workers in each pool, as a manifest has them; answers under way may go on for longer than they take."""
-    pools = {
-        f"{pool}s": {"count": 2, "gpus": 1, "labels": {LABEL: pool}, "resources": RESOURCES}
-        for pool in ("encoder", "decoder")
-    }
-    return {"gateway": {"port": 0, "drain_s": 60}, "scheduler": {"port": port, "prefill_chunk": 0}, **pools}
+@contextmanager
+def served(nodes: Raylets, path: Path, pools: dict[str, Any]) -> Iterator[Serving]:
+    """`chiasm serve` on the head, with these pools. Answers under way may go on for longer than any takes."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        scheduler = {"port": free.getsockname()[1], "prefill_chunk": 0}
+    path.write_text(yaml.safe_dump({"gateway": {"port": 0, "drain_s": 60}, "scheduler": scheduler, **pools}))
+    command = [sys.executable, in_pod.__file__, "head", "serve", "--config", path, "--address", "auto"]
+    with running_command(command, RAY_ADDRESS=nodes.address) as serving:
+        yield serving
 
 
 @pytest.fixture(scope="module")
 def serving(nodes: Raylets, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
-    path = tmp_path_factory.mktemp("upgrades") / "cluster.yaml"
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        path.write_text(yaml.safe_dump(configured(free.getsockname()[1])))
-    command = [sys.executable, in_pod.__file__, "head", "serve", "--config", path, "--address", "auto"]
-    with running_command(command, RAY_ADDRESS=nodes.address) as serving:
+    pools = {
+        f"{pool}s": {"count": 2, "gpus": 1, "labels": {LABEL: pool}, "resources": RESOURCES}
+        for pool in ("encoder", "decoder")
+    }
+    with served(nodes, tmp_path_factory.mktemp("upgrades") / "cluster.yaml", pools) as serving:
         yield serving
 
 
@@ -175,18 +178,16 @@ def switching(to: str) -> Iterator[Switch]:
 
 
 @contextmanager
-def cluster(image: str) -> Iterator[Serving]:
-    """One cluster, with a Ray of its own."""
-    with short_folder() as folder:
-        path = folder / "cluster.yaml"
-        path.write_text("gateway: {port: 0, drain_s: 60}\nscheduler: {prefill_chunk: 0}\n")
-        command = [sys.executable, in_pod.__file__, "-", "serve", "--config", path]
-        with running_command(command, PYTHONPATH=with_tests(), IMAGE=image, TMPDIR=str(folder)) as serving:
+def cluster(folder: Path, image: str) -> Iterator[Serving]:
+    """One cluster, on a Ray cluster of its own."""
+    with raylets() as nodes:
+        nodes.add("head", env={"IMAGE": image})
+        with served(nodes, folder / f"{image}.yaml", {}) as serving:
             yield serving
 
 
-def test_one_cluster_takes_over_from_another_and_no_request_is_lost() -> None:
-    with ThreadPoolExecutor(1) as thread, cluster("blue") as blue, cluster("green") as green:
+def test_one_cluster_takes_over_from_another_and_no_request_is_lost(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(1) as thread, cluster(tmp_path, "blue") as blue, cluster(tmp_path, "green") as green:
         with switching(blue.url) as switch, asking(switch.url, CLIENTS) as askers:
             until(lambda: askers.images["blue"] > 20)
             assert set(askers.images) == {"blue"}
