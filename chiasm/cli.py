@@ -19,6 +19,7 @@ from chiasm.config_fields import describe
 from chiasm.config_file import ConfigError, load_config
 from chiasm.config_view import configuration
 from chiasm.display import StartDisplay
+from chiasm.drain_command import drain
 from chiasm.keys_file import KEYS_HELP, load_keys
 from chiasm.kubernetes.command import render
 from chiasm.listening import require_free_port
@@ -276,7 +277,7 @@ def demo(exit_after: bool, port: int, verbose: bool) -> None:
     _until_interrupted(lambda: run_demo(console, exit_after, port, verbose))
 
 
-for _command in (ask, status, explain, timeline, profile, configuration, roles, render):
+for _command in (ask, status, explain, timeline, profile, configuration, roles, render, drain):
     main.add_command(_command)
 
 # Rooms that the spine must not import bring their commands along as entry points.

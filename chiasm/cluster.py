@@ -4,6 +4,7 @@ import logging
 import os
 import secrets
 import shutil
+import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -86,7 +87,9 @@ def ray_session(address: str | None, verbose: bool) -> Iterator[None]:
         ClusterFailed: Ray does not start, or cannot be joined.
 
     For a Ray of its own, `chiasm.ray_token.use_own_token` must have been called before this module was imported.
+    To be used in the main thread.
     """
+    told_to_end = signal.getsignal(signal.SIGTERM)
     alone: dict[str, Any] = {}
     if address is None:
         alone = {"_node_ip_address": "127.0.0.1"}
@@ -105,6 +108,7 @@ def ray_session(address: str | None, verbose: bool) -> Iterator[None]:
     except Exception as error:  # Ray raises plain ones here
         where = f"no Ray cluster can be joined at {address}" if address else "Ray does not start on this machine"
         raise ClusterFailed(f"{where}: {error}") from error
+    signal.signal(signal.SIGTERM, told_to_end)  # Ray has put its own there, which ends the process at once
     try:
         yield
     finally:

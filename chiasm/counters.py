@@ -27,7 +27,7 @@ COUNTERS = {
     "stolen": "Of the decodes, requests handed to a thief",
     "paused": "Thieves held because an image came",
     "returned": "Stolen requests given back in mid-answer",
-    "workers_lost": "Workers that died, fell silent, or were started anew",
+    "workers_lost": "Workers that died, fell silent, were started anew, or left with their node",
     "refused": "Events that broke the protocol",
     "stale": "Reports about work that had been given up, or never given",
 }

@@ -17,6 +17,7 @@ class Landing:
 
     address: str  # of its node
     fallback: str = ""  # what to tell of it if it has taken a fallback of its pool
+    node: str = ""  # Ray's id of its node
 
 
 def fits(selector: Mapping[str, str], labels: Mapping[str, str]) -> bool:

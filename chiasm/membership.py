@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from chiasm import __version__
 from chiasm.config import ClusterConfig
 from chiasm.preflight import ModelFacts
 from chiasm.wire.channel import ChannelClient
@@ -18,6 +19,17 @@ class Membership:
     keys: ClusterKeys
     scheduler: str  # ZeroMQ endpoint
     one_machine: bool  # everything runs here, so nothing needs to listen on a network
+    version: str = __version__  # of Chiasm, where `chiasm serve` runs
+
+    @property
+    def unfit(self) -> str | None:
+        """Why nothing of this cluster may run in this process, if so: all of it is of one version of Chiasm."""
+        if self.version == __version__:
+            return None
+        return (
+            f"Chiasm {__version__} is installed here, and the cluster is one of Chiasm {self.version}. Install that, "
+            "or start a cluster of the new version beside it (docs/upgrades.md)."
+        )
 
     def connect(self) -> ChannelClient:
         """A channel to the scheduler; call it in the event loop that will use it."""

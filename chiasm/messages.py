@@ -305,7 +305,8 @@ class Heartbeat(Message, frozen=True):
 
 
 class Lost(Message, frozen=True):
-    """The engine died. Its worker restarts it and will register again."""
+    """The engine died; its worker restarts it and will register again. Or its node is to go: then it lives for as long
+    as it has something to do, and whatever it still answers is reported as ever."""
 
     worker: WorkerId
     reason: str

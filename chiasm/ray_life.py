@@ -14,5 +14,6 @@ def is_another_life() -> bool:
 
 def landing_here(labels: Mapping[str, str], fallbacks: Sequence[Mapping[str, str]]) -> Landing:
     """Where Ray has put this actor, which these selectors were given for. To be asked in the actor."""
-    node = ray.get_runtime_context().get_node_labels()
-    return Landing(ray.util.get_node_ip_address(), fallback_taken(labels, fallbacks, node))
+    context = ray.get_runtime_context()
+    fallback = fallback_taken(labels, fallbacks, context.get_node_labels())
+    return Landing(ray.util.get_node_ip_address(), fallback, context.get_node_id())

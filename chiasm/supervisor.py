@@ -6,6 +6,7 @@ It must not import Ray: the worker actors of `encoder/` and `decoder/` run it.
 import asyncio
 import contextlib
 import logging
+import re
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, replace
@@ -27,6 +28,10 @@ logger = logging.getLogger(__name__)
 FIRST_RETRY_S = 1.0
 LONGEST_RETRY_S = 60.0
 LONG_LIFE_S = 120.0  # an engine that served this long dies of something new: retry at once
+LEAVES = "its node is to go, so it takes no more requests"
+AT_REST_TIMEOUT_S = 2.0
+
+_REQUESTS = re.compile(r"^vllm:num_requests_(?:running|waiting)\{.*\} (\S+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,7 @@ class Supervisor:
         beside: Beside | None = None,
         card_of: WorkerId = NOBODY,  # the encoder whose card the engine shares
         tuning: Tuning | None = None,
+        unfit: str | None = None,  # why no engine may run here, if so
     ) -> None:
         self._spec = spec
         self._config = config
@@ -77,6 +83,8 @@ class Supervisor:
         self._beside = beside
         self._card_of = card_of
         self._tuning = tuning
+        self._unfit = unfit
+        self._leaving = asyncio.Event()
         self._engine: Engine | None = None
         self._born = time.monotonic()
         self._ready = False
@@ -95,8 +103,29 @@ class Supervisor:
             stage, time.monotonic() - self._born, self._ready, self._restarts, self._error, self._landing.fallback
         )
 
+    def leave(self) -> None:
+        """Have the scheduler hand nothing more to the engine, which goes on with what it has, and is not started again.
+
+        To be called in the event loop.
+        """
+        self._leaving.set()
+
+    def at_rest(self) -> bool:
+        """Whether there is no engine, or it says that it has no request; without statistics it does not say so.
+
+        Asks it, so it may take a moment. May be called from any thread.
+        """
+        engine = self._engine
+        if engine is None:
+            return True
+        try:
+            requests = _REQUESTS.findall(engine.get("/metrics", AT_REST_TIMEOUT_S))
+        except OSError:
+            return False
+        return bool(requests) and not any(map(float, requests))
+
     async def run(self) -> None:
-        """Start the engine again and again until cancelled."""
+        """Start the engine again and again until cancelled, or until it ends after `leave`."""
         delay = FIRST_RETRY_S
         while True:
             self._born = time.monotonic()
@@ -111,6 +140,8 @@ class Supervisor:
                 except Exception as failure:  # whatever it was, the next life may do better than none
                     self._error = f"{type(failure).__name__}: {failure}"
                     logger.exception("%s failed", self._spec.name)
+                if self._leaving.is_set():
+                    return
                 served_long = self._ready_since is not None and time.monotonic() - self._ready_since > LONG_LIFE_S
                 delay = FIRST_RETRY_S if served_long else min(2 * delay, LONGEST_RETRY_S)
                 self._ready_since = None
@@ -121,8 +152,11 @@ class Supervisor:
         """Return when the engine is to be started again with other flags.
 
         Raises:
-            EngineFailed: the engine ended by itself, or did not do as it was told; or this host has another model.
+            EngineFailed: the engine ended by itself, or did not do as it was told; or none may run here, or this host has
+                another model.
         """
+        if self._unfit is not None:
+            raise EngineFailed(self._unfit)
         if fault := await asyncio.to_thread(fault_of, self._spec.model, self._spec.files):
             raise EngineFailed(f"{self._spec.name} at {self._landing.address}: {fault}")
         async with self._running_engine() as engine:
@@ -139,6 +173,7 @@ class Supervisor:
                 asyncio.create_task(self._report(channel, register.worker)),
                 asyncio.create_task(self._obey(channel, register, engine, holding)),
                 asyncio.create_task(holding.keep()),
+                asyncio.create_task(self._take_leave(channel, register.worker, engine, holding)),
             ]
             if self._beside is not None:
                 tasks.append(asyncio.create_task(self._beside(engine, channel)))
@@ -188,14 +223,23 @@ class Supervisor:
             self._engine = None
 
     def _introduce(self, channel: ChannelClient, register: messages.Register) -> None:
-        self._registrations += 1
-        channel.send(register)
+        if not self._leaving.is_set():
+            self._registrations += 1
+            channel.send(register)
 
     async def _report(self, channel: ChannelClient, worker: WorkerId) -> None:
         """Heartbeats go on while the engine's process lives; whether it answers shows when the scheduler asks."""
         while True:
             await asyncio.sleep(self._config.scheduler.heartbeat_s)
-            channel.send(messages.Heartbeat(worker, self._registrations))
+            if not self._leaving.is_set():
+                channel.send(messages.Heartbeat(worker, self._registrations))
+
+    async def _take_leave(self, channel: ChannelClient, worker: WorkerId, engine: Engine, holding: Holding) -> None:
+        await self._leaving.wait()
+        channel.send(messages.Lost(worker, LEAVES))
+        holding.want(False)  # nobody else would let it go
+        self._ready, self._error, engine.stage = False, LEAVES, "leaving"
+        await asyncio.Event().wait()
 
     async def _obey(
         self, channel: ChannelClient, register: messages.Register, engine: Engine, holding: Holding
@@ -209,6 +253,6 @@ class Supervisor:
                     holding.want(False)  # who has forgotten the engine has forgotten that it is held
                     self._introduce(channel, register)
             elif isinstance(message, messages.Pause | messages.Resume):
-                holding.want(isinstance(message, messages.Pause))
+                holding.want(isinstance(message, messages.Pause) and not self._leaving.is_set())
             else:
                 logger.warning("unexpected %s from the scheduler", type(message).__name__)

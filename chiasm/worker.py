@@ -23,6 +23,7 @@ from chiasm.wire.settings import ConnectorSettings
 logger = logging.getLogger(__name__)
 
 STOP_TIMEOUT_S = 60.0
+LEAVE_TIMEOUT_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,8 @@ class Worker:
         cpus: str | None,
         charges: Sequence[Charge],
     ) -> None:
-        landing = land()
+        self._landing = landing = land()
+        self._drain_s = membership.config.gateway.drain_s
         if landing.fallback:
             logger.warning("%s: %s", charges[0].name, landing.fallback)
         self._supervisors = {charge.name: _supervisor(charge, membership, landing, cpus) for charge in charges}
@@ -66,6 +68,24 @@ class Worker:
     def progress(self) -> dict[str, dict[str, Any]]:
         """How far each engine has come, by name (`supervisor.Progress` as a dict)."""
         return {name: asdict(supervisor.progress) for name, supervisor in self._supervisors.items()}
+
+    def leave(self, node: str | None) -> float | None:
+        """Take no more requests, if this worker is on the node with that id of Ray's (None: wherever it is).
+
+        Returns for how many seconds what it has may go on; None if it is somewhere else.
+        """
+        if node not in (None, self._landing.node):
+            return None
+        self._loop.call(self._leave, LEAVE_TIMEOUT_S)
+        return self._drain_s
+
+    async def _leave(self) -> None:
+        for supervisor in self._supervisors.values():
+            supervisor.leave()
+
+    def at_rest(self) -> bool:
+        """Whether no engine has anything to do."""
+        return all(supervisor.at_rest() for supervisor in self._supervisors.values())
 
     def stop(self) -> None:
         """End the engines; returns when they are gone."""
@@ -99,5 +119,13 @@ def _supervisor(charge: Charge, membership: Membership, landing: Landing, cpus: 
         traces=config.telemetry.otlp_endpoint,
     )
     return Supervisor(
-        spec, config, landing, membership.connect, charge.measure, charge.beside, charge.card_of, charge.tuning
+        spec,
+        config,
+        landing,
+        membership.connect,
+        charge.measure,
+        charge.beside,
+        charge.card_of,
+        charge.tuning,
+        membership.unfit,
     )

@@ -1,19 +1,26 @@
 """Metrics by name: those that docs/metrics.md lists, those on a page, in vLLM's source, and in a query."""
 
 import importlib.util
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "metrics.md"
 RULES = ROOT / "chiasm" / "telemetry" / "prometheus" / "alerts.yaml"
 DASHBOARD = ROOT / "chiasm" / "telemetry" / "grafana" / "dashboard.json"
+MONITORING = ROOT / "k8s" / "monitoring"
 
 _ROW = re.compile(r"^\| `((?:chiasm_|process_|vllm:)\w+)` \| (counter|gauge|histogram) \|([^|]*)\|", re.MULTILINE)
 _NAME = re.compile(r"[A-Za-z_:][\w:]*")
+_WORD = re.compile(r"""#.*|"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|`[^`]*`|\$\{?\w+\}?|[\w:.]+|[^\s]""")
+_NO_WORDS = ("#", '"', "'", "`", "$")  # comments, texts, variables of Grafana's
+_TAKE_LABELS = {"by", "without", "on", "ignoring", "group_left", "group_right"}
+_OPERATORS = {"and", "or", "unless", "atan2", "bool", "offset", "inf", "nan"}
 _IN_VLLM = re.compile(r'self\._(gauge|counter|histogram)_cls\(\s*name="(vllm:\w+)"')
 
 
@@ -72,6 +79,34 @@ def known() -> set[str]:
 
 
 def asked_for(query: str) -> set[str]:
-    """The metrics in a query, by the prefixes that they have."""
-    bare = re.sub(r'"[^"]*"', "", query)
-    return {name for name in _NAME.findall(bare) if name.startswith(("chiasm", "vllm:")) or name == "up"}
+    """The names of the series that a query in PromQL selects.
+
+    What is left of its words without those in braces and brackets, lists of labels, functions and operators.
+    """
+    assert "__name__" not in query, "a selector without a name is not understood"
+    words = [found[0] for found in _WORD.finditer(query) if not found[0].startswith(_NO_WORDS)]
+    names, depth, labels = set(), 0, False
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        if word in "{[":
+            depth += 1
+        elif word in "}]":
+            depth -= 1
+        elif depth:
+            continue
+        elif word in _TAKE_LABELS:
+            labels = following == "("
+        elif labels:
+            labels = word != ")"
+        elif _NAME.fullmatch(word) and word not in _OPERATORS and following not in ("(", "by", "without"):
+            names.add(word)
+    return names
+
+
+def monitored() -> set[str]:
+    """What the manifests' alerts and dashboard ask for, but for what the rules record themselves."""
+    rule = yaml.safe_load((MONITORING / "alerts.yaml").read_text())
+    rules = [rule for group in rule["spec"]["groups"] for rule in group["rules"]]
+    board = json.loads(yaml.safe_load((MONITORING / "dashboard.yaml").read_text())["data"]["chiasm.json"])
+    panels = [target["expr"] for panel in board["panels"] for target in panel.get("targets", ())]
+    asked = {name for query in (*(rule["expr"] for rule in rules), *panels) for name in asked_for(query)}
+    return asked - {rule["record"] for rule in rules if "record" in rule}

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -148,19 +148,29 @@ def running_serving(folder: Path) -> Iterator[Serving]:
 def running_cluster(folder: Path, config: str) -> Iterator[Serving]:
     """`chiasm serve` in a process of its own, ended by Ctrl-C."""
     (folder / "cluster.yaml").write_text(config)
+    command = [Path(sys.executable).parent / "chiasm", "serve", "--config", folder / "cluster.yaml"]
+    with running_command(command) as serving:
+        yield serving
+
+
+@contextmanager
+def running_command(command: Sequence[str | Path], **env: str) -> Iterator[Serving]:
+    """A command that serves, likewise; `env` is added to its environment."""
     process = subprocess.Popen(
-        [Path(sys.executable).parent / "chiasm", "serve", "--config", folder / "cluster.yaml"],
+        command,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
+        env=os.environ | env,
     )
     serving = Serving(process)
     try:
         serving.wait_ready()
         yield serving
     finally:
-        os.killpg(process.pid, signal.SIGINT)  # what Ctrl-C in a terminal does
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGINT)  # what Ctrl-C in a terminal does
         try:
             assert process.wait(STOP_TIMEOUT_S) == 0, "".join(serving.lines)
         finally:

@@ -2,15 +2,18 @@
 
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from engines import ANSWER_TIMEOUT_S, chat, picture, tokens
+from metric_names import monitored
+from prometheus_client.parser import text_string_to_metric_families
 from serving import START_TIMEOUT_S, Serving, running_cluster
 
-from chiasm.client import post_stream
+from chiasm.client import get_json, post_json, post_stream
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
 
@@ -149,6 +152,31 @@ def test_what_is_stolen_goes_back_to_a_free_decoder_and_goes_on_there(serving: S
         assert all(tokens(image.result()) for image in images)
     assert (stream.reason, stream.tokens) == ("length", unstolen)
     assert count(serving, "returned") == returned + 1
+
+
+OF_PROMETHEUS = {"up"}  # it says itself whether a page could be had
+
+
+def test_alerts_and_dashboard_ask_for_nothing_that_is_not_scraped(serving: Serving) -> None:
+    """Of every kind of engine, once it has done what it is for: some series begin with the first event."""
+    [text] = [worker for worker in serving.status()["workers"] if worker["role"] == "text"]
+    token = serving.front_end("text").environ()["VLLM_API_KEY"]
+    for verb in (f"pause?since={time.time()}", "resume"):
+        post_json(text["url"], f"/v1/chiasm/{verb}", {}, token)
+    stream = Stream(serving, chat([picture(4)]))
+    stream.join(ANSWER_TIMEOUT_S)
+    assert stream.reason == "length"
+    paths = [group["labels"]["__metrics_path__"] for group in get_json(serving.url, "/metrics/targets")]
+    assert len(paths) == 5
+    scraped = {name for path in paths for name in sampled(serving.url + path)}
+    assert monitored() - OF_PROMETHEUS - scraped == set()
+
+
+def sampled(url: str) -> set[str]:
+    """The names of all samples on a page."""
+    with urllib.request.urlopen(url, timeout=SETTLED_S) as answer:
+        page = answer.read().decode()
+    return {sample.name for family in text_string_to_metric_families(page) for sample in family.samples}
 
 
 def test_a_killed_thief_comes_back_and_leaves_the_encoder_alone(serving: Serving) -> None:

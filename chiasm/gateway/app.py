@@ -18,7 +18,7 @@ from chiasm.gateway.appendix import asks_for_timeline
 from chiasm.gateway.asking import ask_status
 from chiasm.gateway.authentication import TENANT, authentication
 from chiasm.gateway.delivery import ClientLeft, Delivery
-from chiasm.gateway.errors import INTERNAL_ERROR, ApiError, internal_error, stopping
+from chiasm.gateway.errors import INTERNAL_ERROR, STOPPING, ApiError, internal_error, stopping
 from chiasm.gateway.fetching import Fetcher
 from chiasm.gateway.flow import Flow, Services
 from chiasm.gateway.link import SchedulerLink
@@ -40,6 +40,9 @@ __all__ = ["DRAIN", "ServingFacts", "make_app", "start_gateway"]
 logger = logging.getLogger(__name__)
 
 SHUTDOWN_TIMEOUT_S = 5.0
+LINGER_S = 1.0
+"""Whoever was answered last may ask again by the connection that it has kept: it is told to go elsewhere, and not cut
+off."""
 
 DRAIN: web.AppKey[Callable[[float], Awaitable[None]]] = web.AppKey("chiasm_drain")
 """Of the application: to be awaited before it is cleaned up (`_Gateway.drain`)."""
@@ -118,6 +121,7 @@ class _Gateway:
         self.views = Views(facts, link, self._metrics)
         self._stopping = False
         self._serving: dict[RequestId, Flow | None] = {}  # None while it is read
+        self._served_at = 0.0  # when the latest came to its end, by the event loop's clock
         self._idle = asyncio.Event()  # while there are none
         self._idle.set()
 
@@ -142,6 +146,7 @@ class _Gateway:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._idle.wait()
+                await asyncio.sleep(self._served_at + LINGER_S - asyncio.get_running_loop().time())
         for flow in self._serving.values():
             if flow is not None:
                 flow.fail(stopping())
@@ -193,6 +198,7 @@ class _Gateway:
                 raise
             finally:
                 del self._serving[request_id]
+                self._served_at = asyncio.get_running_loop().time()
                 if not self._serving:
                     self._idle.set()
                 timing.ended(delivery.outcome)
@@ -238,7 +244,12 @@ def _what_is_missing(status: Status) -> str:
 
 
 def _error_response(error: ApiError) -> web.Response:
-    return web.Response(status=error.status, body=error.body(), content_type="application/json", headers=error.headers)
+    response = web.Response(
+        status=error.status, body=error.body(), content_type="application/json", headers=error.headers
+    )
+    if error.code == STOPPING:
+        response.force_close()  # a kept connection would lead here again, where a new one may lead to another gateway
+    return response
 
 
 async def _name_request(request: web.Request, response: web.StreamResponse) -> None:

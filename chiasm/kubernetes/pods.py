@@ -4,8 +4,10 @@ The root file system is read-only. Ray's session, the caches of torch and vLLM a
 volumes that end with the pod.
 """
 
+import math
+
 from chiasm.config import ClusterConfig
-from chiasm.kubernetes.names import ACCOUNT, HUB_SECRET, Object, pod_labels
+from chiasm.kubernetes.names import ACCOUNT, HUB_SECRET, POOLS, Object, pod_labels
 from chiasm.kubernetes.settings import in_bytes, toleration
 
 USER = 1000
@@ -21,6 +23,13 @@ ENGINE_SHM_BYTES = 2 << 30
 """What vLLM's processes share beside embeddings: inputs of requests, messages between ranks."""
 
 SCRATCH = "8Gi"
+
+LEAVE: Object = {"preStop": {"exec": {"command": ["chiasm", "drain"]}}}
+"""Kubernetes takes a pod away whatever its engine is doing: so this is done first, and then Ray is told to end."""
+
+ENDING_S = 60
+"""What a pod of a pool may take to end beside `gateway.drain_s`: to join Ray, and to stop an engine."""
+
 
 CONTAINER_SECURITY: Object = {
     "allowPrivilegeEscalation": False,
@@ -50,6 +59,7 @@ def template(config: ClusterConfig, part: str, group: str, image: str, gpus: int
     amounts: dict[str, object] = {"cpu": str(settings.cpus_of(part)), "memory": settings.memory_of(part)}
     if gpus:
         amounts[GPU] = str(gpus)
+    works = part in POOLS
     taints = ([GPU_TAINT] if gpus else []) + settings.tolerations.get(part, [])
     container: Object = {
         "name": "ray-head" if part == "head" else "ray-worker",
@@ -62,6 +72,8 @@ def template(config: ClusterConfig, part: str, group: str, image: str, gpus: int
     }
     if ports := more.get("ports"):
         container["ports"] = ports
+    if works:
+        container["lifecycle"] = LEAVE
     spec: Object = {
         "serviceAccountName": ACCOUNT,
         "automountServiceAccountToken": False,
@@ -69,6 +81,8 @@ def template(config: ClusterConfig, part: str, group: str, image: str, gpus: int
         "containers": [container],
         "volumes": [*_volumes(config, part), *more.get("volumes", [])],
     }
+    if works:
+        spec["terminationGracePeriodSeconds"] = math.ceil(config.gateway.drain_s) + ENDING_S
     if nodes := settings.nodes.get(part):
         spec["nodeSelector"] = dict(sorted(nodes.items()))
     if taints:
@@ -90,6 +104,9 @@ def _environment(part: str) -> list[Object]:
     ]
     if part in ("head", "gateway"):
         env.append({"name": "CUDA_VISIBLE_DEVICES", "value": ""})
+    if part in POOLS:
+        # Told to end, Ray would wait for its node to be idle, which one with a worker never is. This one has left.
+        env.append({"name": "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S", "value": "0"})
     return env
 
 

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 import chiasm.worker
-from chiasm.config import ClusterConfig, EncodersConfig, PoolConfig, SchedulerConfig
+from chiasm import __version__
+from chiasm.config import ClusterConfig, EncodersConfig, GatewayConfig, PoolConfig, SchedulerConfig
 from chiasm.engine import EngineSpec
 from chiasm.landing import Landing
 from chiasm.membership import Membership
@@ -23,7 +24,8 @@ FACTS = ModelFacts("m", "m", "A", "r", 784, (1, 4096), None, 4096, ("image_grid_
 class FakeSupervisor:
     def __init__(self, spec: EngineSpec, *more: Any) -> None:
         self.spec = spec
-        self.measure, self.card_of = more[3], more[5]
+        self.measure, self.card_of, self.unfit = more[3], more[5], more[7]
+        self.left = self.rests = False
         self.progress = Progress("ready", 1.0, ready=True, restarts=0, error=None)
         self.stopped = False
 
@@ -32,6 +34,12 @@ class FakeSupervisor:
             await asyncio.Event().wait()
         finally:
             self.stopped = True
+
+    def leave(self) -> None:
+        self.left = True
+
+    def at_rest(self) -> bool:
+        return self.rests
 
 
 @pytest.fixture
@@ -47,8 +55,9 @@ def supervisors(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[FakeSupervisor
     assert all(supervisor.stopped for supervisor in made)
 
 
-def worker(stealing: str) -> EncoderWorker:
+def worker(stealing: str, **membership: Any) -> EncoderWorker:
     config = ClusterConfig(
+        gateway=GatewayConfig(drain_s=30),
         scheduler=SchedulerConfig.model_validate({"stealing": stealing}),
         encoders=EncodersConfig(
             engine_args=["--max-num-seqs=1"], text_engine_args=["--max-num-seqs=3"], env={"HERE": "1"}
@@ -56,8 +65,8 @@ def worker(stealing: str) -> EncoderWorker:
         decoders=PoolConfig(engine_args=["--enforce-eager"], env={"THERE": "1"}),
     )
     keys = ClusterKeys.generate()
-    membership = Membership(config, FACTS, "token", keys, "ipc:///nowhere", one_machine=True)
-    return EncoderWorker("encoder-0", membership, lambda: Landing("127.0.0.1"), "0-1")
+    belongs = Membership(config, FACTS, "token", keys, "ipc:///nowhere", one_machine=True, **membership)
+    return EncoderWorker("encoder-0", belongs, lambda: Landing("127.0.0.1", node="here"), "0-1")
 
 
 def test_an_encoder_has_one_engine_where_nobody_steals(supervisors: list[FakeSupervisor]) -> None:
@@ -89,3 +98,31 @@ def test_a_thief_is_measured_as_a_decoder_is(supervisors: list[FakeSupervisor]) 
     capacity = supervisors[1].measure(Measured())
     assert (capacity.slots, capacity.kv_tokens, capacity.store_bytes) == (3, 4000, 0)
     encoder.stop()
+
+
+@pytest.mark.parametrize(("node", "seconds"), [("here", 30.0), (None, 30.0), ("elsewhere", None)])
+def test_a_worker_leaves_with_both_its_engines_if_its_node_is_meant(
+    supervisors: list[FakeSupervisor], node: str | None, seconds: float | None
+) -> None:
+    encoder = worker("yield")
+    assert encoder.leave(node) == seconds
+    assert [supervisor.left for supervisor in supervisors] == [seconds is not None] * 2
+    encoder.stop()
+
+
+def test_a_worker_is_at_rest_when_both_its_engines_are(supervisors: list[FakeSupervisor]) -> None:
+    encoder = worker("yield")
+    supervisors[0].rests = True
+    assert not encoder.at_rest()
+    supervisors[1].rests = True
+    assert encoder.at_rest()
+    encoder.stop()
+
+
+def test_all_of_a_cluster_is_of_one_version(supervisors: list[FakeSupervisor]) -> None:
+    for version in (__version__, "0.0.9"):
+        worker("off", version=version).stop()
+    same, other = (supervisor.unfit for supervisor in supervisors)
+    assert same is None
+    assert other is not None
+    assert f"Chiasm {__version__} is installed here, and the cluster is one of Chiasm 0.0.9" in other

@@ -3,7 +3,10 @@
 import asyncio
 import json
 
+import pytest
 from gateway_fakes import OPENING, USAGE, Cluster, chat_body, chunk, events, hangs, replies_stream
+
+import chiasm.gateway.app
 
 
 async def test_what_is_being_answered_goes_on_and_nothing_else_is_taken(cluster: Cluster) -> None:
@@ -19,6 +22,7 @@ async def test_what_is_being_answered_goes_on_and_nothing_else_is_taken(cluster:
         await asyncio.sleep(0)
         async with cluster.client.get("/ready") as ready:
             assert (ready.status, (await ready.json())["error"]["code"]) == (503, "stopping")
+            assert ready.headers["Connection"] == "close"  # the next request may then come to another gateway
         async with cluster.client.get("/health") as health:
             assert health.status == 200
         status, body, _ = await cluster.chat(chat_body())
@@ -57,7 +61,19 @@ async def test_an_answer_that_has_not_begun_by_then_is_an_error(cluster: Cluster
     assert (status, body["error"]["code"]) == (503, "stopping")
 
 
-async def test_an_idle_gateway_is_through_at_once(cluster: Cluster) -> None:
+async def test_an_idle_gateway_is_through_at_once(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chiasm.gateway.app, "LINGER_S", 0.0)
     await cluster.chat(chat_body())
     async with asyncio.timeout(20):
         await cluster.drain(1000)
+
+
+async def test_whoever_was_answered_last_can_still_be_told(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chiasm.gateway.app, "LINGER_S", 1000.0)
+    async with asyncio.timeout(20):
+        await cluster.chat(chat_body())
+        draining = asyncio.create_task(cluster.drain(2000))
+        status, body, _ = await cluster.chat(chat_body())
+        assert (status, body["error"]["code"]) == (503, "stopping")
+        assert not draining.done()
+        draining.cancel()

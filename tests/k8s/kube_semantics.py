@@ -11,7 +11,7 @@ from kube_pods import KUBERAY_LABELS, Object, Pods, all_pods, of_kind, selects
 
 from chiasm.config import ClusterConfig
 from chiasm.kubernetes.names import HUB_SECRET, POOLS, pools
-from chiasm.kubernetes.pods import GPU
+from chiasm.kubernetes.pods import ENDING_S, GPU
 from chiasm.kubernetes.secrets import new_secrets
 from chiasm.kubernetes.settings import in_bytes
 
@@ -83,6 +83,8 @@ def _templates(objects: list[Object]) -> Iterator[str]:
                 yield f"{pods.owner} is spread over others than itself"
         if pods.ray_group is not None:
             yield from _ray_template(pods)
+            if pods.ray_group["groupName"] in POOLS.values():
+                yield from _ending(pods, cluster_yaml(objects).gateway.drain_s)
 
 
 def _ray_template(pods: Pods) -> Iterator[str]:
@@ -102,6 +104,18 @@ def _ray_template(pods: Pods) -> Iterator[str]:
             yield f"{pods.owner} does not tolerate the taint of nodes with GPUs"
         if not pods.spec.get("nodeSelector"):
             yield f"{pods.owner} may land on any card"
+
+
+def _ending(pods: Pods, drain_s: float) -> Iterator[str]:
+    """A pod is taken away whatever its engine is doing, unless it says something against it first."""
+    hook = pods.container.get("lifecycle", {}).get("preStop", {}).get("exec", {}).get("command")
+    if hook != ["chiasm", "drain"]:
+        yield f"{pods.owner} does not drain before it ends"
+    if pods.spec.get("terminationGracePeriodSeconds", 30) < drain_s + ENDING_S:
+        yield f"{pods.owner} is killed before it has drained"
+    env = {each["name"]: each.get("value") for each in pods.container["env"]}
+    if env.get("RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S") != "0":
+        yield f"{pods.owner}: Ray waits for its node to be idle, which it never is"
 
 
 def _references(objects: list[Object]) -> Iterator[str]:

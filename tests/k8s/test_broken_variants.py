@@ -193,6 +193,14 @@ BROKEN: dict[str, tuple[Callable[[Objects], Any], str]] = {
         lambda o: container(o, "decoder")["resources"].update(requests={"cpu": "1"}),
         "group decoder: requests are not limits",
     ),
+    "pods that end in mid-answer": (
+        lambda o: without(container(o, "decoder"), "lifecycle"),
+        "group decoder does not drain before it ends",
+    ),
+    "pods that are killed in mid-answer": (
+        lambda o: without(group(o, "decoder")["template"]["spec"], "terminationGracePeriodSeconds"),
+        "group decoder is killed before it has drained",
+    ),
     "root": (
         lambda o: group(o, "encoder")["template"]["spec"].update(securityContext={}),
         "group encoder may run as root",

@@ -15,7 +15,7 @@ from chiasm.engine import EngineFailed, EngineSpec
 from chiasm.landing import Landing
 from chiasm.messages import Heartbeat, Lost, Pause, Register, Resume, Unknown
 from chiasm.nouns import Role, WorkerId
-from chiasm.supervisor import Supervisor
+from chiasm.supervisor import LEAVES, Supervisor
 
 NAME = WorkerId("encoder-0-text")
 PATIENCE_S = 10.0
@@ -32,11 +32,14 @@ class FakeEngine:
         self.spec = spec
         self.held: list[bool] = []
         self.stubborn = False
+        self.asked = 0  # how often whether it answers
+        self.page: str | None = None  # its metrics
         self.ended = threading.Event()
 
     def wait_ready(self, timeout_s: float) -> None: ...
 
     def answers(self) -> bool:
+        self.asked += 1
         return True
 
     def hold(self, held: bool, since: float) -> None:
@@ -45,6 +48,11 @@ class FakeEngine:
                 "encoder-0-text did not pause when told: timed out; the last lines of its log:\n  a line"
             )
         self.held.append(held)
+
+    def get(self, path: str, timeout_s: float) -> str:
+        if path != "/metrics" or self.page is None:
+            raise OSError(f"no {path} within {timeout_s} s")
+        return self.page
 
     def wait(self) -> int:
         self.ended.wait()
@@ -91,7 +99,13 @@ class FakeTuning:
 
 
 class Supervised:
-    def __init__(self, tuning: FakeTuning | None = None, heartbeat_s: float = 600.0, spec: EngineSpec = SPEC) -> None:
+    def __init__(
+        self,
+        tuning: FakeTuning | None = None,
+        heartbeat_s: float = 600.0,
+        spec: EngineSpec = SPEC,
+        unfit: str | None = None,
+    ) -> None:
         self.engines: list[FakeEngine] = []
         self.channels: list[FakeChannel] = []
         config = ClusterConfig(scheduler=SchedulerConfig(heartbeat_s=heartbeat_s, heartbeat_timeout_s=6000.0))
@@ -103,6 +117,7 @@ class Supervised:
             lambda _engine: Capacity(2, 1000, 50.0, prefill_tokens=4096 if tuning is not None else 0),
             card_of=WorkerId("encoder-0"),
             tuning=tuning,
+            unfit=unfit,
         )
 
     def connect(self) -> Any:
@@ -245,3 +260,64 @@ async def test_an_engine_is_started_again_with_what_was_found_by_trying_it(super
     engine.kill()
     again, _ = await supervised.life(3)
     assert again.spec.args == ("--found", "--own")
+
+
+@pytest.mark.parametrize("supervised", [{"heartbeat_s": 0.001}], indirect=True)
+async def test_an_engine_whose_node_is_to_go_is_handed_nothing_more_and_lives_on(supervised: Supervised) -> None:
+    engine, channel = await supervised.life(1)
+    await until(lambda: bool(supervised.sent(Heartbeat)))
+    channel.inbox.put_nowait(Pause(NAME))
+    await until(lambda: engine.held == [True])
+    supervised.supervisor.leave()
+    await until(lambda: engine.held == [True, False])  # nobody else would let it go
+    assert supervised.sent(Lost) == [Lost(NAME, LEAVES)]
+    progress = supervised.supervisor.progress
+    assert (progress.ready, progress.stage, progress.error) == (False, "leaving", LEAVES)
+    channel.inbox.put_nowait(Pause(NAME))  # was under way
+    for number in (1, 2):
+        channel.inbox.put_nowait(Unknown(NAME, registrations=1))
+        await until(lambda number=number: engine.asked == number)
+    assert not engine.ended.is_set()
+    engine.kill()
+    await until(lambda: channel.closed)
+    assert channel.sent[-1] == Lost(NAME, "encoder-0-text ended with exit code 1")
+    assert channel.sent[-2] == Lost(NAME, LEAVES)
+    assert engine.held == [True, False]
+    assert len(supervised.sent(Register)) == 1
+
+
+async def test_an_engine_that_dies_after_its_leave_is_not_started_again(supervised: Supervised) -> None:
+    engine, channel = await supervised.life(1)
+    supervised.supervisor.leave()
+    await until(lambda: bool(supervised.sent(Lost)))
+    assert not supervised.supervisor.at_rest()
+    engine.kill()
+    await until(lambda: channel.closed)
+    assert supervised.engines == [engine]
+    assert supervised.supervisor.at_rest()
+
+
+REQUESTS = 'vllm:num_requests_{0}{{engine="0",model_name="m"}} {1}\n'
+
+
+@pytest.mark.parametrize(
+    ("page", "at_rest"),
+    [
+        (REQUESTS.format("running", "0.0") + REQUESTS.format("waiting", "0.0"), True),
+        (REQUESTS.format("running", "1.0") + REQUESTS.format("waiting", "0.0"), False),
+        (REQUESTS.format("running", "0.0") + REQUESTS.format("waiting", "2.0"), False),
+        ("chiasm_published_bytes_total 0.0\n", False),  # it keeps no statistics
+        (None, False),
+    ],
+)
+async def test_an_engine_is_at_rest_when_it_says_so(supervised: Supervised, page: str | None, at_rest: bool) -> None:
+    engine, _ = await supervised.life(1)
+    engine.page = page
+    assert supervised.supervisor.at_rest() is at_rest
+
+
+@pytest.mark.parametrize("supervised", [{"unfit": "another version"}], indirect=True)
+async def test_where_no_engine_may_run_none_is_started_and_it_is_said_why(supervised: Supervised) -> None:
+    await until(lambda: supervised.supervisor.progress.restarts > 1)
+    assert (supervised.supervisor.progress.error, supervised.supervisor.progress.ready) == ("another version", False)
+    assert supervised.engines == []

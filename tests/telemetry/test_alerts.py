@@ -40,6 +40,22 @@ def test_a_rule_asks_for_metrics_that_there_are(rule: dict[str, Any]) -> None:
     assert asked <= known() | RECORDED | {"up"}
 
 
+@pytest.mark.parametrize(
+    ("query", "names"),
+    [
+        ("up == 0", {"up"}),
+        ('sum by (le, images) (rate(a_bucket{le="0.2", x=~"b|c"}[5m])) / 2', {"a_bucket"}),
+        ("a:b:rate1h > 14.4 * 0.01 and on () c offset 10m", {"a:b:rate1h", "c"}),
+        ("max by (worker) (max_over_time(a[1h])) unless on (pool, worker) b", {"a", "b"}),
+        ("a * on (x) group_left (y) b or ignoring (z) c", {"a", "b", "c"}),
+        ("histogram_quantile(0.5, sum(rate(a[$__rate_interval])) without (b)) # c", {"a"}),
+        ("label_replace(a, 'b', '$1', \"c\", `d`) + inf", {"a"}),
+    ],
+)
+def test_the_series_of_a_query_are_found(query: str, names: set[str]) -> None:
+    assert asked_for(query) == names
+
+
 def test_what_is_recorded_is_used() -> None:
     assert {name for rule in ALERTS for name in asked_for(rule["expr"])} >= RECORDED
 
