@@ -152,8 +152,8 @@ class Supervisor:
         """Return when the engine is to be started again with other flags.
 
         Raises:
-            EngineFailed: the engine ended by itself, or did not do as it was told; or none may run here, be it that this
-                host has another model.
+            EngineFailed: the engine ended by itself, or did not do as it was told; or none may run here, or this host
+                has another model.
         """
         if self._unfit is not None:
             raise EngineFailed(self._unfit)
