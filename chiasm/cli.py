@@ -224,21 +224,24 @@ def announce(url: str, model: str, gateway: GatewayConfig) -> None:
 
 
 def watch(cluster: Any) -> None:
-    """Until interrupted, say when a worker is lost, when it is back, and when it is not where its pool wants it."""
-    from chiasm.cluster import NO_ANSWER
+    """Until interrupted, say when a worker is lost, and why, when it is back, and when it is not where it belongs."""
+    from chiasm.cluster import NO_ANSWER, RESTARTED
 
-    down: set[str] = set()
+    down: dict[str, str] = {}
     astray: dict[str, str] = {}
     while True:
         time.sleep(WATCH_S)
         for member in cluster.progress():
             if member.stage == NO_ANSWER:
                 continue
+            why = str(member.error).partition("\n")[0]
             if not member.ready and member.name not in down:
-                down.add(member.name)
+                down[member.name] = why
                 console.print(f"{member.name} is down, and being started again: {member.error}", markup=False)
-            elif member.ready and member.name in down:
-                down.discard(member.name)
+            elif not member.ready and member.error and member.stage != RESTARTED and down[member.name] != why:
+                down[member.name] = why
+                console.print(f"{member.name} is still down: {member.error}", markup=False)
+            elif member.ready and down.pop(member.name, None) is not None:
                 console.print(f"{member.name} is back")
             if member.fallback and astray.get(member.name) != member.fallback:
                 console.print(f"warning: {member.name}: {member.fallback}", markup=False)

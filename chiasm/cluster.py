@@ -1,5 +1,6 @@
 """Ray's part: places the actors, and finds them again. No request, no token and no tensor passes through here."""
 
+import contextlib
 import logging
 import os
 import secrets
@@ -8,7 +9,6 @@ import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -34,7 +34,9 @@ POLL_S = 0.25
 PROGRESS_TIMEOUT_S = 2.0
 START_ATTEMPTS = 2  # an engine may lose its port to somebody else once
 NO_ANSWER = "too busy to answer"
+RESTARTED = "being restarted by Ray"
 CALL_TIMEOUT_S = 30.0
+REMADE_S = 10.0
 STOP_TIMEOUT_S = 60.0
 SMALL = 0.1  # logical CPUs of an actor: more than nothing, or Ray's autoscaler may take its node for idle
 
@@ -61,8 +63,13 @@ class Member:
     """One placed worker, as `chiasm serve` watches it."""
 
     name: str
-    handle: Any
+    make: Callable[[], Any]  # has Ray place it; returns a handle
     engines: tuple[str, ...] = ()  # names; empty until it answers for the first time: then Ray has found its place
+    remade: int = 0
+
+    def __post_init__(self) -> None:
+        self.handle = self.make()
+        self._made_at = time.monotonic()
 
     def progress(self, answer: Any) -> list[MemberProgress]:
         """What its answer (a reference of Ray's) says of its engines; None is no answer so far."""
@@ -71,15 +78,29 @@ class Member:
         else:
             try:
                 said = ray.get(answer)
+            except ray.exceptions.ActorDiedError as failure:
+                why = str(failure).strip().rpartition("\n")[2]  # the last line of a traceback
+                stage, error = "could not be made", f"{self.name} could not be made: {why}"
+                self._make_again()
             except ray.exceptions.RayActorError as failure:
-                stage, error = "being restarted by Ray", str(failure)
+                stage, error = RESTARTED, str(failure)
             else:
                 self.engines = tuple(said)
                 return [MemberProgress(name, **progress) for name, progress in said.items()]
-        return [MemberProgress(name, stage, 0.0, False, 0, error) for name in self.engines or (self.name,)]
+        return [MemberProgress(name, stage, 0.0, False, self.remade, error) for name in self.engines or (self.name,)]
+
+    def _make_again(self) -> None:
+        """An actor whose making fails, as in an image that lacks something, Ray gives up for ever: its next node may do
+        better."""
+        if time.monotonic() - self._made_at < REMADE_S:
+            return
+        self._made_at = time.monotonic()
+        with contextlib.suppress(ValueError):  # its name is taken: Ray has not given it up
+            self.handle = self.make()
+            self.remade += 1
 
 
-@contextmanager
+@contextlib.contextmanager
 def ray_session(address: str | None, verbose: bool) -> Iterator[None]:
     """Join the Ray cluster at `address`, or run one on this machine for as long as the context lasts.
 
@@ -199,8 +220,7 @@ class Cluster:
                 fallback_strategy=[{"label_selector": labels} for labels in pool.fallbacks] or None,
                 max_restarts=-1,
             )
-            handle = placed.remote(name, self._membership, land, cpus)
-            self.members.append(Member(name, handle))
+            self.members.append(Member(name, partial(placed.remote, name, self._membership, land, cpus)))
 
     def progress(self) -> list[MemberProgress]:
         """How far each engine has come; of a worker that Ray has not placed yet, that it waits."""

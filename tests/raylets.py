@@ -47,6 +47,11 @@ class Raylets:
         actors = self._cluster.global_state.actor_table(None).values()
         return {each["Name"]: self._names[each["Address"]["NodeID"]] for each in actors if each["State"] == "ALIVE"}
 
+    def given_up(self, actor: str) -> bool:
+        """Whether Ray will not start this actor again."""
+        actors = [each for each in self._cluster.global_state.actor_table(None).values() if each["Name"] == actor]
+        return all(each["State"] == "DEAD" for each in actors)
+
     def close(self) -> None:
         self._cluster.shutdown()
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from aiohttp import ClientError, ClientSession, web
 
+import chiasm.membership
 import chiasm.supervisor
 from chiasm.api_paths import CHAT_PATH
 from chiasm.engine import EngineFailed, EngineSpec
@@ -29,6 +30,7 @@ ENCODE_S, TOKEN_S = 0.05, 0.02
 PATIENCE_S = 20.0
 SHAPE = [4, 8]
 IMAGE = os.environ.get("IMAGE", "old")
+OTHER_VERSION, BROKEN = "of another version", "broken"
 
 
 class StandInEngine:
@@ -175,13 +177,22 @@ def _event(delta: dict[str, str], reason: str | None) -> bytes:
     return b"data: " + json.dumps(_body("chat.completion.chunk", [choice])).encode() + b"\n\n"
 
 
+def _look_alike() -> None:
+    """What differs in this process from a real worker's, and what is the matter with its image."""
+    chiasm.supervisor.Engine = StandInEngine  # type: ignore[misc, assignment]
+    if IMAGE == OTHER_VERSION:
+        chiasm.membership.__version__ = "9.9.9"
+    if IMAGE == BROKEN:
+        raise ModuleNotFoundError("No module named 'vllm'")
+
+
 class StandInEncoder(EncoderWorker):
     def __init__(self, *given: Any) -> None:
-        chiasm.supervisor.Engine = StandInEngine  # type: ignore[misc, assignment]
+        _look_alike()
         super().__init__(*given)
 
 
 class StandInDecoder(DecoderWorker):
     def __init__(self, *given: Any) -> None:
-        chiasm.supervisor.Engine = StandInEngine  # type: ignore[misc, assignment]
+        _look_alike()
         super().__init__(*given)

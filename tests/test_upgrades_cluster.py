@@ -20,6 +20,7 @@ import yaml
 from askers import asking, expected
 from raylets import Raylets, raylets, until
 from serving import Serving, running_command
+from standin_workers import BROKEN, OTHER_VERSION
 
 from chiasm.client import post_stream
 from chiasm.config import ClusterConfig
@@ -126,6 +127,28 @@ def test_a_node_that_is_lost_costs_its_streams_and_each_is_told(nodes: Raylets, 
         until(lambda: worker in known(serving))
     assert askers.ends.keys() <= {"answered", "decode_failed"}
     assert askers.ends["decode_failed"] <= CLIENTS
+
+
+def test_an_image_that_does_not_do_is_told_and_another_mends_it(nodes: Raylets, serving: Serving) -> None:
+    [worker] = [worker for worker, node in nodes.whereabouts().items() if node == "encoder-a-new"]
+    with asking(serving.url, CLIENTS) as askers:
+        until(lambda: askers.ends["answered"] > 20)
+        end_of_a_pod(nodes, "encoder-a-new")
+        add(nodes, "encoder-a-other", OTHER_VERSION)
+        until(lambda: nodes.whereabouts().get(worker) == "encoder-a-other")
+        until(lambda: "Chiasm 9.9.9 is installed here, and the cluster is one of Chiasm" in progress(serving))
+        nodes.end("encoder-a-other")
+        add(nodes, "encoder-a-broken", BROKEN)
+        until(lambda: nodes.given_up(worker))
+        nodes.end("encoder-a-broken")
+        add(nodes, "encoder-a-again", "new")
+        until(lambda: worker in known(serving))
+    assert askers.ends.keys() == {"answered"}
+
+
+def progress(serving: Serving) -> str:
+    """What it has said so far, as one line."""
+    return " ".join("".join(serving.lines).split())
 
 
 # -- blue/green: one cluster for another -------------------------------------------------------------------------------

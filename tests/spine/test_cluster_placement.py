@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import ray
 
+import chiasm.cluster
 from chiasm.cluster import NO_ANSWER, Cluster, Member, MemberProgress, share_cores
 from chiasm.config import ClusterConfig, EncodersConfig, PoolConfig, SchedulerConfig, WholesConfig
 from chiasm.supervisor import Progress
@@ -63,7 +64,8 @@ def test_each_engine_of_a_worker_has_a_line_of_its_own(monkeypatch: pytest.Monke
         return said
 
     monkeypatch.setattr(ray, "get", answer)
-    member = Member("encoder-0", handle=None)
+    made: list[str] = []
+    member = Member("encoder-0", lambda: made.append("again"))
     waiting = "waiting for a place in the Ray cluster"
     assert lines(member.progress(None)) == [("encoder-0", waiting)]
     engines = {
@@ -75,6 +77,31 @@ def test_each_engine_of_a_worker_has_a_line_of_its_own(monkeypatch: pytest.Monke
     assert lines(member.progress(None)) == [("encoder-0", NO_ANSWER), ("encoder-0-text", NO_ANSWER)]
     [encode, text] = member.progress(ray.exceptions.RayActorError())
     assert (encode.stage, text.stage, text.ready) == ("being restarted by Ray", "being restarted by Ray", False)
+    assert made == ["again"]
+
+
+def test_a_worker_that_ray_gives_up_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def answer(_said: Any) -> Any:
+        raise ray.exceptions.ActorDiedError
+
+    handles = iter(("first", "second", ValueError("Ray has one of that name"), "third"))
+
+    def make() -> Any:
+        if isinstance(handle := next(handles), Exception):
+            raise handle
+        return handle
+
+    monkeypatch.setattr(ray, "get", answer)
+    monkeypatch.setattr(chiasm.cluster, "REMADE_S", 1000.0)
+    member = Member("encoder-0", make)
+    [told] = member.progress("an answer")
+    assert (told.stage, told.restarts, member.handle) == ("could not be made", 0, "first")  # not as often as one looks
+    monkeypatch.setattr(chiasm.cluster, "REMADE_S", 0.0)
+    seen = []
+    for _ in range(3):
+        [told] = member.progress("an answer")
+        seen.append((member.handle, told.restarts))
+    assert seen == [("second", 1), ("second", 1), ("third", 2)]
 
 
 def test_the_gateway_stops_before_what_its_answers_need(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,7 +114,7 @@ def test_the_gateway_stops_before_what_its_answers_need(monkeypatch: pytest.Monk
     monkeypatch.setattr(ray, "wait", lambda _told, **_: done.append("waited"))
     monkeypatch.setattr(ray, "kill", lambda _handle: None)
     cluster = Cluster(ClusterConfig(), SimpleNamespace(), one_machine=True)  # type: ignore[arg-type]
-    cluster.members = [Member("decoder-0", handle("decoder-0"), engines=("decoder-0",))]
+    cluster.members = [Member("decoder-0", lambda: handle("decoder-0"), engines=("decoder-0",))]
     cluster._gateway, cluster._scheduler = handle("gateway"), handle("scheduler")
     cluster.stop()
     assert done == ["gateway", "waited", "decoder-0", "scheduler", "waited"]
