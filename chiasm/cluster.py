@@ -40,6 +40,10 @@ REMADE_S = 10.0
 STOP_TIMEOUT_S = 60.0
 SMALL = 0.1  # logical CPUs of an actor: more than nothing, or Ray's autoscaler may take its node for idle
 
+SPARE_THE_GUARD = {"RAY_kill_child_processes_on_worker_exit": "0"}
+"""For actors that own engines. Ray ends them by itself when the driver has died, and first kills the children of their
+process, unless told not to: the guard among them, which is to end an engine with all of its processes."""
+
 
 class ClusterFailed(RuntimeError):
     """The cluster did not come up; the message says which part, and why."""
@@ -219,6 +223,7 @@ class Cluster:
                 label_selector=pool.labels or None,
                 fallback_strategy=[{"label_selector": labels} for labels in pool.fallbacks] or None,
                 max_restarts=-1,
+                runtime_env={"env_vars": SPARE_THE_GUARD},
             )
             self.members.append(Member(name, partial(placed.remote, name, self._membership, land, cpus)))
 
