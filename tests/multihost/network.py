@@ -45,9 +45,14 @@ class Network:
             run("ip", "-n", self._switch, "link", "set", "bridge", "up")
             for host, address in self.addresses.items():
                 namespace = self.namespace(host)
-                self._plug(host, "eth0", "netns", namespace)
+                self._plug(host, "eth0", "netns", namespace, "address", _card(address))
                 run("ip", "-n", namespace, "address", "add", f"{address}/24", "dev", "eth0")
                 run("ip", "-n", namespace, "link", "set", "eth0", "up")
+                for other in set(self.addresses.values()) - {address}:
+                    # Else it would hear that a host is gone from nobody's answering at its address. Behind a router
+                    # it does not.
+                    known = (other, "lladdr", _card(other), "dev", "eth0", "nud", "permanent")
+                    run("ip", "-n", namespace, "neighbour", "add", *known)
                 self.set_tcp(host, SETTINGS)
             own = f"chiasm{os.getpid()}"[:15]
             self._plug("tests", own, "netns", str(os.getpid()))
@@ -87,6 +92,11 @@ class Network:
                 shaping = ("root", "tbf", "rate", f"{8 * RATE}bit", "burst", "32kb", "latency", "200ms")
                 run("tc", "-n", namespace, "qdisc", "add", "dev", link, *shaping)
             yield Line(self, link, ends)
+
+
+def _card(address: str) -> str:
+    """The address of the network card of the host with this one."""
+    return f"02:00:00:00:00:{int(address.rpartition('.')[2]):02x}"
 
 
 class Line:
