@@ -59,7 +59,9 @@ class Raylets:
 @contextmanager
 def raylets() -> Iterator[Raylets]:
     """Nodes whose workers find the stand-ins, and leave nothing behind."""
-    own = os.pathsep.join(filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")]))
+    tests = Path(__file__).parent
+    # The checkout too, else a folder here that is called like one of its packages would be taken for it.
+    own = os.pathsep.join(filter(None, [str(tests.parent), str(tests), os.environ.get("PYTHONPATH")]))
     with tempfile.TemporaryDirectory(prefix="chiasm-") as folder, pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", own)
         patch.setenv("TMPDIR", folder)  # where engines keep their sockets, short enough for a socket's name
