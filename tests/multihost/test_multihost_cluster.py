@@ -37,7 +37,9 @@ ITEM_BYTES = (SIDE // 28) ** 2 * 192 * 4  # tokens of so many float32
 ROOM = 4  # items at the decoder: enough that the one that has to go is not still being loaded
 LINK = Link(round_trip_s=2 * DELAY_S, bytes_per_s=RATE)
 WARMING, PAIRS = 2 * (ROOM + 1), 80
-TOLERANCE = 0.2
+TOLERANCE = 0.5
+"""For what is between the two engines' steps, on a machine that has other things to do: of the link alone,
+`test_transfer_over_a_link.py` tells more."""
 
 CUT_S = 30.0
 ANSWER = "answer"
