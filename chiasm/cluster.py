@@ -99,7 +99,8 @@ class Member:
         if time.monotonic() - self._made_at < REMADE_S:
             return
         self._made_at = time.monotonic()
-        with contextlib.suppress(ValueError):  # its name is taken: Ray has not given it up
+        ray.kill(self.handle)  # else it keeps its name, dead as it is
+        with contextlib.suppress(ValueError):  # the name is not free yet
             self.handle = self.make()
             self.remade += 1
 

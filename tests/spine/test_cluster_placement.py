@@ -85,6 +85,7 @@ def test_a_worker_that_ray_gives_up_is_made_again(monkeypatch: pytest.MonkeyPatc
         raise ray.exceptions.ActorDiedError
 
     handles = iter(("first", "second", ValueError("Ray has one of that name"), "third"))
+    killed: list[str] = []
 
     def make() -> Any:
         if isinstance(handle := next(handles), Exception):
@@ -92,6 +93,7 @@ def test_a_worker_that_ray_gives_up_is_made_again(monkeypatch: pytest.MonkeyPatc
         return handle
 
     monkeypatch.setattr(ray, "get", answer)
+    monkeypatch.setattr(ray, "kill", killed.append)
     monkeypatch.setattr(chiasm.cluster, "REMADE_S", 1000.0)
     member = Member("encoder-0", make)
     [told] = member.progress("an answer")
@@ -102,6 +104,7 @@ def test_a_worker_that_ray_gives_up_is_made_again(monkeypatch: pytest.MonkeyPatc
         [told] = member.progress("an answer")
         seen.append((member.handle, told.restarts))
     assert seen == [("second", 1), ("second", 1), ("third", 2)]
+    assert killed == ["first", "second", "second"]
 
 
 def test_the_gateway_stops_before_what_its_answers_need(monkeypatch: pytest.MonkeyPatch) -> None:
