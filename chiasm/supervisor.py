@@ -46,6 +46,12 @@ class Progress:
     fallback: str = ""  # see `Landing`
 
 
+def has_no_request(page: str) -> bool:
+    """Whether an engine with these metrics has nothing to do; one that keeps no statistics does not say so."""
+    requests = _REQUESTS.findall(page)
+    return bool(requests) and not any(map(float, requests))
+
+
 Beside = Callable[[Engine, ChannelClient], Coroutine[Any, Any, None]]
 """What a worker does beside its engine while that lives."""
 
@@ -111,7 +117,7 @@ class Supervisor:
         self._leaving.set()
 
     def at_rest(self) -> bool:
-        """Whether there is no engine, or it says that it has no request; without statistics it does not say so.
+        """Whether there is no engine, or it says that it has no request.
 
         Asks it, so it may take a moment. May be called from any thread.
         """
@@ -119,10 +125,9 @@ class Supervisor:
         if engine is None:
             return True
         try:
-            requests = _REQUESTS.findall(engine.get("/metrics", AT_REST_TIMEOUT_S))
+            return has_no_request(engine.get("/metrics", AT_REST_TIMEOUT_S))
         except OSError:
             return False
-        return bool(requests) and not any(map(float, requests))
 
     async def run(self) -> None:
         """Start the engine again and again until cancelled, or until it ends after `leave`."""

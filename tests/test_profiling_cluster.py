@@ -15,6 +15,7 @@ from otlp_receiver import Receiver, receiving, tree
 from serving import Serving, running_cluster
 
 from chiasm.client import get_json, post_json, post_stream
+from chiasm.supervisor import has_no_request
 from chiasm.telemetry.records import EngineCall, EngineRecords, Phase, Transfer
 from chiasm.telemetry.timelines.timeline import Timeline
 
@@ -192,6 +193,17 @@ def phases(serving: Serving, role: str) -> dict[str, float]:
     """How often each phase was measured by an engine."""
     names = ("preprocess", "encode", "transfer", "prefill", "decode")
     return {name: serving.metric(role, f'chiasm_phase_seconds_count{{phase="{name}"}}') for name in names}
+
+
+def test_an_engine_says_whether_it_has_a_request(serving: Serving) -> None:
+    until(lambda: all(has_no_request(serving.metrics(role)) for role in ("encoder", "decoder")))
+    body = chat([], "Tell me another long story.", max_tokens=3000, stream=True)
+    with post_stream(serving.url, CHAT, body) as (events, _):
+        for _ in range(5):
+            next(events)
+        assert not has_no_request(serving.metrics("decoder"))
+        assert has_no_request(serving.metrics("encoder"))
+    until(lambda: has_no_request(serving.metrics("decoder")))
 
 
 @pytest.mark.parametrize("role", ["encoder", "decoder"])

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 from kube_tools import ROOT, tool
+from metric_names import known, monitored
 
 from chiasm.config import ClusterConfig
 from chiasm.gateway.views.scraping import targets
@@ -47,6 +48,13 @@ def test_alerts_pass_promtool(tmp_path: Path) -> None:
         [tool("promtool"), "check", "rules", str(path)], capture_output=True, text=True, timeout=50, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_manifests_ask_for_metrics_that_there_are() -> None:
+    """That they are scraped as well is in tests/test_stealing_cluster.py."""
+    asked = monitored()
+    assert len(asked) > 30
+    assert asked <= known() | {"up"}
 
 
 def test_the_dashboard_is_the_packages_and_small_enough_for_a_config_map() -> None:
