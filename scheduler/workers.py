@@ -20,9 +20,10 @@ STORE_SHARE = 0.8
 """Of a store, at most, for embeddings that wait for a decoder; the rest is for what is being encoded or fetched."""
 
 HAND_OVER_S = 0.1
-"""Of encoding, at most, that an engine has at hand when it is to get more: time enough for an answer to go to the
-gateway, the next item to come, and its preprocessing. What is at hand for longer gains nothing, and an engine encodes
-all of it in one step: an item of an earlier request would be held up by those of later ones."""
+"""While an engine has less encoding than this at hand behind what it encodes, it is to get more: time enough for an
+answer to go to the gateway, the next item to come, and its preprocessing. What lies there for longer
+gains nothing, and an engine encodes all of it in one step: an item of an earlier request would be held up by those of
+later ones."""
 
 PREFILLS_AT_ONCE = 2
 """Prompts with images, in steps of a decoder: one that is being computed, and the next, so that no step goes short."""

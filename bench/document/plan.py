@@ -35,7 +35,7 @@ STEPS = (
     Step(
         "itl",
         "chiasm bench itl --json bench/results/itl.json --plot docs/itl.svg --html build/itl.html --resume {kept}",
-        minutes=30,
+        minutes=32,
         headline=True,
     ),
     Step("overhead", "chiasm bench overhead --json bench/results/overhead.json", minutes=12, headline=True),

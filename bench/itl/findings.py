@@ -11,6 +11,8 @@ from bench.itl.plan import Kind
 from bench.itl.points import Row, groups, point, slot_row
 from bench.itl.slots import Seen
 from bench.itl.tails import Tail, tails
+from bench.load.slopes import Interval
+from bench.percentiles import named
 
 STALL = "added to a bystander's ITLs"  # by one carrier, whatever the rate at which they come
 BYSTANDER_ITL = "bystander mean ITL"  # at that rate
@@ -87,6 +89,7 @@ def _growths(slots: Sequence[Seen], side: str) -> Iterator[Row]:
     if grown := fits.grown(slots, side):
         by_number = {f"stall_ms_of_{carriers}": round(ms, 1) for carriers, ms in grown.stalls_ms.items()}
         told = {"load": str(grown.load), "verdict": grown.verdict, "why": grown.why, "whole_blocks": grown.blocks}
+        told |= {"slots": grown.slots, "lost": grown.lost}
         yield {"side": side, **told, **by_number}
 
 
@@ -105,14 +108,14 @@ def headline(found: Findings) -> dict[str, float]:
         if row := _quoted(found.ratios, of=STALL, side=first, kind=f"{kind} : {Kind.TEXT}"):
             figures[f"bystander_slope_{name}_vs_text_tokens"] = row["value"]
     pair = {"side": named_sides.get("mono"), "against": named_sides.get("split")}
-    if bursts := [row for row in found.tails if row["at_once"] > 1 and row["quoted"] and row.items() >= pair.items()]:
-        figures["bystander_p99_itl_mono_vs_split"] = max(bursts, key=_tokens)["p99_ratio"]
+    if row := _largest(row for row in found.tails if row["at_once"] > 1 and row.items() >= pair.items()):
+        figures[f"bystander_{row['percentile']}_itl_mono_vs_split"] = row["ratio"]
     for suffix, side in [(f"_{name}", side) for name, side in named_sides.items()] or [("", first)]:
         if row := _quoted(found.slopes, of=IN_BURSTS, side=side, kind=str(Kind.LIVE)):
             figures[f"carrier_slope_ms_per_1k{suffix}"] = row["value"]
     pair = {"side": named_sides.get("split"), "against": named_sides.get("mono")}
-    if alone := [row for row in found.ttfts if row["at_once"] == 1 and row["quoted"] and row.items() >= pair.items()]:
-        figures["image_ttft_p50_split_vs_mono"] = max(alone, key=_tokens)["value"]
+    if row := _largest(row for row in found.ttfts if row["at_once"] == 1 and row.items() >= pair.items()):
+        figures["image_ttft_p50_split_vs_mono"] = row["value"]
     return {name: round(figure, 3) for name, figure in figures.items()}
 
 
@@ -120,14 +123,21 @@ def _quoted(rows: Iterable[Row], **like: str) -> Row | None:
     return next((row for row in rows if row["quoted"] and row.items() >= like.items()), None)
 
 
-def _tokens(row: Row) -> int:
-    return int(row["tokens"] * row["at_once"])
+def _largest(rows: Iterable[Row]) -> Row | None:
+    """That of the most tokens, if it may be quoted; another one would be another figure under its name."""
+    row = max(rows, key=lambda row: row["tokens"] * row["at_once"], default=None)
+    return row if row is not None and row["quoted"] else None
+
+
+def _rounded_bounds(interval: Interval | None, digits: int) -> dict[str, float]:
+    """Of its 95 % interval, if there is one."""
+    return {} if interval is None else {"low": round(interval.low, digits), "high": round(interval.high, digits)}
 
 
 def _told(fit: Fit) -> dict[str, Any]:
-    bounds = {} if fit.interval is None else {"low": fit.interval.low, "high": fit.interval.high}
     return {
-        **{name: round(value, 4) for name, value in {"value": fit.value, **bounds}.items()},
+        "value": round(fit.value, 4),
+        **_rounded_bounds(fit.interval, 4),
         "blocks": [round(value, 4) for value in fit.blocks.values()],
         "slots": fit.slots,
         "lost": fit.lost,
@@ -144,12 +154,11 @@ def _against_first(sides: Sequence[str]) -> list[tuple[str, str]]:
 def _tails(slots: Sequence[Seen], side: str, against: str) -> Iterator[Row]:
     for one, other in _pictures(slots, side, against):
         if found := tails(one, other):
-            lowest, highest = found.range or (None, None)
             yield {
                 **_what(one[0], side, against),
-                "p99_ratio": round(found.ratio, 3),
-                "lowest_without_a_block": lowest and round(lowest, 3),
-                "highest_without_a_block": highest and round(highest, 3),
+                "percentile": named(found.share),
+                "ratio": round(found.ratio, 3),
+                **_rounded_bounds(found.interval, 3),
                 **_tail(found.one, ""),
                 **_tail(found.other, "against_"),
                 **_longest(found.longest),
@@ -161,7 +170,7 @@ def _tails(slots: Sequence[Seen], side: str, against: str) -> Iterator[Row]:
 
 def _tail(tail: Tail, whose: str) -> dict[str, Any]:
     return {
-        f"{whose}p99_ms": round(tail.p99_ms, 1),
+        f"{whose}high_ms": round(tail.high_ms, 1),
         f"{whose}longest_ms": round(tail.longest_ms, 1),
         f"{whose}samples": tail.samples,
         f"{whose}overloaded": tail.overloaded,
@@ -176,7 +185,8 @@ def _longest(fit: Fit | None) -> dict[str, Any]:
 def _ttfts(slots: Sequence[Seen], side: str, against: str) -> Iterator[Row]:
     for one, other in _pictures(slots, side, against):
         p50s = [fits.of_each(mine, fits.carrier_ttft_ms) for mine in (one, other)]
-        if fit := fits.over(p50s[0], p50s[1], [*one, *other]):
+        every = [*one, *other]
+        if fit := fits.over(p50s[0], p50s[1], len(every), fits.lost_in(every, fits.carrier_ttft_ms)):
             mine, theirs = (round(median(p50.values()), 1) for p50 in p50s)
             yield {**_what(one[0], side, against), "p50_ms": mine, "against_p50_ms": theirs, **_told(fit)}
 

@@ -1,7 +1,8 @@
 """What slots tell together: slopes over prompt tokens, their ratios, growth with concurrency. Pure.
 
 Each block is fitted by itself, and intervals are over the blocks' figures: see `bench.load.slopes`. Slots that have a
-fault are in none of this, and how many these are is told, for they are not just any: heavy loads overload first.
+fault, or no such figure, are in none of this, and how many these are is told, for they are not just any: heavy loads
+overload first.
 """
 
 import statistics
@@ -12,6 +13,7 @@ from bench.itl.plan import Kind, Load
 from bench.itl.slots import Seen
 from bench.load.slopes import LEAST, Interval, Undetermined, block_slopes, mean_interval, power_growth, ratio
 
+UNDETERMINED = "undetermined"  # verdict where no growth is told
 QUOTED_FROM = 5  # blocks
 MOST_LOST = 0.1  # of the slots
 
@@ -44,7 +46,7 @@ def carrier_ttft_ms(one: Seen) -> float:
 class Fit:
     """A slope in ms per 1,000 tokens, or a ratio of two figures: of each block that tells, and over all of them.
 
-    Without an interval there are fewer than three blocks. `lost` of the `slots` that were to tell had a fault.
+    Without an interval there are fewer than three blocks. `lost` of the `slots` that were to tell do not.
     """
 
     blocks: Mapping[int, float]
@@ -56,7 +58,12 @@ class Fit:
     @property
     def is_quotable(self) -> bool:
         """Whether enough has been measured, and little enough of it lost, to quote it alone."""
-        return len(self.blocks) >= QUOTED_FROM and self.lost <= MOST_LOST * self.slots
+        return is_enough(len(self.blocks), self.lost, self.slots)
+
+
+def is_enough(blocks: int, lost: int, slots: int) -> bool:
+    """Whether so many blocks tell something, if so many of their slots were lost."""
+    return blocks >= QUOTED_FROM and lost <= MOST_LOST * slots
 
 
 def slope(slots: Sequence[Seen], measure: Measure) -> Fit | None:
@@ -71,7 +78,7 @@ def slope(slots: Sequence[Seen], measure: Measure) -> Fit | None:
     blocks = dict(zip(told, block_slopes(list(told.values())), strict=True))
     values = list(blocks.values())
     interval = mean_interval(values) if len(values) >= LEAST else None
-    return Fit(blocks, statistics.fmean(values), interval, len(slots), _lost(slots))
+    return Fit(blocks, statistics.fmean(values), interval, len(slots), lost_in(slots, measure))
 
 
 def slope_to_text(slots: Sequence[Seen], side: str, kind: Kind, measure: Measure) -> Fit | None:
@@ -83,11 +90,13 @@ def slope_to_text(slots: Sequence[Seen], side: str, kind: Kind, measure: Measure
     both = [of_kind(slots, side, each) for each in (kind, Kind.TEXT)]
     common = set.intersection(*({one.slot.load for one in found} for found in both))
     planned = [[one for one in found if one.slot.load in common] for found in both]
-    faults = {(one.block, one.slot.load) for found in planned for one in found if one.fault is not None}
+    faults = {(one.block, one.slot.load) for found in planned for one in found if not _tells(one, measure)}
     image, text = ([one for one in found if (one.block, one.slot.load) not in faults] for found in planned)
-    every = {id(one): one for found in planned for one in found}.values()  # the slot without a load is in both
+    every = list({id(one): one for found in planned for one in found}.values())  # the slot without a load is in both
     above, below = slope(image, measure), slope(text, measure)
-    return None if above is None or below is None else over(above.blocks, below.blocks, list(every))
+    if above is None or below is None:
+        return None
+    return over(above.blocks, below.blocks, len(every), lost_in(every, measure))
 
 
 def of_each(slots: Iterable[Seen], measure: Measure) -> dict[int, float]:
@@ -95,8 +104,8 @@ def of_each(slots: Iterable[Seen], measure: Measure) -> dict[int, float]:
     return {one.block: ms for one in slots if one.fault is None and (ms := measure(one)) is not None}
 
 
-def over(above: Mapping[int, float], below: Mapping[int, float], slots: Sequence[Seen]) -> Fit | None:
-    """How many times the second the first is, by block, as those slots tell; None if the second may be 0."""
+def over(above: Mapping[int, float], below: Mapping[int, float], slots: int, lost: int) -> Fit | None:
+    """How many times the second the first is, by block, as so many slots tell; None if the second may be 0."""
     both = sorted(above.keys() & below.keys())
     blocks = {block: above[block] / below[block] for block in both if below[block]}
     if not blocks:
@@ -104,12 +113,12 @@ def over(above: Mapping[int, float], below: Mapping[int, float], slots: Sequence
     over_all, under_all = [above[block] for block in both], [below[block] for block in both]
     if len(both) < LEAST:
         value = sum(over_all) / sum(under_all) if sum(under_all) else None
-        return None if value is None else Fit(blocks, value, None, len(slots), _lost(slots))
+        return None if value is None else Fit(blocks, value, None, slots, lost)
     try:
         found = ratio(over_all, under_all)
     except Undetermined:
         return None
-    return Fit(blocks, found.value, found, len(slots), _lost(slots))
+    return Fit(blocks, found.value, found, slots, lost)
 
 
 def of_kind(slots: Iterable[Seen], side: str, kind: Kind) -> list[Seen]:
@@ -135,10 +144,12 @@ class Grown:
     """How the stall of bystanders grows with the number of carriers that come at once, each with the same load."""
 
     load: Load
-    verdict: str  # flat, linear, super-linear or undetermined
+    verdict: str  # of `Growth`, or `UNDETERMINED`
     why: str
     stalls_ms: Mapping[int, float]  # by all of them together, by their number: the mean over blocks
     blocks: int  # in which no number is missing
+    slots: int
+    lost: int  # of these slots, that do not tell: where most are of the largest number, growth is not what is seen
 
 
 def grown(slots: Iterable[Seen], side: str) -> Grown | None:
@@ -154,14 +165,23 @@ def grown(slots: Iterable[Seen], side: str) -> Grown | None:
     stalls = {carriers: of_each(found, stall_ms) for carriers, found in sorted(numbers[many].items())}
     whole = sorted(set.intersection(*(set(found) for found in stalls.values())))
     means = {carriers: statistics.fmean(found.values()) for carriers, found in stalls.items() if found}
+    every = [one for found in numbers[many].values() for one in found]
+    missing = lost_in(every, stall_ms)
     try:
+        if not is_enough(len(whole), missing, len(every)):
+            raise Undetermined(f"{len(whole)} whole blocks, and {missing} of {len(every)} slots lost, do not tell.")
         verdict, why = power_growth(
             [[(float(carriers), found[block]) for carriers, found in stalls.items()] for block in whole]
         )
     except (Undetermined, ValueError) as error:
-        return Grown(many[1], "undetermined", str(error), means, len(whole))
-    return Grown(many[1], verdict, why, means, len(whole))
+        return Grown(many[1], UNDETERMINED, str(error), means, len(whole), len(every), missing)
+    return Grown(many[1], verdict, why, means, len(whole), len(every), missing)
 
 
-def _lost(slots: Iterable[Seen]) -> int:
-    return sum(one.fault is not None for one in slots)
+def lost_in(slots: Iterable[Seen], measure: Measure) -> int:
+    """How many of them do not tell that figure."""
+    return sum(not _tells(one, measure) for one in slots)
+
+
+def _tells(one: Seen, measure: Measure) -> bool:
+    return one.fault is None and measure(one) is not None

@@ -37,14 +37,16 @@ def described(plan: Plan, sides: Sequence[str], model: str) -> list[str]:
         "Slots are a quarter longer than the largest carriers took to be answered, on the slowest side, before the "
         f"first block. {drives}.",
         "Mean ITL: of all gaps of bystanders that ended in the slot; it depends on how often carriers come. Added to "
-        "ITLs, or stall: how long each bystander stood still in the slot beyond its usual gaps, which are the mean of "
-        "those that came in the same slot when its carriers were through. It is what carriers add to the sum of its "
-        "inter-token latencies, however often they come, and so slopes are quoted of it.",
+        "ITLs, or stall: how long each bystander stood still, beyond its usual gaps, until the slot's last carrier had "
+        "its first token. Usual is the mean of gaps in the same slot when its carriers were through. It is what "
+        "carriers add to the sum of its inter-token latencies, however often they come, and so slopes are quoted of "
+        "it. A slot in which carriers were through too late to tell usual gaps has no such figure.",
         f"There are {plan.blocks} blocks; in each, every side is measured once with all carriers in an order that is "
         "drawn anew, and the sides come in turn, in the other direction in every block. Slopes are least squares in "
-        "each block; their intervals (95 %) are Student's over blocks, those of ratios Fieller's. Both slopes of a "
-        "ratio are over the same loads in each block. Medians are over blocks, percentiles over all samples together: "
-        "p90 from 10 samples on, p95 from 20, p99 from 1,000; of fewer, the longest.",
+        "each block; their intervals (95 %) are Student's over blocks, those of ratios Fieller's, those of tails the "
+        "jackknife's. Both slopes of a ratio are over the same loads in each block. Medians are over blocks, "
+        "percentiles over all samples together: p90 from 10 samples on, p95 from 20, p99 from 1,000; of fewer, the "
+        "longest.",
         "Carriers that come alone answer briefly: their TPOT shows only what their own context costs. In bursts, the "
         "first are still answered while the others are encoded and prefilled, and it shows what that costs them: "
         "those slopes are over the tokens of the whole burst.",

@@ -1,6 +1,7 @@
 """What a drive's answers tell of each of its slots. Pure."""
 
 import statistics
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -10,7 +11,7 @@ from bench.itl.plan import Drive, Kind, Slot
 from bench.itl.traffic import is_bystander
 from bench.load.answers import Answer
 
-LEAST_USUAL = 20  # gaps, to tell what is usual
+LEAST_USUAL = 20  # gaps of one stream, to tell what is usual: streams of one engine go in step
 ENCODE = "encode"  # the phase that a Chiasm gateway tells of a request for which an encoder was asked
 
 
@@ -44,7 +45,7 @@ class Seen:
     bystanders: tuple[Answer, ...]  # that were sent in it
     carriers: tuple[Answer, ...]
     failure: str | None = None  # why nothing can be told of it
-    overload: str | None = None  # why only what was suffered in it counts, not what its carriers cost
+    overload: str | None = None  # why only what was suffered while its carriers were computed counts
 
     @property
     def fault(self) -> str | None:
@@ -94,18 +95,20 @@ class Seen:
         A machine that others share is faster at one time and slower at another, by more than carriers add. So no other
         slot can tell it.
         """
-        usual = [gap.seconds for gap in self.gaps if gap.began_s >= self.answered_s]
-        return statistics.fmean(usual) if len(usual) >= LEAST_USUAL else None
+        usual = [gap for gap in self.gaps if gap.began_s >= self.answered_s]
+        most = max(Counter(gap.line for gap in usual).values(), default=0)
+        return statistics.fmean(gap.seconds for gap in usual) if most >= LEAST_USUAL else None
 
     @property
     def stall_s(self) -> float | None:
-        """What each bystander waited beyond its usual gaps while carriers were there, summed.
+        """What each bystander waited beyond its usual gaps while carriers were computed, summed; None where the usual
+        ones are not told.
 
         A stream got window / mean tokens in that time, which would have taken base * window / mean seconds. The rest it
         stood still. Unlike the mean itself this is proportional to what carriers cost, and does not depend on how often
-        they come.
+        they come. What they cost once they generate is no matter of what they brought, and would only add noise.
         """
-        beside = [gap for gap in self.gaps if gap.began_s < self.answered_s]
+        beside = [gap for gap in self.gaps if gap.began_s < self.computed_s]
         if self.base_s is None or not beside:
             return None
         window_s = max(gap.ended_s for gap in beside) - min(gap.began_s for gap in beside)
@@ -197,8 +200,6 @@ def _overload(one: Seen, before: Seen | None, ends: float) -> str | None:
         return f"overloaded: not answered within {one.drive.slot_s:g} s"
     if before is not None and _runs_over(before, one.due_s):
         return "the slot before it ran over"
-    if one.drive.streams and one.base_s is None:
-        return f"answered so late in its {one.drive.slot_s:g} s that the rest does not tell usual gaps"
     return None
 
 

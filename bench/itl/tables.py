@@ -100,12 +100,25 @@ def _which(row: Row) -> list[str]:
 
 
 def _sure(row: Row) -> list[str]:
-    return [_bounds(row), str(len(row["blocks"])), f"{row['lost']} of {row['slots']}"]
+    return [_bounds(row), str(len(row["blocks"])), _lost(row)]
+
+
+def _lost(row: Row) -> str:
+    return f"{row['lost']} of {row['slots']}"
 
 
 def _growths(rows: Sequence[Row]) -> Sheet:
-    columns = ["side", "of each", "verdict", "added by", "because"]
-    told = [[row["side"], row["load"], row["verdict"], _stalls(row), row["why"]] for row in rows]
+    columns = ["side", "of each", "verdict", "added by", "because", "blocks", "slots lost"]
+    told = [
+        [
+            *(row[name] for name in ("side", "load", "verdict")),
+            _stalls(row),
+            row["why"],
+            str(row["whole_blocks"]),
+            _lost(row),
+        ]
+        for row in rows
+    ]
     return Sheet("How what is added to ITLs grows with the number of image requests at once", columns, told)
 
 
@@ -115,17 +128,18 @@ def _stalls(row: Row) -> str:
 
 
 def _tails(rows: Sequence[Row]) -> Sheet:
-    columns = ["side", "against", "during", "P99", "against", "ratio", "without any one block", "gaps"]
+    columns = ["side", "against", "during", "", "ms", "against", "ratio", "95 %", "gaps"]
     columns += ["longest", "against", "ratio", "95 %", "blocks", "overloaded"]
     told = [
         [
             row["side"],
             row["against"],
             row["carriers"],
-            _ms(row["p99_ms"]),
-            _ms(row["against_p99_ms"]),
-            f"{row['p99_ratio']:.2f} x",
-            "–" if row["lowest_without_a_block"] is None else _range(row),
+            row["percentile"].upper(),
+            _ms(row["high_ms"]),
+            _ms(row["against_high_ms"]),
+            f"{row['ratio']:.2f} x",
+            _bounds(row),
             f"{row['samples']:,}, {row['against_samples']:,}",
             _ms(row["longest_ms"]),
             _ms(row["against_longest_ms"]),
@@ -137,10 +151,6 @@ def _tails(rows: Sequence[Row]) -> Sheet:
         for row in rows
     ]
     return Sheet("ITL of bystanders while pictures are computed (ms; longest: gap of a stream, mean)", columns, told)
-
-
-def _range(row: Row) -> str:
-    return f"{row['lowest_without_a_block']:.2f} to {row['highest_without_a_block']:.2f}"
 
 
 def _ttfts(rows: Sequence[Row]) -> Sheet:

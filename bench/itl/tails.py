@@ -12,20 +12,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from bench.itl import fits
-from bench.itl.fits import MOST_LOST, QUOTED_FROM, Fit
+from bench.itl.fits import Fit, is_enough
 from bench.itl.slots import Seen
-from bench.load.slopes import LEAST
-from bench.percentiles import percentile
-
-SHARE = 0.99
-ENOUGH = 299  # samples, of which one lies above the true P99 with 95 %: 1 - 0.99 ** 299
+from bench.load.slopes import LEAST, Interval, jackknife_interval
+from bench.percentiles import percentile, tail
 
 
 @dataclass(frozen=True)
 class Tail:
     """Of one side. Times in ms."""
 
-    p99_ms: float
+    high_ms: float  # the share of `Tails`
     longest_ms: float  # of a stream, the mean over streams and blocks
     samples: int  # gaps
     overloaded: int  # of the slots that count, those that ran over or were run into
@@ -37,21 +34,21 @@ class Tails:
 
     one: Tail
     other: Tail
+    share: float  # which both have samples enough for: 0.99, or 0.95
+    interval: Interval | None  # of the ratio, from what it would be without each block; None of fewer than three
     pairs: int  # of slots that count
     lost: int  # that do not, for on one or the other something failed
-    range: tuple[float, float] | None  # of the ratio of P99s, leaving out any one block; None of fewer than three
     longest: Fit | None  # the ratio of longest gaps
 
     @property
     def ratio(self) -> float:
-        """Of P99s."""
-        return self.one.p99_ms / self.other.p99_ms
+        """Of the values that this share of gaps does not exceed."""
+        return self.one.high_ms / self.other.high_ms
 
     @property
     def is_quotable(self) -> bool:
-        """Whether P99 is told on both sides, in enough blocks of which few were lost."""
-        samples = min(self.one.samples, self.other.samples)
-        return samples >= ENOUGH and self.pairs >= QUOTED_FROM and self.lost <= MOST_LOST * (self.pairs + self.lost)
+        """Whether enough blocks tell it, of which few were lost."""
+        return is_enough(self.pairs, self.lost, self.pairs + self.lost)
 
 
 def tails(one: Sequence[Seen], other: Sequence[Seen]) -> Tails | None:
@@ -63,21 +60,26 @@ def tails(one: Sequence[Seen], other: Sequence[Seen]) -> Tails | None:
     sides = [[_Watched(pair[side], until) for pair, until in zip(pairs, until_s, strict=True)] for side in (0, 1)]
     if not pairs or not all(watched.gaps_ms for side in sides for watched in side):
         return None
-    without = (
-        [[_p99_ms(side[:at] + side[at + 1 :]) for side in sides] for at in range(len(pairs))]
-        if len(pairs) >= LEAST
-        else []
-    )
-    ratios = [first / second for first, second in without]
+    share = tail(min(sum(len(watched.gaps_ms) for watched in side) for side in sides))
+    first, second = (_tail(side, share) for side in sides)
     of_block = [{watched.block: watched.longest_ms for watched in side} for side in sides]
     return Tails(
-        _tail(sides[0]),
-        _tail(sides[1]),
+        first,
+        second,
+        share,
+        _interval(first.high_ms / second.high_ms, sides, share),
         pairs=len(pairs),
         lost=len(came) - len(pairs),
-        range=(min(ratios), max(ratios)) if ratios else None,
-        longest=fits.over(of_block[0], of_block[1], [seen for pair in pairs for seen in pair]),
+        longest=fits.over(of_block[0], of_block[1], 2 * len(came), 2 * (len(came) - len(pairs))),
     )
+
+
+def _interval(ratio: float, sides: Sequence[Sequence["_Watched"]], share: float) -> Interval | None:
+    blocks = len(sides[0])
+    if blocks < LEAST:
+        return None
+    without = [[_high_ms([*side[:at], *side[at + 1 :]], share) for side in sides] for at in range(blocks)]
+    return jackknife_interval(ratio, [first / second for first, second in without])
 
 
 class _Watched:
@@ -94,14 +96,14 @@ class _Watched:
         self.longest_ms = statistics.fmean(map(max, lines.values())) if lines else 0.0
 
 
-def _tail(side: Sequence[_Watched]) -> Tail:
+def _tail(side: Sequence[_Watched], share: float) -> Tail:
     return Tail(
-        _p99_ms(side),
+        _high_ms(side, share),
         statistics.fmean(watched.longest_ms for watched in side),
         sum(len(watched.gaps_ms) for watched in side),
         sum(watched.is_overloaded for watched in side),
     )
 
 
-def _p99_ms(side: Iterable[_Watched]) -> float:
-    return percentile([ms for watched in side for ms in watched.gaps_ms], SHARE)
+def _high_ms(side: Iterable[_Watched], share: float) -> float:
+    return percentile([ms for watched in side for ms in watched.gaps_ms], share)

@@ -20,7 +20,6 @@ RESAMPLES = 2000  # for a quantile's interval: its bounds then move by less than
 
 FLAT_BELOW = 0.25  # of the level at the lowest concurrency: what rises less over all of them has not grown
 BEND_FROM = 0.2  # of the rise: the quadratic part of about x^1.2
-POWER_FLAT_BELOW, POWER_LINEAR_BELOW = 0.5, 1.5  # halfway between growth as x^0, x^1 and x^2
 POWER_SUPER_FROM = 1.2  # as much of a bend as above
 
 
@@ -50,6 +49,23 @@ def mean_interval(values: Sequence[float]) -> Interval:
     mean = float(np.mean(values))
     reach = student_t(len(values) - 1) * float(np.std(values, ddof=1)) / math.sqrt(len(values))
     return Interval(mean, mean - reach, mean + reach)
+
+
+def jackknife_interval(value: float, without_one: Sequence[float]) -> Interval:
+    """Of a figure that all blocks give together, from what it would be without each of them.
+
+    Source: J. W. Tukey, "Bias and confidence in not quite large samples", Ann. Math. Statist. 29 (1958): the standard
+    error is sqrt((n - 1) / n * the sum of squared deviations of those n values from their mean), with Student's t of
+    n - 1 degrees. Of figures that jump, such as quantiles of few samples, it is a rough one.
+
+    Raises:
+        ValueError: fewer than three values.
+    """
+    _enough(without_one)
+    count = len(without_one)
+    error = math.sqrt((count - 1) / count * float(np.sum((np.asarray(without_one) - np.mean(without_one)) ** 2)))
+    reach = student_t(count - 1) * error
+    return Interval(value, value - reach, value + reach)
 
 
 def quantile_interval(values: Sequence[float], share: float) -> Interval:
@@ -160,9 +176,9 @@ def growth(blocks: Sequence[Block]) -> tuple[Growth, str]:
 def power_growth(blocks: Sequence[Block]) -> tuple[Growth, str]:
     """How y grows over x where nothing is nothing, as y = a x^p, and the numbers that decided it, in words.
 
-    Each block gives its p, by least squares of the logarithms. Flat: p is surely under a half. Super-linear: it is
-    surely above 1, and 1.2 or more. Linear: it surely lies between 0.5 and 1.5. It needs fewer blocks than `growth`,
-    for it has no level to find.
+    Each block gives its p, by least squares of the logarithms. Flat: from the lowest x to the highest, y surely grows
+    by less than a quarter. Super-linear: p is surely above 1, and 1.2 or more. Linear: p is surely above 0 and below
+    1.2; what flattens out is called so, too. It needs fewer blocks than `growth`, for it has no level to find.
 
     Raises:
         Undetermined: the noise allows several of these, or has made a value of nothing or less.
@@ -176,12 +192,13 @@ def power_growth(blocks: Sequence[Block]) -> tuple[Growth, str]:
         raise Undetermined(f"Growth is not told: a measurement is {lowest:.3g}, lost in noise. Measure more blocks.")
     power = mean_interval(block_slopes([[(math.log(x), math.log(y)) for x, y in block] for block in blocks]))
     said = f"it grows as the power {power}"
-    if power.high < POWER_FLAT_BELOW:
-        return Growth.FLAT, f"{said}: surely below {POWER_FLAT_BELOW}"
+    xs = [x for block in blocks for x, _ in block]
+    if (max(xs) / min(xs)) ** power.high < 1 + FLAT_BELOW:
+        return Growth.FLAT, f"{said}: over {min(xs):g} to {max(xs):g} surely by less than {FLAT_BELOW:.0%}"
     if power.low > 1 and power.value >= POWER_SUPER_FROM:
         return Growth.SUPER_LINEAR, f"{said}: surely above 1"
-    if power.low > POWER_FLAT_BELOW and power.high < POWER_LINEAR_BELOW:
-        return Growth.LINEAR, f"{said}: surely between {POWER_FLAT_BELOW} and {POWER_LINEAR_BELOW}"
+    if power.low > 0 and power.high < POWER_SUPER_FROM:
+        return Growth.LINEAR, f"{said}: surely above 0 and below {POWER_SUPER_FROM}"
     raise Undetermined(f"Growth is not told: {said}. Measure more blocks.")
 
 

@@ -8,10 +8,11 @@ from bench.load.answers import Answer
 from bench.load.figures import figures
 from bench.load.goodput import Objectives
 from bench.load.prices import Prices, tokens_per_dollar
+from bench.load.slopes import Interval
 from bench.percentiles import named, percentile
 from bench.serve.measured import Contest, Measured, Side
-from bench.serve.reach import Bound, Ratio
-from bench.serve.regions import grids, loses, told
+from bench.serve.reach import Bound, Ratio, over_rounds
+from bench.serve.regions import SIGNS, grids, loses, spread, told
 from bench.topologies.arrangement import Arrangement
 
 IN_HEADLINE = {Arrangement.SPLIT: "split", Arrangement.SPLIT_STEAL: "split_steal"}
@@ -39,7 +40,8 @@ def against_best(contest: Contest, name: str, objectives: Objectives) -> Ratio |
 def wait_ratio(contest: Contest, name: str) -> Ratio | None:
     """Median time to first token under the lightest load, to the quickest monolithic arrangement's.
 
-    `least` and `most` are without any one round of ours, and without the same one of theirs if they have as many.
+    Its interval is from what it would be without each round of ours, and without the same one of theirs if they have as
+    many.
     """
     mono = [side for side in contest.sides.values() if side.monolithic and contest.waits_ms(side.pooled)]
     quickest = min(mono, key=lambda side: statistics.median(contest.waits_ms(side.pooled)), default=None)
@@ -55,7 +57,7 @@ def wait_ratio(contest: Contest, name: str) -> Ratio | None:
     value = statistics.median(contest.waits_ms(contest.sides[name].pooled))
     value /= statistics.median(contest.waits_ms(quickest.pooled))
     kept = [each for each in others if each is not None]
-    return Ratio(value, min(kept, default=value), max(kept, default=value), Bound.NONE)
+    return Ratio(value, over_rounds(value, kept))
 
 
 def _medians(ours: Sequence[Sequence[float]], theirs: Sequence[Sequence[float]]) -> float | None:
@@ -120,20 +122,31 @@ def _summary(measured: Measured, contest: Contest, side: Side, prices: Prices | 
             "burst_tokens_per_dollar": tokens_per_dollar(row["burst_output_tokens_per_s"], price),
             "goodput_tokens_per_dollar": tokens_per_dollar(row["goodput_output_tokens_per_s"], price),
         }
+    row["goodput_told"] = _goodput_told(row)
     return _rounded(row | _against(contest, side, objectives))
 
 
 def _goodput(side: Side, objectives: Objectives) -> Row:
-    without_one = side.climb.without_one(objectives)
     return {
         "ttft_objective_ms": objectives.ttft_ms,
         "itl_objective_ms": objectives.itl_ms,
         "percentile": side.climb.percentile,
         "goodput_per_s": side.climb.goodput(objectives),
-        "goodput_least_per_s": min(without_one),
-        "goodput_most_per_s": max(without_one),
+        **_bounds("goodput", side.climb.interval(objectives), "_per_s"),
         "goodput_at_least": side.climb.is_open(objectives),
     }
+
+
+def _goodput_told(row: Row) -> str:
+    sign = SIGNS[Bound.AT_LEAST] if row["goodput_at_least"] else ""
+    return sign + spread(row["goodput_per_s"], row.get("goodput_low_per_s"), row.get("goodput_high_per_s"))
+
+
+def _bounds(name: str, interval: Interval | None, unit: str = "") -> Row:
+    """Of its 95 % interval, if there is one; nothing here can be negative."""
+    if interval is None:
+        return {}
+    return {f"{name}_low{unit}": max(0.0, interval.low), f"{name}_high{unit}": interval.high}
 
 
 def _waits(contest: Contest, side: Side) -> Row:
@@ -150,8 +163,7 @@ def _waits(contest: Contest, side: Side) -> Row:
     if not side.monolithic and (ratio := wait_ratio(contest, side.name)):
         row |= {
             "light_ttft_p50_vs_mono": ratio.value,
-            "light_ttft_p50_vs_mono_least": ratio.least,
-            "light_ttft_p50_vs_mono_most": ratio.most,
+            **_bounds("light_ttft_p50_vs_mono", ratio.interval),
         }
     return row
 
@@ -173,8 +185,7 @@ def _against(contest: Contest, side: Side, objectives: Objectives) -> Row:
     return {
         "best_mono": best.name,
         "vs_best_mono": ratio.value,
-        "vs_best_mono_least": ratio.least,
-        "vs_best_mono_most": ratio.most,
+        **_bounds("vs_best_mono", ratio.interval),
         "vs_best_mono_bound": ratio.bound.value,
         "vs_best_mono_told": told(ratio.value, ratio.bound),
     }

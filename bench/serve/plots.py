@@ -8,6 +8,7 @@ from bench.load.goodput import Objectives
 
 Row = Mapping[str, Any]
 PANEL = (4.6, 3.4)  # inches
+BOUNDS = ("", "_low", "_high")
 
 
 def plot_curves(series: Sequence[Row], objectives: Objectives, title: str, file: Path) -> None:
@@ -45,13 +46,13 @@ def _goodput(axes: Any, rows: Sequence[Row], over: str, held: tuple[str, float])
     percentile = next(row["percentile"] for row in rows if row["what"] == "goodput")
     for name, mine in _by_arrangement(rows, "goodput"):
         points = sorted(
-            (row[f"{over}_objective_ms"], row["goodput_per_s"], row["goodput_least_per_s"], row["goodput_most_per_s"])
+            (row[f"{over}_objective_ms"], *(row.get(f"goodput{bound}_per_s", row["goodput_per_s"]) for bound in BOUNDS))
             for row in mine
             if row[f"{other}_objective_ms"] == value
         )
-        xs, ys, least, most = zip(*points, strict=True)
+        xs, ys, low, high = zip(*points, strict=True)
         [line] = axes.plot(xs, ys, marker=".", label=name)
-        axes.fill_between(xs, least, most, color=line.get_color(), alpha=0.15, linewidth=0)
+        axes.fill_between(xs, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
     top = max(row["rate_per_s"] for row in rows if row["what"] == "rate")
     axes.axhline(top, color="grey", linestyle=":", label="highest rate measured")
     axes.set_xscale("log")

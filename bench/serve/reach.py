@@ -4,7 +4,7 @@ Where both objectives hold at one rate of the ladder and not at the next, the an
 taken to rise in a line. A rate at which a backlog grows does not hold, however short the waiting still is: of such a
 one counts what was answered there. And no rate counts that is above what the arrangement answers when many requests
 come at once. All rounds count together, since a tail is not told by the few requests of one. How sure the figure is
-shows in what it would be without any one of the rounds.
+shows in what it would be without each of the rounds (`jackknife_interval`).
 """
 
 import math
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from bench.load.goodput import Objectives, Tails, share_of, tails
+from bench.load.slopes import LEAST, Interval, jackknife_interval
 from bench.percentiles import named
 from bench.serve.staircase import Round, Rung, pooled
 
@@ -73,12 +74,11 @@ class Bound(StrEnum):
 
 @dataclass(frozen=True)
 class Ratio:
-    """One goodput to another. `least` and `most` are without any one round; equal to `value` where there is but one."""
+    """One figure to another. Of fewer than three rounds there is no interval."""
 
     value: float
-    least: float
-    most: float
-    bound: Bound
+    interval: Interval | None
+    bound: Bound = Bound.NONE
 
 
 class Climb:
@@ -110,6 +110,10 @@ class Climb:
         """Whether the goodput may be higher than any rate that was measured."""
         return self.goodput(objectives) == max(self._all) and all(one.holds(objectives) for one in self._all.values())
 
+    def interval(self, objectives: Objectives) -> Interval | None:
+        """Of the goodput; None of fewer than three rounds."""
+        return over_rounds(self.goodput(objectives), self.without_one(objectives))
+
     def without_one(self, objectives: Objectives) -> list[float]:
         """The goodput without the first round, without the second, ...; where there is but one round, with that."""
         found = [min(self.most, reach(ladder, objectives)) for ladder in self._without_one]
@@ -131,7 +135,8 @@ class Climb:
         elif not ours or other.is_open(objectives):
             bound = Bound.AT_MOST
         others = [(one or self.lowest) / (two or other.lowest) for one, two in self._pairs(other, objectives)]
-        return Ratio((ours or self.lowest) / (theirs or other.lowest), min(others), max(others), bound)
+        value = (ours or self.lowest) / (theirs or other.lowest)
+        return Ratio(value, over_rounds(value, others), bound)
 
     def _pairs(self, other: "Climb", objectives: Objectives) -> Iterator[tuple[float, float]]:
         """Both without the same round; who has fewer of them, in every case with all that there are."""
@@ -141,6 +146,11 @@ class Climb:
         if len(ours) > len(theirs):
             return ((one, other.goodput(objectives)) for one in ours)
         return ((self.goodput(objectives), two) for two in theirs)
+
+
+def over_rounds(value: float, without_one: Sequence[float]) -> Interval | None:
+    """Of what all rounds give together, from what it would be without each; None of fewer than three."""
+    return jackknife_interval(value, without_one) if len(without_one) >= LEAST else None
 
 
 def _ladder(rounds: Sequence[Round], share: float) -> dict[float, Seen]:

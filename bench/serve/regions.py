@@ -1,5 +1,6 @@
 """Where over the grid of objectives an arrangement is worth it, and where it loses. Pure."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,11 @@ def told(value: float, bound: Bound) -> str:
     return OPEN if bound is Bound.OPEN else f"{SIGNS[bound]}{value:.2f}"
 
 
+def spread(value: float, low: float | None, high: float | None) -> str:
+    """A figure with its interval, if it has one, as it may be printed."""
+    return f"{value:.2f}" if low is None or high is None else f"{value:.2f} ({low:.2f} to {high:.2f})"
+
+
 def grids(curve: Sequence[Mapping[str, Any]]) -> Iterator[Row]:
     """For each objective of the time to first token, the ratios over those of the gaps, as they may be printed.
 
@@ -29,7 +35,7 @@ def grids(curve: Sequence[Mapping[str, Any]]) -> Iterator[Row]:
 
 
 def loses(curve: Sequence[Mapping[str, Any]]) -> Row:
-    """At which pairs of objectives the ratio is below 1 for sure, of how many that tell anything."""
+    """At which pairs of objectives the ratio is below 1, of how many that tell anything; at how many, surely."""
     told_rows = [row for row in curve if row.get("vs_best_mono_bound", Bound.OPEN) != Bound.OPEN]
     below = [row for row in told_rows if row["vs_best_mono"] < 1 and row["vs_best_mono_bound"] != Bound.AT_LEAST]
     by_ttft: dict[float, list[str]] = {}
@@ -37,4 +43,5 @@ def loses(curve: Sequence[Mapping[str, Any]]) -> Row:
         cell = f"{row['itl_objective_ms']:g} ({row['vs_best_mono_told']})"
         by_ttft.setdefault(row["ttft_objective_ms"], []).append(cell)
     where = "; ".join(f"TTFT {ttft_ms:g} ms with ITL {', '.join(cells)} ms" for ttft_ms, cells in by_ttft.items())
-    return {"below_1": len(below), "told": len(told_rows), "where": where or "nowhere"}
+    surely = [row for row in below if row.get("vs_best_mono_high", math.inf) < 1]
+    return {"below_1": len(below), "surely_below_1": len(surely), "told": len(told_rows), "where": where or "nowhere"}

@@ -6,7 +6,7 @@ from typing import Any
 from rich.table import Table
 
 from bench.serve.reach import Bound
-from bench.serve.regions import NONE, OPEN, SIGNS
+from bench.serve.regions import NONE, OPEN, SIGNS, spread
 
 Row = Mapping[str, Any]
 
@@ -34,8 +34,7 @@ def summaries(series: Sequence[Row]) -> Iterator[Table]:
 def _cells(row: Row) -> Iterator[str]:
     yield str(row["rounds"])
     yield f"{row['burst_requests_per_s']:.2f}"
-    more = SIGNS[Bound.AT_LEAST] if row["goodput_at_least"] else ""
-    yield more + _spread(row["goodput_per_s"], row["goodput_least_per_s"], row["goodput_most_per_s"])
+    yield row["goodput_told"]
     yield _ratio(row, "vs_best_mono")
     yield f"{row['goodput_tokens_per_dollar']:,.0f}" if "goodput_tokens_per_dollar" in row else NONE
     timed = "light_ttft_p50_ms" in row
@@ -49,11 +48,7 @@ def _ratio(row: Row, name: str) -> str:
     bound = Bound(row.get(f"{name}_bound", ""))
     if name not in row or bound is Bound.OPEN:
         return OPEN if name in row else NONE
-    return SIGNS[bound] + _spread(row[name], row[f"{name}_least"], row[f"{name}_most"])
-
-
-def _spread(value: float, least: float, most: float) -> str:
-    return f"{value:.2f}" if least == most else f"{value:.2f} ({least:.2f}–{most:.2f})"
+    return SIGNS[bound] + spread(row[name], row.get(f"{name}_low"), row.get(f"{name}_high"))
 
 
 def ratio_grids(series: Sequence[Row], arrangement: str) -> Iterator[Table]:
@@ -72,7 +67,7 @@ def ratio_grids(series: Sequence[Row], arrangement: str) -> Iterator[Table]:
 
 
 LEGEND = (
-    "Goodput in parentheses: without any one of the rounds. TTFT: of requests with images, at the lowest rate, from "
+    "In parentheses: 95 % intervals over the rounds. TTFT: of requests with images, at the lowest rate, from "
     "when they were due, to the quickest monolithic arrangement's.\n≥ and ≤: one of the two lies beyond the ladder of "
     "rates; both: keep the objectives at all rates; –: neither does even at the lowest rate, or was not measured. One "
     "round: a candidate that was not the best; of its few requests the largest is the tail."

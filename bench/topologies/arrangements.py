@@ -123,7 +123,9 @@ def _mono(arrangement: Arrangement, setting: Setting, key: str, chunks: Chunks) 
             for cpus, bounds in zip(cores, flags, strict=True)
         ]
         urls = [engine.url for engine in engines]
-        front = _front(stack, f"{arrangement}'s router", router.__name__, urls) if len(engines) > 1 else None
+        # The first core is the slow one where they differ.
+        told = [*urls, f"--slowness={setting.pace}", "--slowness=1"]
+        front = _front(stack, f"{arrangement}'s router", router.__name__, told) if len(engines) > 1 else None
         yield Engines(arrangement, engines, front, key, chunks)
 
 
@@ -148,7 +150,7 @@ def _engine(stack: ExitStack, name: str, setting: Setting, cpus: str, args: tupl
     return engine
 
 
-def _front(stack: ExitStack, name: str, module: str, urls: Sequence[str]) -> Program:
-    program = Program(start([sys.executable, "-m", module, *urls]), name)
+def _front(stack: ExitStack, name: str, module: str, args: Sequence[str]) -> Program:
+    program = Program(start([sys.executable, "-m", module, *args]), name)
     stack.callback(program.stop)
     return program

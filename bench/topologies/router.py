@@ -1,11 +1,12 @@
-"""A router over equal engines, in a process of its own: each request goes to the one with the fewest under way.
+"""A router over engines, in a process of its own: each request goes to the one that is the least loaded.
 
-`python -m bench.topologies.router URL URL...` prints where it serves. It is ours, and as little as can be: it looks at
-no body, and passes the bytes on.
+`python -m bench.topologies.router URL URL...` prints where it serves. Load is how many requests are under way, the new
+one with them; of an engine that is so many times slower than others (`--slowness`, in the order of the URLs), it is so
+many times more. It is ours, and as little as can be: it looks at no body, and passes the bytes on.
 """
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from aiohttp import ClientSession, web
@@ -14,15 +15,16 @@ from bench.topologies import front
 
 
 class Replicas:
-    """Equal engines, and how many requests each has under way."""
+    """Engines, how many times slower than the quickest each is, and how many requests each has under way."""
 
-    def __init__(self, urls: Sequence[str]) -> None:
-        self._under_way = dict.fromkeys(urls, 0)  # in the order in which they were last chosen
+    def __init__(self, slowness: Mapping[str, float]) -> None:
+        self._slowness = slowness
+        self._under_way = dict.fromkeys(slowness, 0)  # in the order in which they were last chosen
 
     @contextmanager
     def least_loaded(self) -> Iterator[str]:
         """The one to ask, for as long as the request lasts; of several, the one that was chosen longest ago."""
-        url = min(self._under_way, key=self._under_way.__getitem__)
+        url = min(self._under_way, key=lambda url: (1 + self._under_way[url]) * self._slowness[url])
         self._under_way[url] = self._under_way.pop(url) + 1
         try:
             yield url
@@ -45,9 +47,12 @@ class Router:
 
 def main() -> None:
     """Serve until the standard input closes."""
-    parser = argparse.ArgumentParser(description="Least-loaded routing over equal engines.")
+    parser = argparse.ArgumentParser(description="Least-loaded routing over engines.")
     parser.add_argument("replicas", nargs="+", metavar="URL", help="base URL of an engine")
-    front.run(Router(Replicas(parser.parse_args().replicas)))
+    parser.add_argument("--slowness", type=float, action="append", help="of each, to the quickest; 1 unless told")
+    asked = parser.parse_args()
+    slowness = asked.slowness or [1.0] * len(asked.replicas)
+    front.run(Router(Replicas(dict(zip(asked.replicas, slowness, strict=True)))))
 
 
 if __name__ == "__main__":

@@ -85,9 +85,9 @@ def test_a_ratio_is_over_loads_that_came_as_both() -> None:
 
 
 def test_no_ratio_to_what_may_be_nothing() -> None:
-    assert fits.over({1: 1.0, 2: 1.1, 3: 0.9}, {1: 0.1, 2: -0.1, 3: 0.0}, []) is None
-    assert fits.over({1: 1.0}, {1: 0.0}, []) is None
-    two = fits.over({1: 1.0, 2: 3.0}, {1: 1.0, 2: 1.0}, [])
+    assert fits.over({1: 1.0, 2: 1.1, 3: 0.9}, {1: 0.1, 2: -0.1, 3: 0.0}, 6, 0) is None
+    assert fits.over({1: 1.0}, {1: 0.0}, 2, 0) is None
+    two = fits.over({1: 1.0, 2: 3.0}, {1: 1.0, 2: 1.0}, 4, 0)
     assert two is not None
     assert (two.value, two.interval) == (2.0, None)
 
@@ -137,6 +137,7 @@ def test_findings_name_the_figures_to_quote() -> None:
     assert figures["bystander_slope_image_vs_text_tokens"] == pytest.approx(1.0, rel=0.05)
     assert set(figures) == {
         "bystander_slope_image_vs_text_tokens",
+        "bystander_p95_itl_mono_vs_split",  # so few gaps tell no P99
         "carrier_slope_ms_per_1k_split",
         "carrier_slope_ms_per_1k_mono",
         "image_ttft_p50_split_vs_mono",
@@ -160,7 +161,7 @@ def test_findings_name_the_figures_to_quote() -> None:
 def test_the_tail_of_the_largest_burst_is_quoted_where_there_are_gaps_enough() -> None:
     slots: list[Seen] = []
     for side, stall_s in (("split", 0.3), ("mono", 0.9)):
-        for block in range(1, 6):
+        for block in range(1, 21):
             slots += slots_with({BURST: stall_s, BURSTS[1]: stall_s / 10}, side, block, WITH_BURSTS, first_s=5.8)
     found = findings(slots, None)
     assert headline(found)["bystander_p99_itl_mono_vs_split"] == pytest.approx(2750 / 950, abs=0.01)

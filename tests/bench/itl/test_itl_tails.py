@@ -5,7 +5,7 @@ from made_slots import BASE, BYSTANDER, GAP_S, answer, carrier, failed, overload
 
 from bench.itl.plan import Drive, Kind, Load, Slot
 from bench.itl.slots import Seen, read
-from bench.itl.tails import ENOUGH, Tails, tails
+from bench.itl.tails import Tails, tails
 
 BURST = Slot(Kind.LIVE, Load(1, 448), 2)
 DRIVE = Drive("bursts", 1, (BASE, BURST), 4, 8.0)
@@ -23,14 +23,15 @@ def told(one: list[Seen], other: list[Seen]) -> Tails:
 
 
 def test_both_sides_are_watched_until_the_slower_one_has_its_last_first_token() -> None:
-    found = told(side("mono", 1.0, 3.0), side("split", 0.2, 5.0))
-    assert [found.one.p99_ms, found.one.longest_ms] == pytest.approx([2050, 2050])
-    assert [found.other.p99_ms, found.other.longest_ms] == pytest.approx([450, 450])
+    found = told(side("mono", 1.0, 3.0, blocks=20), side("split", 0.2, 5.0, blocks=20))
+    assert [found.one.high_ms, found.one.longest_ms] == pytest.approx([2050, 2050])
+    assert [found.other.high_ms, found.other.longest_ms] == pytest.approx([450, 450])
     assert found.ratio == pytest.approx(2050 / 450)
     # Of five seconds, two stood still, or 0.4: the rest had a token each 50 ms.
-    assert found.one.samples == pytest.approx(5 * (1 + 3.0 / GAP_S), abs=10)
-    assert found.other.samples == pytest.approx(5 * (1 + 4.6 / GAP_S), abs=10)
-    assert list(found.range or ()) == pytest.approx([found.ratio, found.ratio])
+    assert found.one.samples == pytest.approx(20 * (1 + 3.0 / GAP_S), abs=40)
+    assert found.other.samples == pytest.approx(20 * (1 + 4.6 / GAP_S), abs=40)
+    assert found.interval is not None
+    assert (found.interval.low, found.interval.high) == pytest.approx((found.ratio, found.ratio))
     assert found.longest is not None
     assert found.longest.value == pytest.approx(2050 / 450)
     assert found.is_quotable
@@ -45,11 +46,21 @@ def test_what_ran_over_is_in_the_tail_and_what_failed_is_not() -> None:
     assert not found.is_quotable
 
 
-def test_p99_is_quoted_of_enough_gaps_alone() -> None:
-    found = told(side("mono", 1.5, 3.0), side("split", 0.2, 3.0))
-    assert found.one.samples < ENOUGH  # 3 s in which it stood still
-    assert not found.is_quotable
-    assert tails(side("mono", 1.0, 3.0), []) is None
+def test_p99_is_told_by_a_thousand_gaps_on_both_sides() -> None:
+    few, many = side("mono", 0.2, 3.0), side("split", 0.2, 3.0, blocks=25)
+    assert (told(few, few).share, told(many, many).share) == (0.95, 0.99)
+    assert told(few, many[:5]).one.samples < 1000 < told(many, many).one.samples
+    assert tails(few, []) is None
+
+
+def test_the_interval_of_a_tail_is_what_blocks_make_of_it() -> None:
+    split = side("split", 1.2, 3.0)
+    found = told([side("mono", stall_s, 3.0)[at] for at, stall_s in enumerate((1.1, 1.2, 1.3, 1.4, 1.45))], split)
+    steady = told(side("mono", 1.3, 3.0), split)
+    assert found.interval is not None
+    assert steady.interval is not None
+    assert steady.interval.low == pytest.approx(steady.interval.high)
+    assert found.interval.low < found.ratio < found.interval.high
 
 
 def test_a_stream_and_its_successor_are_one() -> None:

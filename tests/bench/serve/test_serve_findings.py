@@ -14,6 +14,7 @@ from bench.serve.findings import Row, best_monolithic, headline, rows, tail_of
 from bench.serve.measured import Contest, Measured, Side
 from bench.serve.plan import DEFAULT, Plan
 from bench.serve.plots import plot_curves
+from bench.serve.regions import loses
 from bench.serve.staircase import Round
 from bench.serve.tables import ratio_grids, summaries
 
@@ -108,6 +109,13 @@ def test_where_it_loses_is_listed_from_the_grid() -> None:
     assert "200 (0.90)" in lost["where"]
     assert "1000 (" not in lost["where"].replace("TTFT 1000", "")
     assert (lost["below_1"], lost["told"]) == (2, 2)
+
+
+def test_it_loses_surely_where_all_of_the_interval_is_below_1() -> None:
+    row = {"ttft_objective_ms": 1000.0, "itl_objective_ms": 200.0, "vs_best_mono_bound": "", "vs_best_mono_told": "0.9"}
+    told = [row | {"vs_best_mono": 0.9, "vs_best_mono_high": high} for high in (0.95, 1.05)]
+    lost = loses([*told, row | {"vs_best_mono": 0.9}, row | {"vs_best_mono": 1.1, "vs_best_mono_high": 1.2}])
+    assert (lost["below_1"], lost["surely_below_1"], lost["told"]) == (3, 1, 4)
 
 
 @pytest.mark.parametrize(("count", "tail"), [(7, "max of 7"), (10, "p90"), (19, "p90"), (20, "p95")])

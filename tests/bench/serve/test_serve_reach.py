@@ -53,12 +53,28 @@ def test_one_round_tells_no_noise() -> None:
     assert Climb([ladder(100, 300)]).without_one(OBJECTIVES) == pytest.approx([1.5])
 
 
+def test_a_goodput_has_the_interval_that_its_rounds_give() -> None:
+    climb = Climb([ladder(100, 150), ladder(100, 150), ladder(100, 300)])
+    error = (2 / 3 * (2 * (1 / 6) ** 2 + (1 / 3) ** 2)) ** 0.5  # of 1.5, 1.5 and 2.0, by hand
+    found = climb.interval(OBJECTIVES)
+    assert found is not None
+    assert (found.value, found.low, found.high) == pytest.approx(
+        (1.5, 1.5 - 4.3027 * error, 1.5 + 4.3027 * error), abs=1e-4
+    )
+    assert Climb([ladder(100, 150), ladder(100, 150)]).interval(OBJECTIVES) is None
+
+
 def test_a_ratio_has_the_noise_of_both() -> None:
-    ours = Climb([ladder(100, 150, 300), ladder(100, 300, 300)])
-    theirs = Climb([ladder(100, 300, 300), ladder(100, 300, 300)])
+    ours = Climb([ladder(100, 150, 300), ladder(100, 150, 300), ladder(100, 300, 300)])
+    theirs = Climb([ladder(100, 300, 300), ladder(100, 300, 300), ladder(100, 150, 300)])
     ratio = ours.against(theirs, OBJECTIVES)
     assert ratio is not None
-    assert (ratio.value, ratio.least, ratio.most) == pytest.approx((1.0, 1.0, (2 + 50 / 150) / 1.5))
+    assert ratio.value == pytest.approx(1.0)
+    assert ratio.interval is not None
+    without = [1.0, 1.0, (2 + 50 / 150) / 1.5]  # both without the same round
+    mean = sum(without) / 3
+    error = (2 / 3 * sum((each - mean) ** 2 for each in without)) ** 0.5
+    assert ratio.interval.high - ratio.value == pytest.approx(4.3027 * error, rel=1e-3)
     assert ratio.bound is Bound.NONE
 
 
@@ -109,10 +125,13 @@ def test_no_rate_counts_above_what_is_answered_when_all_come_at_once() -> None:
 
 
 def test_who_was_seen_for_one_round_is_compared_as_it_was() -> None:
-    ours, theirs = Climb([ladder(100, 150), ladder(100, 300)]), Climb([ladder(100, 300)])
+    ours, theirs = Climb([ladder(100, 150), ladder(100, 150), ladder(100, 300)]), Climb([ladder(100, 300)])
     ratio = ours.against(theirs, OBJECTIVES)
     assert ratio is not None
-    assert (ratio.least, ratio.most) == (pytest.approx(1.0), pytest.approx(2 / 1.5))
+    assert ratio.interval is not None
+    error = (2 / 3 * (2 * (1 / 9) ** 2 + (2 / 9) ** 2)) ** 0.5  # of 1, 1 and 4 / 3
+    assert ratio.interval.high - ratio.value == pytest.approx(4.3027 * error, rel=1e-3)
     turned = theirs.against(ours, OBJECTIVES)
     assert turned is not None
-    assert (turned.least, turned.most) == (pytest.approx(1.5 / 2), pytest.approx(1.0))
+    assert turned.interval is not None
+    assert turned.interval.high > turned.value == pytest.approx(1.0)

@@ -5,6 +5,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator
+from contextlib import ExitStack
 
 import aiohttp
 import pytest
@@ -30,7 +31,7 @@ def error_of(body: bytes) -> str:
 
 
 async def test_the_request_and_the_answer_come_through_as_they_are(client: ClientSession) -> None:
-    async with upstream(says('{"no": 1}', 418)) as engine, serving(Router(Replicas([engine.url]))) as url:
+    async with upstream(says('{"no": 1}', 418)) as engine, serving(Router(Replicas({engine.url: 1.0}))) as url:
         headers = {"Authorization": "Bearer key", "X-Request-Id": "seven", "Content-Type": "application/json"}
         async with client.post(f"{url}/tokenize?a=b", data=b' {"x":1}', headers=headers) as answer:
             assert (answer.status, await answer.read()) == (418, b'{"no": 1}')
@@ -50,7 +51,7 @@ async def test_a_stream_is_handed_on_while_it_goes_on(client: ClientSession) -> 
         await response.write(b"data: two\n\n")
         return response
 
-    async with upstream(script) as engine, serving(Router(Replicas([engine.url]))) as url:
+    async with upstream(script) as engine, serving(Router(Replicas({engine.url: 1.0}))) as url:
         answer = await client.post(f"{url}/v1/chat/completions", data=b"{}")
         assert answer.content_type == "text/event-stream"
         assert await answer.content.readexactly(11) == b"data: one\n\n"
@@ -72,7 +73,11 @@ async def test_the_one_with_the_fewest_under_way_is_asked_and_of_equals_the_one_
 
         return script
 
-    async with upstream(held("a")) as a, upstream(held("b")) as b, serving(Router(Replicas([a.url, b.url]))) as url:
+    async with (
+        upstream(held("a")) as a,
+        upstream(held("b")) as b,
+        serving(Router(Replicas({a.url: 1.0, b.url: 1.0}))) as url,
+    ):
 
         async def ask(number: int) -> str:
             async with client.get(f"{url}/v1/models?number={number}") as answer:
@@ -94,7 +99,7 @@ async def test_the_one_with_the_fewest_under_way_is_asked_and_of_equals_the_one_
 async def test_an_engine_that_is_not_there_is_named(client: ClientSession) -> None:
     async with upstream(says("")) as engine:
         pass
-    async with serving(Router(Replicas([engine.url]))) as url:
+    async with serving(Router(Replicas({engine.url: 1.0}))) as url:
         status, body = await post(client, url)
     assert (status, error_of(body)) == (502, "engine_failed")
     assert engine.url in body.decode()
@@ -109,7 +114,7 @@ async def test_an_engine_that_does_not_answer_in_time_is_named(
         await asyncio.Event().wait()
         raise AssertionError
 
-    async with upstream(script) as engine, serving(Router(Replicas([engine.url]))) as url:
+    async with upstream(script) as engine, serving(Router(Replicas({engine.url: 1.0}))) as url:
         status, body = await post(client, url)
     assert (status, error_of(body)) == (504, "engine_timeout")
 
@@ -122,7 +127,7 @@ async def test_a_stream_that_breaks_off_ends_with_an_error_as_an_event_of_its_ow
         request.transport.close()
         return response
 
-    async with upstream(script) as engine, serving(Router(Replicas([engine.url]))) as url:
+    async with upstream(script) as engine, serving(Router(Replicas({engine.url: 1.0}))) as url:
         status, body = await post(client, url)
     assert status == 200
     begun, event, done = body.decode().strip().split("\n\n")
@@ -141,7 +146,7 @@ async def test_an_answer_in_one_piece_that_breaks_off_is_no_answer(client: Clien
         request.transport.close()
         return response
 
-    async with upstream(script) as engine, serving(Router(Replicas([engine.url]))) as url:
+    async with upstream(script) as engine, serving(Router(Replicas({engine.url: 1.0}))) as url:
         with pytest.raises(aiohttp.ClientError):
             await post(client, url)
 
@@ -157,9 +162,9 @@ async def test_a_client_that_leaves_is_dropped_in_the_engine_and_counts_no_more(
             dropped.set()
         raise AssertionError
 
-    replicas = Replicas(["placeholder"])
+    replicas = Replicas({"placeholder": 1.0})
     async with upstream(script) as engine:
-        replicas = Replicas([engine.url])
+        replicas = Replicas({engine.url: 1.0})
         async with serving(Router(replicas)) as url:
             asking = asyncio.create_task(post(client, url))
             await began.wait()
@@ -167,6 +172,13 @@ async def test_a_client_that_leaves_is_dropped_in_the_engine_and_counts_no_more(
             await dropped.wait()
             with replicas.least_loaded() as chosen:
                 assert chosen == engine.url
+
+
+def test_what_is_under_way_at_a_slower_one_counts_so_many_times_more() -> None:
+    replicas = Replicas({"slow": 4.0, "quick": 1.0})
+    with ExitStack() as under_way:
+        chosen = [under_way.enter_context(replicas.least_loaded()) for _ in range(6)]
+    assert chosen == ["quick", "quick", "quick", "slow", "quick", "quick"]
 
 
 async def test_more_than_it_takes_at_once_are_refused(client: ClientSession, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,7 +190,7 @@ async def test_more_than_it_takes_at_once_are_refused(client: ClientSession, mon
         await release.wait()
         return web.Response(text="done")
 
-    async with upstream(script) as engine, serving(Router(Replicas([engine.url]))) as url:
+    async with upstream(script) as engine, serving(Router(Replicas({engine.url: 1.0}))) as url:
         first = asyncio.create_task(post(client, url))
         await began.wait()
         status, body = await post(client, url)
@@ -190,7 +202,7 @@ async def test_more_than_it_takes_at_once_are_refused(client: ClientSession, mon
 
 async def test_a_body_that_is_too_large_is_refused(client: ClientSession, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(front, "MAX_BODY_BYTES", 1000)
-    async with upstream(says("{}")) as engine, serving(Router(Replicas([engine.url]))) as url:
+    async with upstream(says("{}")) as engine, serving(Router(Replicas({engine.url: 1.0}))) as url:
         assert (await post(client, url, b"x" * 1000))[0] == 200
         status, body = await post(client, url, b"x" * 1001)
     assert (status, error_of(body)) == (413, "body_too_large")
