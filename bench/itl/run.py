@@ -21,6 +21,7 @@ from bench.itl.slots import Seen, Unmeasurable, read
 from bench.itl.subjects import Subject
 from bench.load.answers import Answer
 from bench.load.journal import Journal
+from bench.topologies.turns import in_turns
 
 KV = "kv_token_bytes"  # what a journal notes them under
 
@@ -79,9 +80,10 @@ def measure(plan: Plan, subject: Subject, folder: Path | None, console: Console)
         if timed is not None:
             found |= _finished(steps(timed, subject.sides), journal)
         if timed is None or len(found) < len(pilot) + len(steps(timed, subject.sides)):
-            with console.status(f"starting {', '.join(subject.sides)} ...") as status, subject.up() as running:
+            starting = console.status(f"starting {', '.join(subject.sides)} ...")
+            with starting as status, subject.up() as running, in_turns(running) as wake:
                 status.update("warming up ...")
-                sides = {name: warmed_up(name, one.endpoint, plan, status.update) for name, one in running.items()}
+                sides = {name: warmed_up(name, wake[name], plan, status.update) for name in running}
                 for name, one in running.items():
                     journal.note(_chunks_of(name), list(one.chunks))
                 if kv_token_bytes := subject.kv_token_bytes():
@@ -168,7 +170,7 @@ def _piloted(step: Step, side: Side) -> list[Answer]:
     for slot in step.drive.heaviest:
         dice = _dice(step)
         planned = traffic.carriers(step.drive, [slot], side.texts, dice)
-        answers = traffic.run(side.endpoint, step.drive.streams, planned, None, dice, lambda _answer: None)
+        answers = traffic.run(side.wake(), step.drive.streams, planned, None, dice, lambda _answer: None)
         found += [answer for answer in answers if not traffic.is_bystander(answer)]
     return found
 
@@ -197,7 +199,7 @@ def _measured(step: Step, side: Side, tell: Callable[[Answer], None]) -> list[An
     slots = drive.slots_for(side.encoded, step.block)
     planned = traffic.carriers(drive, slots, side.texts, dice)
     end_s = LEAD_IN_S + drive.slot_s * len(slots)
-    return traffic.run(side.endpoint, drive.streams, planned, end_s, dice, tell)
+    return traffic.run(side.wake(), drive.streams, planned, end_s, dice, tell)
 
 
 def _dice(step: Step) -> random.Random:

@@ -12,6 +12,7 @@ from bench.itl.slots import Unmeasurable, prompt_tokens
 from bench.load.answers import Answer
 from bench.load.asking import Endpoint, Planned
 from bench.load.driver import drive
+from bench.topologies.turns import Wake
 
 WARM_UP_LETTERS = 512
 PACE_TOKENS = 16  # of an answer that is to come token by token
@@ -23,17 +24,18 @@ class Side:
     """One that is measured."""
 
     name: str
-    endpoint: Endpoint
+    wake: Wake
     texts: Texts
     encoded: bool  # it tells whether an embedding was there, so that encoded pictures can be measured
 
 
-def warmed_up(name: str, endpoint: Endpoint, plan: Plan, say: Callable[[str], None]) -> Side:
-    """The side behind that endpoint, ready to be measured.
+def warmed_up(name: str, wake: Wake, plan: Plan, say: Callable[[str], None]) -> Side:
+    """The side behind the endpoint that wakes so, ready to be measured.
 
     Raises:
         Unmeasurable: it failed at something, or does not count prompt tokens.
     """
+    endpoint = wake()
     dice = random.Random(f"{SEED} warming up {name}")
     without = _prompt(endpoint, bystander(1, dice))
     if without == 0:
@@ -47,7 +49,7 @@ def warmed_up(name: str, endpoint: Endpoint, plan: Plan, say: Callable[[str], No
         tells_phases &= bool(answer.phases_ms)
         added[load] = prompt_tokens([answer]) - without
     _must_stream(_ask(endpoint, [bystander(PACE_TOKENS, dice)])[0])
-    return Side(name, endpoint, Texts(added, per_letter), encoded=tells_phases)
+    return Side(name, wake, Texts(added, per_letter), encoded=tells_phases)
 
 
 def _prompt(endpoint: Endpoint, body: Body) -> int:

@@ -69,16 +69,12 @@ class Journal:
         """
         before, now = self.noted(name), _as_kept(value)
         if before is None:
-            self.replace_note(name, now)
+            write_whole(self._path(name, NOTE), msgspec.json.encode(now))
         elif before != now:
             raise OtherRun(
                 f"{self._folder} was begun where {name} was {before}, and now it is {now}: points of both must not be "
                 "compared. Name another folder."
             )
-
-    def replace_note(self, name: str, value: Any) -> None:
-        """Keep what belongs to a point that is being measured: if it is measured again, the last counts."""
-        write_whole(self._path(name, NOTE), msgspec.json.encode(value))
 
     def noted(self, name: str) -> Any:
         """What was noted under that name, or None.

@@ -11,7 +11,6 @@ from contextlib import AbstractContextManager
 from rich.progress import Progress
 
 from bench.load.answers import Answer
-from bench.load.asking import Endpoint
 from bench.load.driver import Planned, drive
 from bench.load.journal import Journal
 from bench.load.workloads import Workload
@@ -21,12 +20,13 @@ from bench.serve.plan import Plan, in_turn
 from bench.serve.sides import side_names
 from bench.serve.staircase import answered_per_s, at_once, by_rate, climb, steps, up_to
 from bench.streams import Unanswered
+from bench.topologies.turns import Wake
 
 WARM_UP = 2  # requests of each workload, before anything of it is measured
 TIMEOUT_S = 300.0  # of one request, far beyond any objective
 PRELIMINARY = -1  # the round in which candidates show what they are worth
 
-Start = Callable[[Sequence[str]], AbstractContextManager[Mapping[str, Endpoint]]]
+Start = Callable[[Sequence[str]], AbstractContextManager[Mapping[str, Wake]]]
 """Has these sides up and ready for as long as the context lasts."""
 
 
@@ -71,8 +71,8 @@ class Comparison:
                 self._measure_group(measured, dict.fromkeys(group), rounds)
                 continue
             self._progress.update(self._task, description=f"starting {', '.join(group.values())}")
-            with start(list(group.values())) as endpoints:
-                up = {name: endpoints[what] for name, what in group.items()}
+            with start(list(group.values())) as wake:
+                up = {name: wake[what] for name, what in group.items()}
                 self._warm_up(up)
                 self._measure_group(measured, up, rounds)
 
@@ -84,18 +84,18 @@ class Comparison:
             for point in (_burst(workload, side), *(_round(workload, side, number) for number in rounds))
         ]
 
-    def _warm_up(self, up: Mapping[str, Endpoint]) -> None:
+    def _warm_up(self, up: Mapping[str, Wake]) -> None:
         """Each side answers a little of each workload, which no cache keeps for what comes."""
         for workload in self._plan.workloads:
-            for name, endpoint in up.items():
+            for name, wake in up.items():
                 self._progress.update(self._task, description=f"warming up {name}, {workload.name}")
-                answers = drive(endpoint, at_once(workload, WARM_UP, self._seed("warming up")), timeout_s=TIMEOUT_S)
+                answers = drive(wake(), at_once(workload, WARM_UP, self._seed("warming up")), timeout_s=TIMEOUT_S)
                 _some_must_be_answered(name, workload, answers)
 
-    def _measure_group(self, measured: Measured, up: Mapping[str, Endpoint | None], rounds: Sequence[int]) -> None:
+    def _measure_group(self, measured: Measured, up: Mapping[str, Wake | None], rounds: Sequence[int]) -> None:
         """Points that the journal has need nobody to be up."""
         for workload in self._plan.workloads:
-            bursts = {name: self._measure_burst(workload, name, endpoint) for name, endpoint in up.items()}
+            bursts = {name: self._measure_burst(workload, name, wake) for name, wake in up.items()}
             # The first group's fastest decides for all, so that every side meets the same rates; the candidates', if
             # there are any.
             contest = measured.contests.get(workload.name) or self._contest(workload, bursts)
@@ -113,18 +113,16 @@ class Comparison:
         rates = [float(f"{share * capacity:.3g}") for share in amounts.dose(workload.name).rungs]
         return Contest(workload.name, capacity, steps(rates, self._plan.rung_s, amounts.least, self._plan.bursts))
 
-    def _measure_burst(self, workload: Workload, name: str, endpoint: Endpoint | None) -> list[Answer]:
+    def _measure_burst(self, workload: Workload, name: str, wake: Wake | None) -> list[Answer]:
         count = self._plan.amounts.dose(workload.name).burst
         what = f"{workload.name}, {name}: many at once"
 
         def planned() -> list[Planned]:
             return at_once(workload, count, self._seed(f"{workload.name} at once"))
 
-        return self._point(_burst(workload, name), what, endpoint, planned)
+        return self._point(_burst(workload, name), what, wake, planned)
 
-    def _measure_round(
-        self, workload: Workload, contest: Contest, side: Side, endpoint: Endpoint | None, number: int
-    ) -> None:
+    def _measure_round(self, workload: Workload, contest: Contest, side: Side, wake: Wake | None, number: int) -> None:
         """As far up as its burst tells that it can come, and one rate further."""
         ladder = up_to(contest.ladder, side.most)
         what = _round(workload, side.name, number)
@@ -133,16 +131,17 @@ class Comparison:
             seed = self._seed(f"{workload.name} round {number}")
             return climb(workload, ladder, seed, self._plan.bursts)
 
-        side.rounds.append(by_rate(self._point(what, what, endpoint, planned), ladder))
+        side.rounds.append(by_rate(self._point(what, what, wake, planned), ladder))
 
     def _point(
-        self, point: str, what: str, endpoint: Endpoint | None, planned: Callable[[], Sequence[Planned]]
+        self, point: str, what: str, wake: Wake | None, planned: Callable[[], Sequence[Planned]]
     ) -> list[Answer]:
         """From the journal, or else measured now."""
         self._progress.update(self._task, description=what)
         answers = self._journal.get(point)
         if answers is None:
-            assert endpoint is not None
+            assert wake is not None
+            endpoint = wake()
             time.sleep(self._plan.amounts.settle_s)
             answers = drive(endpoint, planned(), timeout_s=TIMEOUT_S)
             if not any(answer.ok for answer in answers):

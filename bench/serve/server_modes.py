@@ -102,8 +102,8 @@ def _server(options: Options, console: Console) -> Iterator[tuple[Endpoint, str]
     with ExitStack() as stack:
         with console.status("making the bench model, unless that is done, and starting an engine ..."):
             setting = Setting(build_bench_model())
-            endpoints = stack.enter_context(up([Arrangement.MONO], setting, None, lambda _what, _chunks: None))
-        yield endpoints[Arrangement.MONO], options.tokenizer or str(setting.model)
+            wake = stack.enter_context(up([Arrangement.MONO], setting, None, lambda _what, _chunks: None))
+        yield wake[Arrangement.MONO](), options.tokenizer or str(setting.model)
 
 
 def _named(options: Options) -> Endpoint:

@@ -7,13 +7,13 @@ every group: what it gives there tells how far the machine has drifted from one 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 
-from bench.load.asking import Endpoint
 from bench.topologies.arrangement import Arrangement
 from bench.topologies.arrangements import starting_all
 from bench.topologies.pace import slowed
 from bench.topologies.resources import SPARE_BYTES, available_bytes, memory_bytes
 from bench.topologies.running import Remote, Running
 from bench.topologies.setting import Setting
+from bench.topologies.turns import Wake, in_turns
 from chiasm.calibration import Chunk
 
 AGAIN = " again"  # after the name of the first in every group but its first
@@ -75,11 +75,11 @@ def chunks_of(side: str) -> str:
 @contextmanager
 def up(
     sides: Sequence[str], setting: Setting, key: str | None, note: Callable[[str, Sequence[Mapping[str, object]]], None]
-) -> Iterator[Mapping[str, Endpoint]]:
+) -> Iterator[Mapping[str, Wake]]:
     """All of them ready, for as long as the context lasts. `key` is for servers that were there before.
 
-    Whatever engine runs on the encoder's cores is slower by the setting's pace once all are ready. `note` is told the
-    prefill chunks of each side, under `chunks_of` it.
+    Whatever engine runs on the encoder's cores is slower by the setting's pace once all are ready; what holds it to
+    that also wakes it where it is not asked. `note` is told the prefill chunks of each side, under `chunks_of` it.
 
     Raises:
         NotEnough, NotServing, NotCalibrated, PreflightFailed: one could not be started.
@@ -97,7 +97,7 @@ def up(
             note(chunks_of(side), [_told(chunk) for chunk in one.calibrated])
         if setting.pace > 1:
             stack.enter_context(slowed(setting.cores[0], 1 / setting.pace))
-        yield {side: running[side].endpoint for side in sides}
+        yield stack.enter_context(in_turns({side: running[side] for side in sides}))
 
 
 def _told(chunk: Chunk) -> dict[str, object]:

@@ -1,7 +1,6 @@
 """Starts an arrangement, or several that are up together so that what is measured of them can be interleaved.
 
-Each has its own ports, runtime folders and key. One that nobody asks is not quite idle: Ray and the engines' pollers
-take a little of the cores. `Running.processor_s` tells how much.
+Each has its own ports, runtime folders and key. One that nobody asks is not quite idle: see `turns`.
 """
 
 import secrets

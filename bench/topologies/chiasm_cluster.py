@@ -17,6 +17,9 @@ from chiasm.config import ClusterConfig
 from chiasm.preflight import check_model
 from decoder.prefill_chunk import conditions_here
 
+STOPPED_S = 3600.0
+"""Without a heartbeat nobody is given up for so long: longer than others are measured and it is stopped (`turns`)."""
+
 
 def cluster_config(arrangement: Arrangement, setting: Setting, key: str) -> dict[str, Any]:
     """One encoder and one decoder. Where the encoder's cores have a text engine, the two share KV cache and slots."""
@@ -27,7 +30,11 @@ def cluster_config(arrangement: Arrangement, setting: Setting, key: str) -> dict
         "model": str(setting.model),
         "served_model_name": SERVED_NAME,
         "gateway": {"port": 0, "api_keys": [key]},
-        "scheduler": {"stealing": "yield" if stealing else "off", "itl_slo_ms": float(setting.itl_slo_ms)},
+        "scheduler": {
+            "stealing": "yield" if stealing else "off",
+            "itl_slo_ms": float(setting.itl_slo_ms),
+            "heartbeat_timeout_s": STOPPED_S,
+        },
         "encoders": {"cpus": [encoder], "engine_args": args},
         "decoders": {"cpus": [decoder], "engine_args": args},
     }

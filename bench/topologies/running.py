@@ -1,6 +1,6 @@
 """What serves while it is compared: engines, a cluster of Chiasm's, or a server that somebody else has started."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Protocol
 
@@ -8,7 +8,7 @@ import psutil
 
 from bench.load.asking import Endpoint, Unreachable, served_model
 from bench.topologies.epd_proxy import STATUS_PATH
-from bench.topologies.program import START_TIMEOUT_S, NotServing, Program
+from bench.topologies.program import GUARD, START_TIMEOUT_S, NotServing, Program
 from bench.topologies.setting import SERVED_NAME
 from chiasm.calibration import Chunk
 from chiasm.client import get_json
@@ -35,8 +35,11 @@ class Running(Protocol):
         """Whom to ask, once it is ready."""
         ...
 
-    def processor_s(self) -> float | None:
-        """Processor time so far of all its processes that run now; None where they are not ours."""
+    def processes(self) -> list[psutil.Process]:
+        """Of its engines, and of a cluster all that belongs to it; parents first. Empty where they are not ours.
+
+        Guards are not among them: they end the others when we are gone, also if these are stopped.
+        """
         ...
 
     def retries(self) -> int:
@@ -75,10 +78,9 @@ class Engines:
         url = self._engines[0].url if self._front is None else self._front.url
         return Endpoint(url, SERVED_NAME, self._key)
 
-    def processor_s(self) -> float:
-        """See `Running`."""
-        fronts = [self._front.pid] if self._front is not None else []
-        return _processor_s([*fronts, *(engine.pid for engine in self._engines)])
+    def processes(self) -> list[psutil.Process]:
+        """See `Running`. A router or a proxy that nobody asks does nothing at all."""
+        return [process for engine in self._engines for process in _family(engine.pid)]
 
     def retries(self) -> int:
         """See `Running`."""
@@ -115,9 +117,9 @@ class Cluster:
         """See `Running`."""
         return Endpoint(self._program.url, SERVED_NAME, self._key)
 
-    def processor_s(self) -> float:
+    def processes(self) -> list[psutil.Process]:
         """See `Running`."""
-        return _processor_s([self._program.pid])
+        return _family(self._program.pid)
 
     def retries(self) -> int:
         """See `Running`: its gateway's are its own affair, and in its counters."""
@@ -147,22 +149,21 @@ class Remote:
         assert self._endpoint is not None
         return self._endpoint
 
-    def processor_s(self) -> None:
+    def processes(self) -> list[psutil.Process]:
         """See `Running`."""
+        return []
 
     def retries(self) -> int:
         """See `Running`."""
         return 0
 
 
-def _processor_s(pids: Iterable[int]) -> float:
-    """Of these and all their descendants."""
-    total = 0.0
-    for pid in pids:
-        with suppress(psutil.NoSuchProcess):
-            guard = psutil.Process(pid)
-            for process in (guard, *guard.children(recursive=True)):
-                with suppress(psutil.NoSuchProcess):
-                    times = process.cpu_times()
-                    total += times.user + times.system
-    return total
+def _family(guard: int) -> list[psutil.Process]:
+    """Whom that guard guards, but for guards."""
+    found = []
+    with suppress(psutil.NoSuchProcess):
+        for process in psutil.Process(guard).children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                if GUARD not in process.cmdline():
+                    found.append(process)
+    return found

@@ -73,8 +73,8 @@ def vllm_epd(
     the less favourable of the two. Rates are 60 and 90 % of what theirs does at most (with two pictures 60 %), which is
     measured first, and then everything at once, beyond what anybody can do. A point has thirty requests or more. Both
     sides take turns, five rounds; a ratio is of the same round, the median counts, and the spread is shown. A point at
-    which any request failed is in no figure above. The series has every point, and what the side that is not asked
-    takes of the cores meanwhile.
+    which any request failed is in no figure above. The series has every point. The side that is not asked is stopped
+    meanwhile.
 
     Both have vLLM's own prefill chunk, so that the split itself is what differs. --calibrated measures ours as chiasm
     serve ships it, with the chunk that the objective for inter-token latency allows: a run of its own, with its own

@@ -31,13 +31,10 @@ def capacity_per_s(answers: Sequence[Answer]) -> float:
     return len(first_tokens_s) / max(first_tokens_s)
 
 
-def row(
-    side: str, point: Point, capacity_per_s: float, answers: Sequence[Answer], other_cores: float | None = None
-) -> Row:
+def row(side: str, point: Point, capacity_per_s: float, answers: Sequence[Answer]) -> Row:
     """What the series has of one side at one point; names and units are those of `bench.load.figures`.
 
-    But TTFT counts from when a request was due, and ITL is between tokens (`bench.load.answers`). `other_cores` is what
-    the other side took of the processor meanwhile, though nobody asked it.
+    But TTFT counts from when a request was due, and ITL is between tokens (`bench.load.answers`).
     """
     found = figures(answers) | _times(answers)
     rate = rate_at(point, capacity_per_s)
@@ -48,7 +45,6 @@ def row(
         "requests_per_s": rate if point.level is not Level.ALL_AT_ONCE else None,
         "round": point.round,
         **{name: found[name] for name in (*KEPT, *TIMES) if name in found},
-        **({} if other_cores is None else {"other_side_cores": other_cores}),
     }
 
 

@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from rich.progress import Progress
 
 from bench.load.answers import Answer
+from bench.load.asking import Endpoint
 from bench.load.driver import drive
 from bench.load.journal import Journal
 from bench.streams import Unanswered
 from bench.topologies.running import Running
+from bench.topologies.turns import Wake, in_turns
 from bench.vllm_epd.figures import OURS, THEIRS, Row, capacity_per_s, row
 from bench.vllm_epd.plan import CAPACITY, SETTLE_S, WARMING_UP, Level, Plan, Point, requests_at
 
@@ -41,28 +43,28 @@ class Run:
             OtherRun: a file of the journal cannot be read.
             OSError: it cannot be written.
         """
-        capacities = {images: self._capacity_per_s(images) for images in self._plan.levels}
-        for number in range(1, self._plan.rounds + 1):
-            for images, capacity in capacities.items():
-                for side in (OURS, THEIRS) if number % 2 else (THEIRS, OURS):
-                    for level in self._plan.levels[images]:
-                        point = Point(images, level, number)
-                        answers = self._answers(side, point, capacity)
-                        cores = self._journal.noted(_cores_beside(side, point))
-                        self.series.append(row(side, point, capacity, answers, cores))
+        with in_turns(self._running) as wake:
+            capacities = {images: self._capacity_per_s(images, wake) for images in self._plan.levels}
+            for number in range(1, self._plan.rounds + 1):
+                for images, capacity in capacities.items():
+                    for side in (OURS, THEIRS) if number % 2 else (THEIRS, OURS):
+                        for level in self._plan.levels[images]:
+                            point = Point(images, level, number)
+                            answers = self._answers(side, point, capacity, wake)
+                            self.series.append(row(side, point, capacity, answers))
 
-    def _capacity_per_s(self, images: int) -> float:
+    def _capacity_per_s(self, images: int, wake: Mapping[str, Wake]) -> float:
         """Requests that vLLM's own answers a second, at most. Ours is asked too, so that both have the same past."""
         point = Point(images, Level.ALL_AT_ONCE, CAPACITY)
-        _, theirs = (self._answers(side, point, 1.0) for side in (OURS, THEIRS))
+        _, theirs = (self._answers(side, point, 1.0, wake) for side in (OURS, THEIRS))
         return capacity_per_s(theirs)
 
-    def _answers(self, side: str, point: Point, capacity: float) -> list[Answer]:
+    def _answers(self, side: str, point: Point, capacity: float, wake: Mapping[str, Wake]) -> list[Answer]:
         name = f"{point.name}, {side}"
         self._progress.update(self._task, description=name)
         answers = self._journal.get(name)
         if answers is None:
-            answers = self._asked_for(side, point, capacity)
+            answers = self._asked_for(wake[side](), side, point, capacity)
             if not any(answer.ok for answer in answers):
                 said = answers[0].error
                 raise Unanswered(f"none of {len(answers)} requests was answered ({name}), the first as: {said}")
@@ -72,8 +74,7 @@ class Run:
         self._progress.advance(self._task)
         return answers
 
-    def _asked_for(self, side: str, point: Point, capacity: float) -> list[Answer]:
-        endpoint = self._running[side].endpoint
+    def _asked_for(self, endpoint: Endpoint, side: str, point: Point, capacity: float) -> list[Answer]:
         if self._asked not in (None, side):
             time.sleep(SETTLE_S)
         self._asked = side
@@ -82,14 +83,4 @@ class Run:
             cold = Point(point.images, Level.ALL_AT_ONCE, WARMING_UP)
             drive(endpoint, requests_at(cold, capacity, self._plan, secrets.token_hex()), timeout_s=TIMEOUT_S)
         planned = requests_at(point, capacity, self._plan, self._journal.nonce)
-        other = self._running[THEIRS if side == OURS else OURS]
-        busy_s, began = other.processor_s(), time.monotonic()
-        answers = drive(endpoint, planned, timeout_s=TIMEOUT_S)
-        took_s, then_s = time.monotonic() - began, other.processor_s()
-        if busy_s is not None and then_s is not None:
-            self._journal.replace_note(_cores_beside(side, point), (then_s - busy_s) / took_s)
-        return answers
-
-
-def _cores_beside(side: str, point: Point) -> str:
-    return f"cores of the other side at {point.name}, {side}"
+        return drive(endpoint, planned, timeout_s=TIMEOUT_S)

@@ -81,8 +81,6 @@ ROWS: dict[str, list[dict[str, Any]]] = {
         | {"high_ms": 1512.0, "against_high_ms": 201.0, "ratio": 7.5},
     ],
     "vllm_epd": [
-        {"arrangement": "split", "images": 1, "load": "60 %", "round": 1, "other_side_cores": 0.0625},
-        {"arrangement": "vllm-epd", "images": 1, "load": "60 %", "round": 1, "other_side_cores": 0.125},
         {"images": 1, "load": "60 %", "round": "all", "figure": "ttft_p50_vs_vllm_epd", "median": 0.875}
         | {"least": 0.8125, "most": 0.9375, "failed": 0},
     ],

@@ -1,5 +1,7 @@
 """What a warm-up finds out about an endpoint, and whom nobody can measure."""
 
+from functools import partial
+
 import pytest
 from prompt_stalled_engine import PlayedEngine, playing
 
@@ -14,7 +16,7 @@ SMALL = Load(1, 224)
 
 
 def warm_up(url: str) -> Side:
-    return warmed_up("played", Endpoint(url, "played"), QUICK, lambda _said: None)
+    return warmed_up("played", partial(Endpoint, url, "played"), QUICK, lambda _said: None)
 
 
 def test_it_counts_what_a_load_adds_and_makes_text_of_as_much() -> None:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from bench.serve.options import Options
 from bench.serve.plan import Amounts, Dose
 from bench.topologies.arrangement import Arrangement
 from bench.topologies.program import NotServing
+from bench.topologies.turns import Wake
 
 SHORT: Mapping[str, Mixed] = {name: replace(mix, output_tokens=(2, 4)) for name, mix in MIXES.items()}
 
@@ -172,8 +174,8 @@ def compared(server: Played, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     """Arrangements are played by one server; nothing is started."""
 
     @contextmanager
-    def up(sides: Sequence[str], **_: Any) -> Iterator[Mapping[str, Endpoint]]:
-        yield {side: Endpoint(server.url, MODEL) for side in sides}
+    def up(sides: Sequence[str], **_: Any) -> Iterator[Mapping[str, Wake]]:
+        yield {side: partial(Endpoint, server.url, MODEL) for side in sides}
 
     monkeypatch.setattr(bench.serve.comparing, "up", up)
     monkeypatch.setattr(bench.serve.comparing, "build_bench_model", lambda: tmp_path)
@@ -219,7 +221,7 @@ def test_unequal_cores_have_no_price_of_ours(compared: Played, tmp_path: Path) -
 
 def test_what_does_not_come_up_ends_the_run_in_words(compared: Played, monkeypatch: pytest.MonkeyPatch) -> None:
     @contextmanager
-    def up(_sides: Sequence[str], **_: Any) -> Iterator[Mapping[str, Endpoint]]:
+    def up(_sides: Sequence[str], **_: Any) -> Iterator[Mapping[str, Wake]]:
         raise NotServing("mono did not come up. It said: no")
         yield {}
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from bench.serve.plan import Amounts, Dose, Plan
 from bench.serve.run import WARM_UP, Comparison
 from bench.serve.staircase import up_to
 from bench.streams import Unanswered
+from bench.topologies.turns import Wake
 
 BURST = 6
 AMOUNTS = Amounts(rounds=3, doses={}, other=Dose(BURST, (0.5, 0.9)), rung_s=0.0, pooled=1, settle_s=0.0)
@@ -33,9 +35,9 @@ class Stage:
         self.started: list[list[str]] = []
 
     @contextmanager
-    def start(self, sides: Sequence[str]) -> Iterator[Mapping[str, Endpoint]]:
+    def start(self, sides: Sequence[str]) -> Iterator[Mapping[str, Wake]]:
         self.started.append(list(sides))
-        yield {side: Endpoint(self.servers[side].url, MODEL) for side in sides}
+        yield {side: partial(Endpoint, self.servers[side].url, MODEL) for side in sides}
 
 
 @pytest.fixture

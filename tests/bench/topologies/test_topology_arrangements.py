@@ -21,6 +21,7 @@ from bench.topologies.program import NotServing
 from bench.topologies.resources import NotEnough
 from bench.topologies.running import Remote
 from bench.topologies.setting import KV_CACHE_BYTES, Setting
+from bench.topologies.turns import in_turns
 from chiasm.calibration import Chunk
 from chiasm.calibration_cache import cache_folder
 from chiasm.client import EndpointError, post_json
@@ -127,16 +128,20 @@ def test_a_disaggregation_that_lost_embeddings_is_no_baseline(
         running.wait_ready()
 
 
-def test_the_processor_time_of_a_side_is_that_of_all_its_processes(setting: Setting) -> None:
-    with starting(Arrangement.MONO_X2, setting) as running:
-        running.wait_ready()
-        first = running.processor_s()
-        for _ in range(20):
-            ask(running.endpoint, "Hello")
-        second = running.processor_s()
-    assert first is not None
-    assert second is not None
-    assert 0 < first < second
+def test_who_is_not_asked_is_stopped_and_its_guards_are_not(setting: Setting) -> None:
+    both = (Arrangement.MONO_X2, Arrangement.VLLM_EPD)
+    with starting_all(both, setting) as running:
+        for one in running.values():
+            one.wait_ready()
+        processes = {name: one.processes() for name, one in running.items()}
+        assert [len(found) for found in processes.values()] == [2, 2]
+        with in_turns(running) as wake:
+            for name, other in (both, both[::-1]):
+                assert ask(wake[name](), "Hello")
+                assert all(process.status() != psutil.STATUS_STOPPED for process in processes[name])
+                assert all(process.status() == psutil.STATUS_STOPPED for process in processes[other])
+        assert not any(process.status() == psutil.STATUS_STOPPED for found in processes.values() for process in found)
+    assert not any(process.is_running() for found in processes.values() for process in found)
 
 
 @pytest.mark.parametrize("arrangement", [Arrangement.MONO, Arrangement.MONO_X2, Arrangement.VLLM_EPD])

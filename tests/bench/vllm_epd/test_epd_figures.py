@@ -47,10 +47,9 @@ def test_a_row_says_who_was_asked_what_and_counts_what_failed() -> None:
 
 def test_times_count_from_when_a_request_was_due_and_between_tokens() -> None:
     led = Answer(0, "1img", 0.0, 0.25, (1.0, 1.0, 1.5, 2.5), 2.5, 30, 3, leading=1)
-    found = row(OURS, Point(1, Level.HIGH, 1), 10.0, [led], other_cores=0.1)
+    found = row(OURS, Point(1, Level.HIGH, 1), 10.0, [led])
     assert (found["median_ttft_ms"], found["p90_ttft_ms"]) == (1000, 1000)
     assert found["median_itl_ms"] == 750  # without the role's gap of nothing it would be 500
-    assert found["other_side_cores"] == 0.1
 
 
 def test_a_capacity_is_told_by_first_tokens() -> None:

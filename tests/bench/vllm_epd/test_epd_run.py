@@ -118,21 +118,3 @@ def test_a_proxy_that_had_to_ask_twice_ends_the_run_and_its_point_does_not_count
         with pytest.raises(Unanswered, match="3 times more"):
             measured({**running, THEIRS: twice}, Journal(tmp_path, {}))
     assert [path.name for path in tmp_path.glob("*vllm-epd.answers*")] == []
-
-
-def test_what_the_other_side_takes_meanwhile_is_told_also_by_the_next_run(tmp_path: Path) -> None:
-    class Busy(Remote):
-        spent_s = 0.0
-
-        def processor_s(self) -> float:
-            self.spent_s += 1.0
-            return self.spent_s
-
-    with sides(PlayedEngine(), PlayedEngine()) as remote:
-        running = {side: Busy(one.name) for side, one in remote.items()}
-        for one in running.values():
-            one.wait_ready()
-        first = measured(running, Journal(tmp_path, {}))
-        again = measured(running, Journal(tmp_path, {}))
-    assert all(row["other_side_cores"] > 0 for row in first.series)
-    assert again.series == first.series
