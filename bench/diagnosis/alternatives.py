@@ -7,31 +7,32 @@ from statistics import linear_regression
 from bench.diagnosis.findings import Findings
 from bench.diagnosis.plan import scaled
 from bench.diagnosis.sizes import Sent
-from bench.diagnosis.verdict import CHUNK_STEP
+from bench.diagnosis.verdict import CHUNK_STEP, ms
 
 CACHES = 2048, 8192  # tokens: usual defaults of --max-num-batched-tokens, by which vLLM sizes its encoder cache
 
 
 def alternatives(found: Findings, sent: Sent, objective_ms: float) -> Iterator[str]:
     """A sentence or several for each that can help."""
-    if found.judged.text.longest.high > objective_ms:
+    prefill_may_be_too_long = found.judged.text.longest.high > objective_ms
+    too_long = found.judged.picture.longest.high > objective_ms
+    if prefill_may_be_too_long or (too_long and chunk(found, objective_ms, split=False)):
         yield f"Smaller prefill chunk. {_chunk(found, objective_ms)}"
     yield f"Fewer pixels (--mm-processor-kwargs, or before sending). {_pixels(found, objective_ms)}"
     yield f"Encoder cache and prefix cache. {_caches(found, sent)}"
 
 
 def chunk(found: Findings, objective_ms: float, split: bool) -> int | None:
-    """The most tokens that one step may prefill, beside the encode of the judged request, or after a split without it.
+    """The most tokens that one step may surely prefill, beside the encode of the judged request, or after a split
+    without it.
 
-    0: not even a block. None: what a token costs was not told apart from nothing. A piece of several tokens may be of
-    several steps, each with its chunk.
+    0: not even a block. None: what a token costs was not told apart from nothing.
     """
     if found.text.low <= 0:
         return None
     encode_ms = 0.0 if split else max(0.0, found.judged.cut.high)
-    room_ms = objective_ms - found.alone.value - encode_ms
-    steps = max(1, math.ceil(found.piece_tokens - 0.1))
-    return max(0, int(1000 * room_ms / found.text.high / steps) // CHUNK_STEP * CHUNK_STEP)
+    room_ms = objective_ms - found.alone.high - encode_ms
+    return max(0, int(1000 * room_ms / found.text.high / found.piece_steps) // CHUNK_STEP * CHUNK_STEP)
 
 
 def _chunk(found: Findings, objective_ms: float) -> str:
@@ -40,9 +41,7 @@ def _chunk(found: Findings, objective_ms: float) -> str:
     if whole is None or split is None:
         return f"{now}; what one of its tokens costs was not told apart from nothing."
     if not split:
-        return (
-            f"{now}; no chunk keeps to {objective_ms:g} ms, for streams have gaps of {found.alone.value:.0f} ms anyway."
-        )
+        return f"{now}; no chunk keeps to {objective_ms:g} ms, for streams have gaps of {ms(found.alone)} anyway."
     each = f"at {found.text.value:.3g} ms per 1,000 tokens"
     if whole:
         fits = f"{each}, {whole:,} tokens a step beside the encode keep to {objective_ms:g} ms{_steps(found, whole)}"
@@ -67,7 +66,7 @@ def _steps(found: Findings, tokens: int) -> str:
 def _pixels(found: Findings, objective_ms: float) -> str:
     judged, longest_ms = found.judged.carries, found.judged.picture.longest.value
     if longest_ms <= objective_ms:
-        return f"The largest that you send causes gaps of {longest_ms:.0f} ms, within {objective_ms:g} ms."
+        return f"The largest that you send causes gaps of {longest_ms:.0f} ms on average, within {objective_ms:g} ms."
     if len({seen.carries.size for seen in found.rungs}) == 1:
         tokens = judged.tokens // judged.pictures
         return f"This model makes {tokens:,} tokens of a picture of any size; fewer in one request help."

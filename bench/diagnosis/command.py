@@ -49,7 +49,7 @@ console = Console(highlight=False, width=None if sys.stdout.isatty() else NARROW
     type=click.FloatRange(0, min_open=True),
     default=OBJECTIVE_MS,
     show_default=True,
-    help="The longest gap that a stream may have beside nine of ten requests with pictures; the verdict goes by it.",
+    help="What P99 of gaps may be; the verdict compares the longest gap beside pictures, on average, with it.",
 )
 @click.option("--answer-tokens", type=click.IntRange(1), default=128, show_default=True, help="Tokens of your answers.")
 @click.option("--model", help="Which of the models that it serves; unset takes the first that it lists.")

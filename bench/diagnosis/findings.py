@@ -5,6 +5,7 @@ the difference of the two, sweep by sweep, is what the encode costs the streams.
 look at the streams while nothing of ours is there, for as long as a picture takes, says what gaps they have anyway.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -22,18 +23,7 @@ from bench.diagnosis.sweeping import (
     Carried,
     Measured,
 )
-from bench.load.slopes import (
-    Growth,
-    Interval,
-    Undetermined,
-    block_slopes,
-    growth,
-    mean_interval,
-    quantile_interval,
-    ratio,
-)
-
-TAIL = 0.9  # of the times have no longer gap than the one that is judged
+from bench.load.slopes import Growth, Interval, Undetermined, block_slopes, growth, mean_interval, ratio
 
 
 class Untold(RuntimeError):
@@ -57,7 +47,7 @@ class Effect:
     """Of one kind of request, in ms."""
 
     behind: Interval  # that a stream falls behind: the mean
-    longest: Interval  # gap of any stream: nine times of ten it is not longer
+    longest: Interval  # gap of any stream: the mean
     ttft: Interval  # the request's own: the mean
 
 
@@ -114,9 +104,7 @@ class Findings:
 
     gap_ms: float  # between pieces of streams left alone: the mean
     piece_tokens: float
-    alone: (
-        Interval  # ms: the longest gap of any stream beside nothing, nine times of ten, in as long as a picture takes
-    )
+    alone: Interval  # ms: the longest gap of any stream beside nothing, in as long as a picture takes: the mean
     sweeps: tuple[Sweep, ...]
     rungs: tuple[Beside, ...]
     judged: Beside
@@ -125,6 +113,11 @@ class Findings:
     encode: Interval  # picture - text, sweep by sweep
     phases: Phases
     bursts: Bursts | None  # None: there was no time for three rounds
+
+    @property
+    def piece_steps(self) -> int:
+        """Steps of the engine in a piece, at most; each may have its chunk of prefill."""
+        return max(1, math.ceil(self.piece_tokens - 0.1))
 
     def long_gaps(self, objective_ms: float) -> float:
         """How many gaps a stream has beyond that, for each request with the judged pictures."""
@@ -180,7 +173,7 @@ def find(measured: Measured, known: Known, bursts: Sequence[int]) -> Findings:
     return Findings(
         gap_ms=1000 * gap_s,
         piece_tokens=measured.piece_tokens,
-        alone=quantile_interval([sweep[NOTHING, at].stall.longest_ms for sweep in sweeps], TAIL),
+        alone=mean_interval([sweep[NOTHING, at].stall.longest_ms for sweep in sweeps]),
         sweeps=tuple(sweeps),
         rungs=rungs,
         judged=rungs[at],
@@ -233,7 +226,7 @@ def _beside(
 def _effect(found: Sequence[Point]) -> Effect:
     return Effect(
         behind=mean_interval([point.stall.behind_ms for point in found]),
-        longest=quantile_interval([point.stall.longest_ms for point in found], TAIL),
+        longest=mean_interval([point.stall.longest_ms for point in found]),
         ttft=mean_interval([point.carried.ttft_ms for point in found]),
     )
 

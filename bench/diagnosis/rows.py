@@ -13,7 +13,7 @@ AT_ONCE = PICTURES_AT_ONCE, TEXTS_AT_ONCE
 
 
 def headline(report: Report) -> dict[str, float]:
-    """Slopes in ms per 1,000 tokens; gaps in ms."""
+    """Slopes in ms per 1,000 tokens; gaps in ms: the longest as means of the sweeps."""
     found = report.found
     figures = {
         "slope_image_tokens": found.picture.value,

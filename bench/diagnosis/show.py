@@ -56,8 +56,9 @@ def _slopes(found: Findings) -> Iterator[str | Table]:
     yield (
         f"Left alone, the gap between two pieces of a stream (ITL) is {found.gap_ms:.3g} ms. A stream is behind by "
         "what it waited beyond such gaps while a request came to its first token: all the work done for others, "
-        "however it was cut into steps. Longest gap: of any stream, nine times of ten it is not longer. "
-        f"{len(found.sweeps)} sweeps, in ms; text is a prompt of as many tokens as the picture makes:"
+        "however it was cut into steps. Longest gap: of any stream meanwhile. "
+        f"Means of {len(found.sweeps)} sweeps, in ms, and 95 % intervals of means in parentheses, here and below; text "
+        "is a prompt of as many tokens as the picture makes:"
     )
     yield _pairs(found.rungs, "image", _image)
     yield (
@@ -69,7 +70,7 @@ def _slopes(found: Findings) -> Iterator[str | Table]:
             f"A piece carries {found.piece_tokens:.2g} tokens here (speculative decoding, or --stream-interval), so a "
             "gap may hold several steps, and ITL is that of pieces."
         )
-    yield "ms that a stream falls behind for each 1,000 tokens, from none on, with 95 % intervals:"
+    yield "ms that a stream falls behind for each 1,000 tokens, from none on:"
     yield _table(
         ("", "ms"),
         [
@@ -179,8 +180,8 @@ def _verdict(report: Report) -> Iterator[str]:
         f"whether you split or not; the difference, {ms(judged.encode)}{share}, is the encode, which a split removes."
     )
     yield (
-        f"Longest gap of a stream beside it: now {ms(now.longest)}; after a split about {ms(after.longest)}, as it is "
-        f"beside the text. On average the encode is {ms(judged.cut)} of it. All pictures here were new to the server; "
+        f"Longest gap of a stream beside it, on average: now {ms(now.longest)}; after a split {ms(after.longest)}, "
+        f"as beside the text. The encode is {ms(judged.cut)} of it. All pictures here were new to the server; "
         "one that it has in a cache costs no encode. This supposes an equal card for decoding alone, and that "
         "embeddings arrive without holding it up. The picture's own first token does not come sooner: it is encoded "
         "all the same, and sent."

@@ -1,4 +1,9 @@
-"""Split or stay, from what was found and an objective for gaps. Pure.
+"""Split or stay, from what was found and an objective for the P99 of gaps. Pure.
+
+Each request with pictures makes a stream's gap long once, or some few times. P99 is beyond the objective where more
+than one gap in a hundred is; where the long ones are two in a hundred, it is the middle one of them. So the longest gap
+beside such a request is compared with the objective as a mean, whose interval is known from few sweeps: a quantile of
+so few cannot be sure. How often such requests must come for it is told beside the verdict.
 
 A split takes the encode off the card that generates; the prefill of the picture's tokens stays there. So the gap that
 streams will have beside a picture is the one that they have beside a text of as many tokens, which was measured. A
@@ -13,8 +18,6 @@ from bench.diagnosis.findings import Beside, Findings
 from bench.diagnosis.metrics import Traffic
 from bench.load.slopes import Interval
 
-SMALL_SHARE = 0.25  # of the longest gap: an encode that is surely less is not what makes it long
-NEAR = 0.75  # of the objective: gaps that streams have anyway are too near it to tell what a picture adds
 CHUNK_STEP = 16  # tokens: vLLM's usual block of the KV cache, and less is no chunk
 
 
@@ -47,80 +50,95 @@ def decide(found: Findings, objective_ms: float) -> Verdict:
         several = _decide(found, beyond, objective_ms)
         return Verdict(
             Advice.OPEN,
-            f"{one.why} But several at once are not. {several.why} For so many at once the verdict would be: "
-            f"{several.advice}. How often so many come together, your traffic must say.",
+            f"{one.why} But several at once are not, or not surely. {several.why} For so many at once the verdict "
+            f"would be: {several.advice}. How often so many come together, your traffic must say.",
         )
     largest = (
         f"So it is with up to {rows[-1].at_once} requests at once. " if rows else "Several at once were not seen. "
     )
-    return Verdict(Advice.STAY, f"{one.why} {largest}There is nothing to win for the streams.")
+    return Verdict(Advice.STAY, f"{one.why} {largest}On average, then, there is nothing to win for the streams.")
 
 
 def _decide(found: Findings, case: Beside, objective_ms: float) -> Verdict:
-    now, after = case.picture.longest, case.text.longest
-    beside = f"Beside {named(case)} the longest gap is {ms(now)}"
+    now = case.picture.longest
+    beside = f"Beside {named(case)} the longest gap is {ms(now)} on average"
     if now.high <= objective_ms:
         return Verdict(Advice.STAY, f"{beside}, within your objective of {objective_ms:g} ms.")
-    if found.alone.high > NEAR * objective_ms:
+    if found.alone.high + _least_prefill(found).high > objective_ms:
         return Verdict(
             Advice.OPEN,
-            f"{beside}. But the streams have gaps of {ms(found.alone)} beside nothing of ours, too near your objective "
-            f"of {objective_ms:g} ms, or beyond it: by others' requests, or because a step takes so long. What your "
-            "pictures add to that cannot be judged by it.",
+            f"{beside}. But the streams have gaps of {ms(found.alone)} beside nothing of ours, which may leave no room "
+            f"for any prefill within your objective of {objective_ms:g} ms: by others' requests, or because a step "
+            "takes so long. What your pictures add to that cannot be judged by it.",
         )
     if now.low <= objective_ms:
         return Verdict(
             Advice.OPEN, f"{beside}; whether that is beyond your objective of {objective_ms:g} ms is not certain."
         )
-    beyond = f"{beside}, beyond your objective of {objective_ms:g} ms."
-    if after.high <= objective_ms and case.cut.low > 0:
-        return Verdict(Advice.SPLIT, f"{beyond} Without the encode it is {ms(after)}, within it.")
-    return _where_prefill_may_be_too_long(found, case, objective_ms, beyond)
+    return _where_beyond(found, case, objective_ms, f"{beside}, beyond your objective of {objective_ms:g} ms.")
 
 
-def _where_prefill_may_be_too_long(found: Findings, case: Beside, objective_ms: float, beyond: str) -> Verdict:
-    after, without_chunks = case.text.longest, _encode_alone(found, case)
-    if after.low > objective_ms and without_chunks.low > objective_ms:
-        return Verdict(
-            Advice.SPLIT_AND_CHUNK,
-            f"{beyond} So is the prefill alone ({ms(after)}), and a step with the encode and hardly any prefill "
-            f"({ms(without_chunks)}). Neither a split nor a smaller prefill chunk is enough without the other.",
-        )
-    small = case.cut.high < SMALL_SHARE * (case.picture.longest.value - found.alone.value)
-    if without_chunks.high <= objective_ms and (after.low > objective_ms or small):
+def _where_beyond(found: Findings, case: Beside, objective_ms: float, beyond: str) -> Verdict:
+    """A smaller chunk comes first where it is enough: it is a flag, and a split is work."""
+    split, chunked = case.text.longest, _encode_alone(found, case)
+    if chunked.high <= objective_ms:
+        if split.high <= objective_ms:
+            so_is = "would be enough, too"
+        else:
+            so_is = "would not be" if split.low > objective_ms else "may be enough, or not"
         return Verdict(
             Advice.CHUNK_FIRST,
-            f"{beyond} Without the encode it would be {ms(after)}, which is the prefill; a step with the encode and "
-            f"hardly any prefill would be within it ({ms(without_chunks)}). So a smaller chunk may do. Diagnose again "
-            "after it.",
+            f"{beyond} A step with the encode and hardly any prefill would be within it: {ms(chunked)}. So a smaller "
+            f"chunk can be enough. A split alone {so_is}: without the encode the gap would be {ms(split)}, which is "
+            "the prefill. Diagnose again with the chunk.",
         )
-    if case.cut.low <= 0:
-        return Verdict(Advice.OPEN, f"{beyond} But whether the encode has a part in it worth removing is not certain.")
+    if split.high <= objective_ms:
+        enough = "would not be enough" if chunked.low > objective_ms else "may be enough, too, or not"
+        return Verdict(
+            Advice.SPLIT,
+            f"{beyond} Without the encode it is {ms(split)}, within it. A smaller prefill chunk {enough}: a step with "
+            f"the encode and hardly any prefill would be {ms(chunked)}.",
+        )
+    if split.low > objective_ms and chunked.low > objective_ms:
+        return Verdict(
+            Advice.SPLIT_AND_CHUNK,
+            f"{beyond} So is the prefill alone ({ms(split)}), and a step with the encode and hardly any prefill "
+            f"({ms(chunked)}). Neither a split nor a smaller prefill chunk is enough without the other.",
+        )
     return Verdict(
         Advice.OPEN,
-        f"{beyond} Whether the gap without the encode, {ms(after)}, is within it, or else one with the encode and "
-        f"hardly any prefill, {ms(without_chunks)}, is not certain. Make the prefill chunk smaller first, and "
-        "diagnose again.",
+        f"{beyond} Whether the gap without the encode, {ms(split)}, is within it, or else one with the encode and "
+        f"hardly any prefill, {ms(chunked)}, is not certain. Make the prefill chunk smaller first, and diagnose again.",
     )
+
+
+def _least_prefill(found: Findings) -> Interval:
+    """What the least chunk adds to a gap."""
+    tokens = CHUNK_STEP * found.piece_steps
+    value, low, high = (max(0.0, each) * tokens / 1000 for each in (found.text.value, found.text.low, found.text.high))
+    return Interval(value, low, high)
 
 
 def _encode_alone(found: Findings, case: Beside) -> Interval:
     """The gap with the least chunk of prefill beside the encode."""
-    least_ms = CHUNK_STEP * max(0.0, found.text.value) / 1000
-    alone, cut = found.alone, case.cut
+    parts = found.alone, case.cut, _least_prefill(found)
     return Interval(
-        alone.value + cut.value + least_ms, alone.low + cut.low + least_ms, alone.high + cut.high + least_ms
+        sum(each.value for each in parts), sum(each.low for each in parts), sum(each.high for each in parts)
     )
 
 
 def frequency(found: Findings, traffic: Traffic | None, objective_ms: float) -> str:
-    """How often such requests must come for a P99 to show it, and how often pictures come."""
+    """How often such requests must come for a P99 to show it, and how often pictures come.
+
+    It shows where one gap in 100 is long: where for each request with so many long ones, no more than 100 times as many
+    gaps pass. These take the usual time each, and what the streams fall behind for the request.
+    """
     long = found.long_gaps(objective_ms)
-    needed_s = 100 * long * found.gap_ms / 1000
+    needed_s = (100 * long * found.gap_ms + found.judged.picture.behind.value) / 1000
     gaps = f"{long:.2g} gap{'' if long == 1 else 's'}"
     said = (
-        f"Each such request makes {gaps} of a stream longer than {objective_ms:g} ms. So it shows in the streams' P99 "
-        f"where they come more often than one in {needed_s:.2g} s (one gap in 100). "
+        f"On average each such request made {gaps} of a stream longer than {objective_ms:g} ms. So it shows in the "
+        f"streams' P99 where they come more often than about one in {needed_s:.3g} s (one gap in 100). "
         if long
         else ""
     )

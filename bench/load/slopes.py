@@ -16,7 +16,6 @@ Block = Sequence[tuple[float, float]]
 
 CONFIDENCE = 0.95
 LEAST = 3  # blocks, for an interval that means anything
-RESAMPLES = 2000  # for a quantile's interval: its bounds then move by less than they are rounded
 
 FLAT_BELOW = 0.25  # of the level at the lowest concurrency: what rises less over all of them has not grown
 BEND_FROM = 0.2  # of the rise: the quadratic part of about x^1.2
@@ -66,22 +65,6 @@ def jackknife_interval(value: float, without_one: Sequence[float]) -> Interval:
     error = math.sqrt((count - 1) / count * float(np.sum((np.asarray(without_one) - np.mean(without_one)) ** 2)))
     reach = student_t(count - 1) * error
     return Interval(value, value - reach, value + reach)
-
-
-def quantile_interval(values: Sequence[float], share: float) -> Interval:
-    """What so large a share of repetitions does not exceed, with a percentile interval of resamples.
-
-    Source: B. Efron, "Bootstrap methods: another look at the jackknife", Ann. Statist. 7 (1979). Of few values, a high
-    quantile's upper bound is the largest: what nobody saw it cannot know. The same values give the same interval.
-
-    Raises:
-        ValueError: fewer than three values.
-    """
-    _enough(values)
-    drawn = np.random.default_rng(0).choice(values, (RESAMPLES, len(values)))
-    outside = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(np.quantile(drawn, share, axis=1), (outside, 1 - outside))
-    return Interval(float(np.quantile(values, share)), float(low), float(high))
 
 
 def block_slopes(blocks: Sequence[Block]) -> list[float]:

@@ -9,6 +9,8 @@ from bench.diagnosis.alternatives import alternatives, chunk
 from bench.diagnosis.findings import Findings
 from bench.diagnosis.plan import Rung
 from bench.diagnosis.sizes import Sent
+from bench.diagnosis.sweeping import PICTURE
+from bench.diagnosis.verdict import Advice, decide
 
 SENT = Sent(((896, 896),), told=True)
 
@@ -18,18 +20,23 @@ def found(encode: float, prefill: float, **more: float) -> Findings:
     return swept(around(encode, prefill, 0.005), **more).found()
 
 
+def longest(seen: Findings) -> list[float]:
+    """The longest gap beside the largest picture, in ms, of each sweep."""
+    return [sweep[PICTURE, len(LADDER) - 1].stall.longest_ms for sweep in seen.sweeps]
+
+
 def test_the_chunk_that_is_named_keeps_to_the_objective_and_twice_that_does_not() -> None:
     tokens = chunk(found(80, 200), 100, split=False)
     assert tokens == 32  # the step has 82 ms of encode, too
-    assert found(80, 200, chunk=tokens).judged.picture.longest.high <= 100
-    assert found(80, 200, chunk=2 * tokens).judged.picture.longest.low > 100
+    assert max(longest(found(80, 200, chunk=tokens))) <= 100
+    assert min(longest(found(80, 200, chunk=2 * tokens))) > 100
 
 
 def test_so_does_the_one_for_after_a_split() -> None:
     tokens = chunk(found(200, 200), 100, split=True)
     assert tokens == 432
-    assert found(0, 200, chunk=tokens).judged.picture.longest.high <= 100
-    assert found(0, 200, chunk=tokens + 32).judged.picture.longest.low > 100
+    assert max(longest(found(0, 200, chunk=tokens))) <= 100
+    assert min(longest(found(0, 200, chunk=tokens + 32))) > 100
     assert chunk(found(200, 200), 100, split=False) == 0
 
 
@@ -37,13 +44,13 @@ def test_where_a_piece_is_of_several_steps_each_has_its_chunk() -> None:
     seen = found(0, 200, piece=4)
     tokens = chunk(seen, 200, split=True)
     assert tokens is not None
-    assert found(0, 200, piece=4, chunk=tokens).judged.picture.longest.high <= 200
-    assert found(0, 200, piece=4, chunk=2 * tokens).judged.picture.longest.value > 200
+    assert max(longest(found(0, 200, piece=4, chunk=tokens))) <= 200
+    assert max(longest(found(0, 200, piece=4, chunk=2 * tokens))) > 200
 
 
 def test_a_chunk_is_named_with_the_flags_and_what_they_cost() -> None:
     said, pixels, caches = alternatives(found(80, 200), SENT, 100)
-    assert "206 ms of the longest gap" in said
+    assert "205 ms of the longest gap" in said
     assert "32 tokens a step beside the encode" in said
     assert "takes 32 steps" in said
     assert said.index("--long-prefill-token-threshold") < said.index("--max-num-batched-tokens")
@@ -54,6 +61,16 @@ def test_a_chunk_is_named_with_the_flags_and_what_they_cost() -> None:
     assert "beside the encode no chunk" in said
     assert "For a split" in said
     assert "432 tokens a step" in said
+
+
+@pytest.mark.parametrize("more", [{}, {"piece": 4}])
+@pytest.mark.parametrize("objective", range(60, 320, 20))
+def test_a_chunk_is_named_wherever_the_verdict_is_to_try_one(objective: float, more: dict[str, float]) -> None:
+    seen = found(80, 100, **more)
+    first, *_ = alternatives(seen, SENT, objective)
+    advised = decide(seen, objective).advice
+    assert (advised == Advice.CHUNK_FIRST) == ("tokens a step beside the encode keep to" in first)
+    assert (advised != Advice.SPLIT_AND_CHUNK) or ("For a split" in first)
 
 
 def test_no_chunk_is_named_where_it_cannot_help() -> None:
@@ -68,7 +85,7 @@ def test_no_chunk_is_named_where_it_cannot_help() -> None:
 
 def test_a_size_that_keeps_to_the_objective_is_named() -> None:
     *_, pixels, _ = alternatives(found(200, 50), SENT, 100)
-    assert "359 tokens (530 x 530)" in pixels  # 90 ms / 251 ms for 1,000
+    assert "360 tokens (531 x 531)" in pixels  # 90 ms / 250 ms for 1,000
     assert "--mm-processor-kwargs" in pixels
     *_, pixels, _ = alternatives(found(200, 50), SENT, 10.0)
     assert "Even 64 tokens" in pixels

@@ -35,7 +35,7 @@ def diagnosed(server: StallingServer, *arguments: str) -> str:
         result = CliRunner().invoke(
             diagnose, [server.url, "--sizes", "224x224,448x448", "--quick", "--yes", *arguments]
         )
-        assert not server.running
+        wait_until(lambda: not server.running)  # it hears of the end a moment later
     assert isinstance(result.exception, SystemExit), result.output
     assert result.exit_code == 1
     return " ".join(result.output.split())

@@ -15,7 +15,6 @@ from bench.load.slopes import (
     jackknife_interval,
     mean_interval,
     power_growth,
-    quantile_interval,
     ratio,
     slope,
     student_t,
@@ -75,25 +74,6 @@ def test_the_jackknife_holds_a_ratio_of_sums_about_as_often_as_said(count: int) 
         return jackknife_interval(tops / bottoms, [(tops - top) / (bottoms - bottom) for top, bottom in pairs])
 
     assert coverage(2.0, repeat) == pytest.approx(0.95, abs=0.025)
-
-
-def test_a_quantile_is_inside_as_often_as_many_values_allow() -> None:
-    def repeat(dice: random.Random) -> Interval:
-        return quantile_interval([dice.random() for _ in range(40)], 0.5)
-
-    dice = random.Random(6)
-    assert sum(each.low <= 0.5 <= each.high for each in (repeat(dice) for _ in range(200))) / 200 > 0.9
-
-
-def test_of_few_values_a_high_quantile_reaches_to_the_largest_and_is_the_same_each_time() -> None:
-    values = [5.0, 1.0, 2.0, 3.0, 4.0]
-    found = quantile_interval(values, 0.9)
-    assert found.value == pytest.approx(4.6)
-    assert found.high == 5.0
-    assert found.low < 4.0
-    assert found == quantile_interval(values, 0.9)
-    with pytest.raises(ValueError, match="2 give no interval"):
-        quantile_interval([1.0, 2.0], 0.9)
 
 
 def swept(dice: random.Random, times: float) -> Block:
