@@ -85,6 +85,7 @@ def _wait(child: subprocess.Popen[bytes], asked_to_stop: Callable[[], bool]) -> 
 def _stop_family(grace_s: float) -> None:
     """SIGTERM to the engine's front-end, SIGKILL to whatever is left of its descendants after the grace."""
     me = psutil.Process()
+    _signal(_living(me), signal.SIGCONT)  # who has been stopped would not hear of its end
     _signal([child for child in me.children() if not _is_tracker(child)], signal.SIGTERM)
     deadline = time.monotonic() + grace_s
     while time.monotonic() < deadline and _living(me):

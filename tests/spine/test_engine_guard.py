@@ -75,6 +75,30 @@ def test_all_end_when_the_front_end_dies(guarded: Guarded) -> None:
     assert guarded.process.returncode == 128 + signal.SIGKILL
 
 
+def test_one_that_was_stopped_is_woken_to_end_in_order(tmp_path: Path) -> None:
+    ended = tmp_path / "ended"
+    front_end = f"""
+import pathlib, signal, sys, time
+def end(*_):
+    pathlib.Path({str(ended)!r}).touch()
+    sys.exit()
+signal.signal(signal.SIGTERM, end)
+print("ready", flush=True)
+time.sleep(600)
+"""
+    command = [sys.executable, "-m", "chiasm.engine_guard", "--runtime", str(tmp_path / "runtime"), "--grace", "60"]
+    with subprocess.Popen(
+        [*command, "--", sys.executable, "-c", front_end], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as guard:
+        assert guard.stdout is not None
+        guard.stdout.readline()
+        [child] = psutil.Process(guard.pid).children()
+        child.suspend()
+        guard.send_signal(signal.SIGTERM)
+        assert guard.wait(50) == 0
+    assert ended.exists()
+
+
 def test_the_engine_runs_on_the_cores_it_was_given(tmp_path: Path) -> None:
     core = min(os.sched_getaffinity(0))
     guarded = Guarded(tmp_path / "runtime", "--cpus", str(core))
