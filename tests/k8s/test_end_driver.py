@@ -1,8 +1,12 @@
 """The hook of the gateway's pod, run beside a driver that Ray's job has started."""
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -39,13 +43,21 @@ def pod(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def started(pod: Path, entrypoint: str) -> "subprocess.Popen[str]":
-    """As Ray starts a job."""
+@contextmanager
+def started(pod: Path, entrypoint: str) -> "Iterator[subprocess.Popen[str]]":
+    """A driver, as Ray starts jobs."""
     env = os.environ | {"PATH": f"{pod}{os.pathsep}{os.environ['PATH']}"}
-    job = subprocess.Popen(entrypoint, shell=True, cwd=pod, env=env, stdout=subprocess.PIPE, text=True)
-    assert job.stdout is not None
-    assert job.stdout.readline() == "serves\n"
-    return job
+    job = subprocess.Popen(
+        entrypoint, shell=True, start_new_session=True, cwd=pod, env=env, stdout=subprocess.PIPE, text=True
+    )
+    with job:
+        try:
+            assert job.stdout is not None
+            assert job.stdout.readline() == "serves\n"
+            yield job
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(job.pid, signal.SIGKILL)
 
 
 def run_hook() -> None:
@@ -67,7 +79,6 @@ def test_it_leaves_others_alone(pod: Path) -> None:
     with started(pod, "exec chiasm serve --config elsewhere.yaml") as other:
         run_hook()
         assert other.poll() is None
-        other.terminate()
 
 
 def test_it_waits_for_nobody_where_no_driver_is() -> None:
