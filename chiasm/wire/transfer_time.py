@@ -15,8 +15,8 @@
   trip for TCP, two for ZMTP's greeting, two for CURVE's handshake.
 
 Not in it is what the two hosts compute: encryption, checksum, copies. They do it while other chunks travel, so of an
-item of several chunks it adds what it takes for one. Nor are the limits of their sockets' buffers (`net.ipv4.tcp_wmem`
-and `tcp_rmem`), which bound what is under way where rate times round trip is more.
+item of several chunks it adds what it takes for one, and as much at each pause. Nor are the limits of their sockets'
+buffers (`net.ipv4.tcp_wmem` and `tcp_rmem`), which bound what is under way where rate times round trip is more.
 """
 
 import math
