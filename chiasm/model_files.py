@@ -6,11 +6,11 @@ from pathlib import Path
 from blake3 import blake3
 
 SAMPLE_BYTES = 1 << 20
-_SUFFIXES = (".json", ".safetensors", ".bin", ".pt", ".jinja", ".txt")
+_SUFFIXES = (".json", ".safetensors", ".bin", ".pt", ".jinja", ".txt", ".model", ".tiktoken", ".py")
 
 
 def files_digest(folder: Path) -> str:
-    """Equal for equal files, wherever they lie.
+    """Equal for equal files, wherever they lie. What is in folders of it does not count.
 
     Of large files only the size, the beginning and the end are read: enough to tell checkpoints apart in a moment.
 

@@ -239,7 +239,8 @@ def _socket(address: tuple[Any, ...]) -> socket.socket:
     made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _PROBE_S)
     made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _PROBE_S)
-    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 1000 * SILENT_HOST_S)  # also for what was sent
+    # Also for what was sent, and for what cannot be sent because a server, alive as it may be, reads nothing (tcp(7)).
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 1000 * SILENT_HOST_S)
     return made
 
 

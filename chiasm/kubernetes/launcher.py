@@ -16,9 +16,9 @@ from chiasm.kubernetes.names import (
     pod_labels,
 )
 from chiasm.kubernetes.pods import CONTAINER_SECURITY, HOME, POD_SECURITY
-from chiasm.kubernetes.ray_cluster import CONFIG_FOLDER, KEYS_FOLDER
+from chiasm.kubernetes.ray_cluster import CONFIG_FILE, KEYS_FOLDER
 
-ENTRYPOINT = f"chiasm serve --config {CONFIG_FOLDER}/cluster.yaml --keys {KEYS_FOLDER}/{KEYS_FILE} --address auto"
+ENTRYPOINT = f"chiasm serve --config {CONFIG_FILE} --keys {KEYS_FOLDER}/{KEYS_FILE} --address auto"
 
 
 def launcher(config: ClusterConfig) -> Object:

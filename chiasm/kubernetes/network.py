@@ -33,7 +33,7 @@ def policies() -> list[Object]:
         _policy("ray", _in_a_cluster()["podSelector"], [_rule([_in_a_cluster()], _ray_ports())]),
         _policy(
             "head",
-            {"matchLabels": {"ray.io/node-type": "head"}},
+            _nodes("head"),
             [
                 _rule([_in_a_cluster()], [_port(GCS_PORT), *dashboard]),
                 _rule([submitter, operator], dashboard),
@@ -52,8 +52,8 @@ def policies() -> list[Object]:
             [
                 _rule(
                     [
-                        _pods({"ray.io/node-type": "head"}),
-                        _pods({"ray.io/node-type": "redis-cleanup"}),  # KubeRay's, when a cluster is deleted
+                        {"podSelector": _nodes("head")},
+                        {"podSelector": _nodes("redis-cleanup")},  # KubeRay makes it of the head, whose cluster goes
                     ],
                     [_port(6379)],
                 )
@@ -90,6 +90,11 @@ def _pods(labels: dict[str, str]) -> Object:
 def _in_a_cluster() -> Object:
     exists = {"key": "ray.io/cluster", "operator": "Exists"}
     return {"podSelector": {"matchLabels": PART_OF, "matchExpressions": [exists]}}
+
+
+def _nodes(kind: str) -> Object:
+    """Those of our clusters: others in the namespace have heads as well."""
+    return {"matchLabels": {**PART_OF, "ray.io/node-type": kind}}
 
 
 def _groups(*names: str) -> Object:

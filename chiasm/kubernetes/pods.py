@@ -24,12 +24,16 @@ ENGINE_SHM_BYTES = 2 << 30
 
 SCRATCH = "8Gi"
 
-LEAVE: Object = {"preStop": {"exec": {"command": ["chiasm", "drain"]}}}
-"""Kubernetes takes a pod away whatever its engine is doing: so this is done first, and then Ray is told to end."""
+LEAVE = ["chiasm", "drain"]
+END_DRIVER = ["python", "-m", "chiasm.kubernetes.end_driver"]
+"""Kubernetes takes a pod away whatever is being answered there: so one of these is done first, and then Ray is told to
+end. Where the driver runs, it is the driver that drains."""
 
 ENDING_S = 60
 """What a pod of a pool may take to end beside `gateway.drain_s`: to join Ray, and to stop an engine."""
 
+STOP_S = 180
+"""What `chiasm serve` may take to stop beside `gateway.drain_s`: what is not done by then is killed."""
 
 CONTAINER_SECURITY: Object = {
     "allowPrivilegeEscalation": False,
@@ -59,7 +63,6 @@ def template(config: ClusterConfig, part: str, group: str, image: str, gpus: int
     amounts: dict[str, object] = {"cpu": str(settings.cpus_of(part)), "memory": settings.memory_of(part)}
     if gpus:
         amounts[GPU] = str(gpus)
-    works = part in POOLS
     taints = ([GPU_TAINT] if gpus else []) + settings.tolerations.get(part, [])
     container: Object = {
         "name": "ray-head" if part == "head" else "ray-worker",
@@ -72,8 +75,6 @@ def template(config: ClusterConfig, part: str, group: str, image: str, gpus: int
     }
     if ports := more.get("ports"):
         container["ports"] = ports
-    if works:
-        container["lifecycle"] = LEAVE
     spec: Object = {
         "serviceAccountName": ACCOUNT,
         "automountServiceAccountToken": False,
@@ -81,8 +82,10 @@ def template(config: ClusterConfig, part: str, group: str, image: str, gpus: int
         "containers": [container],
         "volumes": [*_volumes(config, part), *more.get("volumes", [])],
     }
-    if works:
-        spec["terminationGracePeriodSeconds"] = math.ceil(config.gateway.drain_s) + ENDING_S
+    if part != "head":
+        hook, more_s = (LEAVE, ENDING_S) if part in POOLS else (END_DRIVER, STOP_S)
+        container["lifecycle"] = {"preStop": {"exec": {"command": hook}}}
+        spec["terminationGracePeriodSeconds"] = math.ceil(config.gateway.drain_s) + more_s
     if nodes := settings.nodes.get(part):
         spec["nodeSelector"] = dict(sorted(nodes.items()))
     if taints:

@@ -29,13 +29,11 @@ from chiasm.kubernetes.names import (
     metadata,
     pools,
 )
-from chiasm.kubernetes.pods import OBJECT_STORE_BYTES, template
+from chiasm.kubernetes.pods import OBJECT_STORE_BYTES, STOP_S, template
 
 CONFIG_FOLDER = "/etc/chiasm"
+CONFIG_FILE = f"{CONFIG_FOLDER}/cluster.yaml"
 KEYS_FOLDER = "/etc/chiasm-keys"
-
-STOP_S = 180
-"""What `chiasm serve` may take to stop beside `gateway.drain_s`: Ray kills a job that is not done by then."""
 
 
 def config_map_name(config: ClusterConfig) -> str:

@@ -1,13 +1,21 @@
 """Which pod could reach which port, as NetworkPolicies have it."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
-from kube_pods import Object, Pods, all_pods, of_kind, selects
+from kube_pods import HEAD_GROUP, Object, Pods, all_pods, of_kind, selects
 
 from chiasm.kubernetes.names import DASHBOARD_PORT, EMBEDDINGS_PORT, GCS_PORT, HTTP_PORT, RAY_PORTS, SCHEDULER_PORT
 
 REDIS_PORT = 6379
 AN_ENGINE = 40_000  # a free port, as Linux gives them
+
+STRANGER = Pods(
+    "the head of another Ray cluster",
+    {"ray.io/cluster": "other", "ray.io/group": HEAD_GROUP, "ray.io/node-type": "head"},
+    template={},
+    count=1,
+)
 
 
 def reaches(policies: list[Object], source: Pods | None, target: Pods, port: int) -> bool:
@@ -61,3 +69,11 @@ def network_faults(objects: list[Object]) -> Iterator[str]:
     launcher = next(each for each in pods if each.owner.startswith("RayJob"))
     if not reaches(policies, launcher, ray["headgroup"], DASHBOARD_PORT):
         yield "the launcher cannot reach the dashboard to submit its job"
+    # KubeRay makes it of the head's template, and changes this label.
+    cleanup = replace(ray[HEAD_GROUP], labels={**ray[HEAD_GROUP].labels, "ray.io/node-type": "redis-cleanup"})
+    if not reaches(policies, cleanup, redis, REDIS_PORT):
+        yield "KubeRay's clean-up cannot reach Redis"
+    if reaches(policies, STRANGER, redis, REDIS_PORT):
+        yield f"{STRANGER.owner} can reach Redis"
+    if any(selects(each["spec"]["podSelector"], STRANGER.labels) for each in policies):
+        yield f"{STRANGER.owner} is under a policy of ours"

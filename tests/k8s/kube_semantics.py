@@ -7,11 +7,11 @@ from typing import Any
 
 import yaml
 from kube_network import network_faults
-from kube_pods import KUBERAY_LABELS, Object, Pods, all_pods, of_kind, selects
+from kube_pods import HEAD_GROUP, KUBERAY_LABELS, Object, Pods, all_pods, of_kind, selects
 
 from chiasm.config import ClusterConfig
-from chiasm.kubernetes.names import HUB_SECRET, POOLS, pools
-from chiasm.kubernetes.pods import ENDING_S, GPU
+from chiasm.kubernetes.names import GATEWAY, HUB_SECRET, POOLS, pools
+from chiasm.kubernetes.pods import END_DRIVER, ENDING_S, GPU, LEAVE, STOP_S
 from chiasm.kubernetes.secrets import new_secrets
 from chiasm.kubernetes.settings import in_bytes
 
@@ -83,8 +83,8 @@ def _templates(objects: list[Object]) -> Iterator[str]:
                 yield f"{pods.owner} is spread over others than itself"
         if pods.ray_group is not None:
             yield from _ray_template(pods)
-            if pods.ray_group["groupName"] in POOLS.values():
-                yield from _ending(pods, cluster_yaml(objects).gateway.drain_s)
+            if (group := pods.ray_group["groupName"]) != HEAD_GROUP:
+                yield from _ending(pods, group, cluster_yaml(objects).gateway.drain_s)
 
 
 def _ray_template(pods: Pods) -> Iterator[str]:
@@ -106,15 +106,16 @@ def _ray_template(pods: Pods) -> Iterator[str]:
             yield f"{pods.owner} may land on any card"
 
 
-def _ending(pods: Pods, drain_s: float) -> Iterator[str]:
-    """A pod is taken away whatever its engine is doing, unless it says something against it first."""
+def _ending(pods: Pods, group: str, drain_s: float) -> Iterator[str]:
+    """A pod is taken away whatever is being answered there, unless it says something against it first."""
+    wanted, more_s = (END_DRIVER, STOP_S) if group == GATEWAY else (LEAVE, ENDING_S)
     hook = pods.container.get("lifecycle", {}).get("preStop", {}).get("exec", {}).get("command")
-    if hook != ["chiasm", "drain"]:
+    if hook != wanted:
         yield f"{pods.owner} does not drain before it ends"
-    if pods.spec.get("terminationGracePeriodSeconds", 30) < drain_s + ENDING_S:
+    if pods.spec.get("terminationGracePeriodSeconds", 30) < drain_s + more_s:
         yield f"{pods.owner} is killed before it has drained"
     env = {each["name"]: each.get("value") for each in pods.container["env"]}
-    if env.get("RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S") != "0":
+    if group != GATEWAY and env.get("RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S") != "0":
         yield f"{pods.owner}: Ray waits for its node to be idle, which it never is"
 
 

@@ -39,6 +39,10 @@ def policy(objects: Objects, name: str) -> Any:
     return the(objects, "NetworkPolicy", f"chiasm-{name}")["spec"]
 
 
+def redis_peers(objects: Objects) -> Any:
+    return policy(objects, "redis")["ingress"][0]["from"]
+
+
 def autoscaled(objects: Objects, **options: Any) -> Any:
     spec(objects).update(enableInTreeAutoscaling=True, autoscalerOptions={"version": "v2", **options})
     return spec(objects)
@@ -173,6 +177,18 @@ BROKEN: dict[str, tuple[Callable[[Objects], Any], str]] = {
         lambda o: policy(o, "head")["ingress"].append({"ports": [{"port": 8265, "protocol": "TCP"}]}),
         "from outside, port 8265 of RayCluster chiasm, group headgroup can be reached",
     ),
+    "a policy for the heads of others": (
+        lambda o: without(policy(o, "head")["podSelector"]["matchLabels"], "app.kubernetes.io/part-of"),
+        "the head of another Ray cluster is under a policy of ours",
+    ),
+    "a Redis for the heads of others": (
+        lambda o: without(redis_peers(o)[0]["podSelector"]["matchLabels"], "app.kubernetes.io/part-of"),
+        "the head of another Ray cluster can reach Redis",
+    ),
+    "a Redis that nobody may clean up": (
+        lambda o: redis_peers(o).pop(1),
+        "KubeRay's clean-up cannot reach Redis",
+    ),
     "a gateway that waits for itself": (
         lambda o: container(o, "gateway").update(readinessProbe={"httpGet": {"path": "/ready", "port": 8000}}),
         "its own readiness keeps the cluster from being ready",
@@ -196,6 +212,14 @@ BROKEN: dict[str, tuple[Callable[[Objects], Any], str]] = {
     "pods that end in mid-answer": (
         lambda o: without(container(o, "decoder"), "lifecycle"),
         "group decoder does not drain before it ends",
+    ),
+    "a gateway that ends in mid-answer": (
+        lambda o: container(o, "gateway").update(lifecycle=container(o, "decoder")["lifecycle"]),
+        "group gateway does not drain before it ends",
+    ),
+    "a gateway that is killed in mid-answer": (
+        lambda o: without(group(o, "gateway")["template"]["spec"], "terminationGracePeriodSeconds"),
+        "group gateway is killed before it has drained",
     ),
     "pods that are killed in mid-answer": (
         lambda o: without(group(o, "decoder")["template"]["spec"], "terminationGracePeriodSeconds"),

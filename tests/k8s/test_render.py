@@ -145,14 +145,14 @@ def test_ray_lets_the_launcher_drain_before_it_kills_it() -> None:
     assert env["RAY_JOB_STOP_WAIT_TIME_S"] == "240"  # Ray reads a whole number
 
 
-def test_pods_of_pools_are_not_killed_before_their_answers_are_over() -> None:
+def test_pods_are_not_killed_before_their_answers_are_over() -> None:
     config = ClusterConfig.model_validate({"gateway": {"drain_s": 59.5}})
     spec = made(config, "raycluster")["spec"]
     periods = {
         each["groupName"]: each["template"]["spec"].get("terminationGracePeriodSeconds")
         for each in spec["workerGroupSpecs"]
     }
-    assert periods == {"gateway": None, "encoder": 120, "decoder": 120}
+    assert periods == {"gateway": 240, "encoder": 120, "decoder": 120}
 
 
 def test_drains_leave_one_pod_of_each_pool() -> None:

@@ -35,6 +35,14 @@ def test_other_weights_are_told_by_their_beginning_and_their_end(model: Path, tm
     assert fault == f"{other} on this host is not what it is where `chiasm serve` runs. Copy it anew"
 
 
+@pytest.mark.parametrize("name", ["tokenizer.model", "qwen.tiktoken", "modeling_m.py", "chat_template.jinja"])
+def test_tokenizers_templates_and_code_count(model: Path, tmp_path: Path, name: str) -> None:
+    (model / name).write_text("ours")
+    other = a_copy(tmp_path / "other")
+    (other / name).write_text("theirs")
+    assert fault_of(str(other), files_digest(model)) is not None
+
+
 def test_a_copy_that_is_not_complete_is_told(model: Path, tmp_path: Path) -> None:
     part = a_copy(tmp_path / "part")
     (part / "config.json").unlink()
