@@ -22,11 +22,12 @@ demo: $(STAMP)  ## send pictures through a split cluster and through an unsplit 
 serve: $(STAMP)  ## serve the built-in model; ARGS="MODEL --encoders 2" for more
 	$(BIN)/chiasm serve $(ARGS)
 
-test: test-unit  ## everything but the soak tests, with real engines (minutes)
+test: test-unit  ## everything but the soak tests, with real engines (half an hour on two cores)
+	$(BIN)/pytest -n $$(nproc) -m "slow and not soak and not engine"
 	$(BIN)/pytest -m "engine and not soak"
 
-test-unit: $(STAMP)  ## only what needs no engine (five minutes on two cores)
-	$(BIN)/pytest -n $$(nproc) -m "not soak and not engine"
+test-unit: $(STAMP)  ## what needs no engine and is quick (a minute on two cores)
+	$(BIN)/pytest -n $$(nproc) -m "not soak and not engine and not slow"
 
 test-soak: $(STAMP)  ## long runs (hours)
 	$(BIN)/pytest -m soak

@@ -2,8 +2,10 @@
 
 import ctypes
 import os
+import re
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 import pytest
@@ -14,7 +16,16 @@ os.environ.setdefault("RAY_AUTH_MODE", "disabled")
 PR_SET_CHILD_SUBREAPER = 36  # orphans of what tests start become ours, so that the check below sees them
 ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
+OF_WHOLE_FILES = re.compile(r"^pytestmark = \[?\s*pytest\.mark\.(slow|engine|soak|gpu)\b", re.MULTILINE)
 GRACE_S = 10.0  # a closed socket's thread and a killed process's entry may take a moment to go
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Files whose tests are all left out are not imported either: that takes longer than the quick tests themselves."""
+    if collection_path.suffix != ".py":
+        return None
+    mark = OF_WHOLE_FILES.search(collection_path.read_text())
+    return True if mark and f"not {mark[1]}" in config.option.markexpr else None
 
 
 def _leftovers() -> set[str]:

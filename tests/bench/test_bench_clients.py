@@ -24,6 +24,8 @@ from bench.load_generators import (
     run_load,
 )
 
+pytestmark = pytest.mark.slow
+
 TARGET = Target("http://127.0.0.1:1", "model", "/tokenizer")
 
 

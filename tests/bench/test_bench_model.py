@@ -8,6 +8,8 @@ import torch
 import bench.model
 from bench.model import TEXT, VISION, build_bench_model, random_model
 
+pytestmark = pytest.mark.slow
+
 
 def test_tower_and_language_model_stand_to_each_other_as_in_the_3b_checkpoint() -> None:
     with torch.device("meta"):

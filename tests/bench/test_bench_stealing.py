@@ -18,6 +18,8 @@ from bench.stealing import OFF, STEALING, TWO_ENGINES, Run, ratios, stealing
 from bench.stealing_traffic import Mixture, burst, image_question, mixed, question
 from bench.streams import Stream, Target, Unanswered
 
+pytestmark = pytest.mark.slow
+
 PHASES = "fetch;dur=1.0, encode_queue;dur=2.0, encode;dur=30.0"
 
 

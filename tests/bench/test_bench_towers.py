@@ -12,6 +12,8 @@ from bench.model import TEXT, VISION, build_bench_model, configuration, random_m
 from bench.phase_sizes import CONFIGS
 from bench.towers import VARIANTS, flop_ratio
 
+pytestmark = pytest.mark.slow  # to import what it is about
+
 BY_NAME = {variant.name: variant for variant in VARIANTS}
 
 

@@ -11,6 +11,8 @@ import pytest
 
 from bench.handicap import PaceLost, held_to
 
+pytestmark = pytest.mark.slow
+
 TRIED_S = 2.0
 
 

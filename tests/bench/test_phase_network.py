@@ -12,6 +12,8 @@ from bench.phase_network import KeptKeys, Layout, language_step, random_model, u
 from bench.phase_sizes import SEED
 from chiasm.models.tiny import Family, _config, draw_weights
 
+pytestmark = pytest.mark.slow  # to import what it is about
+
 GRIDS = [(1, 16, 16), (1, 12, 30)]
 TOKENS = 12
 

@@ -19,6 +19,8 @@ from bench.phase_variants import ALIGNMENT, PLAIN, VARIANTS, Variant, aligned, c
 from chiasm.models.tiny import Family, _config
 from chiasm.telemetry.signature.roofline import Point
 
+pytestmark = pytest.mark.slow
+
 PLAN = replace(
     ON_CPU_QUICK, images=((224, 1),), image=(224, 1), prompts=(16,), prompt=16, batches=(2,), batch=2, context=20,
     seconds=0.0,

@@ -20,6 +20,8 @@ from chiasm.preflight import ModelFacts
 from chiasm.wire.channel import ChannelClient
 from chiasm.wire.keys import ClusterKeys
 
+pytestmark = pytest.mark.slow
+
 HEARTBEAT_S = 0.05
 
 

@@ -13,6 +13,8 @@ from chiasm.gateway.views.profiling import Profiling
 from chiasm.messages import Cancel, Decode, DecodeDone, Return, Returned, Submit, WorkerStatus
 from chiasm.nouns import Role, WorkerId
 
+pytestmark = pytest.mark.slow
+
 ASKING = {"X-Chiasm-Timeline": "true"}
 BODY = chat_body(stream=True, max_tokens=50, temperature=0, stream_options={"include_usage": True})
 TEXT = "a red circle, é"

@@ -17,6 +17,8 @@ from chiasm.gateway import fetching, look_ups, reading
 from chiasm.gateway.addresses import Reach
 from chiasm.gateway.shares import Turns
 
+pytestmark = pytest.mark.slow
+
 
 async def test_an_origin_without_end_is_cut_off_at_the_limit(make: Making, origin: Origin) -> None:
     async def endless(request: web.Request) -> web.StreamResponse:

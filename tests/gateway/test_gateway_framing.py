@@ -12,6 +12,8 @@ from gateway_fakes import ERROR, OPENING, USAGE, Cluster, chat_body, chunk, even
 
 from chiasm.gateway.sse import named_errors
 
+pytestmark = pytest.mark.slow
+
 DONE = b"data: [DONE]\n\n"
 WITHOUT_TEXT = {**chunk(""), "choices": [{"index": 0, "delta": {"content": ""}, "finish_reason": None}]}
 

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from chiasm.messages import Submit
 
+pytestmark = pytest.mark.slow
+
 _SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
 _JSON = st.recursive(_SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=8)
 _PARTS = (

@@ -11,6 +11,8 @@ from PIL import Image
 from chiasm.image_tokens import qwen_tokens
 from chiasm.messages import Cancel, Submit
 
+pytestmark = pytest.mark.slow
+
 SIZE = (120, 90)
 TOKENS = 12  # 3 rows of 4 cells of 28 x 28 pixels
 

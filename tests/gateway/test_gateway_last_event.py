@@ -20,6 +20,8 @@ from chiasm.gateway.delivery import Delivery
 from chiasm.messages import Cancel, Decode, DecodeDone, DecodeFailed, Submit
 from chiasm.nouns import Role
 
+pytestmark = pytest.mark.slow
+
 LONG = events(chunk("x" * 50_000))
 """More than `small_buffers` take, and less than what aiohttp writes without waiting until it is taken."""
 

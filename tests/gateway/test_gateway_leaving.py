@@ -14,6 +14,8 @@ from chiasm.gateway import reading
 from chiasm.gateway.media import decode
 from chiasm.messages import Cancel, DecodeDone, DecodeFailed, EncodeDone, Submit
 
+pytestmark = pytest.mark.slow
+
 IMAGE = data_url(png())
 
 

@@ -7,6 +7,8 @@ import pytest
 from gateway_fakes import Cluster, chat_body
 from yarl import URL
 
+pytestmark = pytest.mark.slow
+
 CLIENT, OPERATOR, NOBODY = ({"Authorization": f"Bearer {key}"} for key in ("client", "operator", "nobody"))
 OF_EVERYBODY = ["/v1/chiasm/status", "/v1/chiasm/trace?since=1", "/v1/chiasm/machines"]
 Make = Callable[..., Any]

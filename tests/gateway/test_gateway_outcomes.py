@@ -13,6 +13,8 @@ from chiasm.gateway import reading
 from chiasm.gateway.outcomes import OUTCOMES
 from chiasm.messages import Reject, RejectReason
 
+pytestmark = pytest.mark.slow
+
 IMAGE = data_url(png())
 
 

@@ -22,6 +22,8 @@ from chiasm.messages import AskStatus, WorkerStatus
 from chiasm.nouns import Role, WorkerId
 from chiasm.telemetry.records import EngineRecords
 
+pytestmark = pytest.mark.slow
+
 Run = Callable[..., Awaitable[Result]]
 
 

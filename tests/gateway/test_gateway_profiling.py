@@ -37,6 +37,8 @@ from chiasm.telemetry.timelines.collected import WorkerRecords
 from chiasm.telemetry.timelines.timeline import Timeline
 from scheduler.core import Core
 
+pytestmark = pytest.mark.slow
+
 ASKING = {"X-Chiasm-Timeline": "true"}
 IMAGE = chat_body(data_url(png()))
 

@@ -14,6 +14,8 @@ from gateway_fakes import FACTS, Cluster, chat_body, data_url, png
 from chiasm.messages import Submit, WorkerStatus
 from chiasm.nouns import Role
 
+pytestmark = pytest.mark.slow
+
 
 async def test_bad_chats_are_refused_with_what_to_do(cluster: Cluster) -> None:
     filling = [data_url(png(size=(448, 448)))] * 16  # of 256 tokens each

@@ -36,6 +36,8 @@ from chiasm.wire.channel import ChannelClient
 from chiasm.wire.keys import ClusterKeys
 from scheduler.actor import Scheduler
 
+pytestmark = pytest.mark.slow
+
 HEARTBEAT_S = 0.02
 CONFIG = ClusterConfig.model_validate(
     {

@@ -38,6 +38,8 @@ from chiasm.messages import (
 )
 from chiasm.nouns import Role
 
+pytestmark = pytest.mark.slow
+
 TEXT = "a red circle, é"
 BODY = chat_body(stream=True, max_tokens=50, temperature=0)
 ENDS = (DecodeDone, DecodeFailed, Returned, Cancel)

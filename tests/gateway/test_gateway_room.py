@@ -18,6 +18,8 @@ from chiasm.gateway.parsing import Draft, parse_chat
 from chiasm.gateway.shares import Shares, Threads, Turns
 from chiasm.messages import Submit
 
+pytestmark = pytest.mark.slow
+
 COLORS = ("red", "green", "blue", "black")
 IMAGES = {color: data_url(png(color)) for color in COLORS}
 PIXELS = 56 * 28  # of each

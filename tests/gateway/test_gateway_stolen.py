@@ -41,6 +41,8 @@ from chiasm.messages import Cancel, Pause, Register, Return
 from chiasm.nouns import Role, WorkerId
 from scheduler.core import Core
 
+pytestmark = pytest.mark.slow
+
 TEXT = "a red circle, é, 😀 and 日本 "
 IMAGE = chat_body(data_url(png(size=(560, 560))))
 PATHS = pytest.mark.parametrize("path", [CHAT, COMPLETIONS])

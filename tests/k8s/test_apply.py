@@ -11,6 +11,8 @@ from kube_tools import ALL_NAMES, OVERLAYS, objects_of, tool
 
 from chiasm.kubernetes.secrets import new_secrets
 
+pytestmark = pytest.mark.slow
+
 APPLY_S = 50
 
 

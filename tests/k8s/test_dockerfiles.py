@@ -21,6 +21,8 @@ from packaging.utils import canonicalize_name
 from chiasm.kubernetes.names import HTTP_PORT
 from chiasm.kubernetes.pods import HOME, USER
 
+pytestmark = pytest.mark.slow
+
 KINDS = ("cpu", "gpu")
 STEP_S = 50
 

@@ -19,6 +19,8 @@ from chiasm.kubernetes.pods import GPU
 from chiasm.kubernetes.render import render
 from chiasm.kubernetes.rules import refusals
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("name", NAMES)
 def test_overlays_are_what_render_makes_of_the_file_beside_them(name: str) -> None:

@@ -26,6 +26,8 @@ from chiasm.models.training.scenes import (
 )
 from chiasm.models.training.talk import split_talk
 
+pytestmark = pytest.mark.slow
+
 SCENES = 60
 
 

@@ -34,6 +34,8 @@ from chiasm.wire.channel import ChannelClient
 from chiasm.wire.keys import ClusterKeys
 from scheduler.actor import Scheduler
 
+pytestmark = pytest.mark.slow
+
 PATIENCE_S = 20.0
 THIEF = register("encoder-0-text", Role.TEXT, slots=4, kv=10_000, host="encoder-0")
 

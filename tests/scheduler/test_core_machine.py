@@ -3,6 +3,7 @@
 from unittest.mock import patch
 
 import msgspec
+import pytest
 from core_driver import Driver, embedding, register
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -36,6 +37,8 @@ from scheduler.core import Core
 from scheduler.events import Decision, Event, Refused
 from scheduler.gateways import Gateways, Peer
 from scheduler.stealing import Mode
+
+pytestmark = pytest.mark.slow
 
 REQUESTS = st.sampled_from([RequestId(f"r{n}") for n in range(30)])
 UUIDS = st.sampled_from([ItemUuid(f"u{n}") for n in range(5)])

@@ -2,10 +2,13 @@
 
 import gc
 
+import pytest
 from core_driver import Driver
 
 from chiasm.nouns import Role
 from scheduler.garbage import sparing_what_waits
+
+pytestmark = pytest.mark.slow
 
 
 def play() -> Driver:

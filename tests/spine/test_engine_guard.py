@@ -12,6 +12,8 @@ import pytest
 
 from chiasm.engine_guard import parse_cpus
 
+pytestmark = pytest.mark.slow
+
 # A front-end that starts a stubborn grandchild, says who they are, and waits.
 FAMILY = """
 import os, signal, subprocess, sys, time

@@ -9,6 +9,8 @@ import chiasm.engine
 from chiasm.engine import Engine, EngineFailed, EngineSpec
 from chiasm.nouns import Role
 
+pytestmark = pytest.mark.slow
+
 SERVER = """
 import http.server, sys, time
 class Handler(http.server.BaseHTTPRequestHandler):

@@ -13,6 +13,8 @@ from metric_names import PAGE, ROOT, RULES, asked_for, known
 from chiasm.gateway.outcomes import OUTCOMES
 from chiasm.status_view import status_tables
 
+pytestmark = pytest.mark.slow
+
 TESTS = Path(__file__).parent / "alerts_test.yaml"
 GROUPS = yaml.safe_load(RULES.read_text())["groups"]
 ALL_RULES = [rule for group in GROUPS for rule in group["rules"]]

@@ -19,6 +19,8 @@ from chiasm.telemetry.live.machine import Machine
 from chiasm.telemetry.signature import peaks as peaks_module
 from chiasm.telemetry.signature.peaks import Best, Conditions, Peaks, best_peaks, kept_peaks
 
+pytestmark = pytest.mark.slow
+
 BEST = Best(Peaks(1e11, 1e10, 1.2e10), dict.fromkeys(("flops_per_s", "copy_bytes_per_s", "read_bytes_per_s"), "monday"))
 
 

@@ -8,6 +8,8 @@ from told_profiles import STOLEN, busy_profile, written
 from told_requests import REQUEST
 from trace_processor import TraceProcessor, opened
 
+pytestmark = pytest.mark.slow
+
 # Seconds are since the requests arrived, which is five seconds after the beginning of the trace.
 SLICES = """
     select process.name as process, thread.name as track, slice.name, round(ts / 1e9 - 5, 3) as began,

@@ -19,6 +19,8 @@ from chiasm.telemetry.signature.work import (
     prefill_work,
 )
 
+pytestmark = pytest.mark.slow
+
 QWENS = [Family.QWEN2_VL, Family.QWEN2_5_VL, Family.QWEN3_VL]
 FAMILIES = [*QWENS, Family.LLAVA_1_5]
 VALUE_BYTES = 4

@@ -2,6 +2,7 @@
 
 import math
 
+import pytest
 from arbitrary_timelines import ASSEMBLED, RECORDS, WORKERS, tellings
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -11,6 +12,8 @@ from chiasm.nouns import WorkerId
 from chiasm.telemetry.records import EngineRecords, Phase
 from chiasm.telemetry.timelines.clock_offsets import ClockOffset
 from chiasm.telemetry.timelines.timeline import Timeline
+
+pytestmark = pytest.mark.slow
 
 anything = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 

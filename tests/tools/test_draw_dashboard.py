@@ -13,6 +13,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from click.testing import CliRunner, Result
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 DASHBOARD = ROOT / "chiasm" / "telemetry" / "grafana" / "dashboard.json"
 

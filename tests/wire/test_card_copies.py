@@ -9,6 +9,8 @@ import torch
 from chiasm.wire import card_copies
 from chiasm.wire.card_copies import ToDevice, ToHost, is_finite
 
+pytestmark = pytest.mark.slow  # to import what it is about
+
 FLOATS = [
     torch.float64,
     torch.float32,

@@ -12,6 +12,8 @@ from bench.diagnosis.sizes import Sent
 from bench.diagnosis.sweeping import PICTURE
 from bench.diagnosis.verdict import Advice, decide
 
+pytestmark = pytest.mark.slow
+
 SENT = Sent(((896, 896),), told=True)
 
 

@@ -15,7 +15,7 @@ from bench.diagnosis.command import diagnose
 from bench.diagnosis.plan import Effort
 
 GAP_MS = 12.0  # so long that a busy machine does not let several tokens seem to come at once
-pytestmark = pytest.mark.timeout(100)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(100)]
 
 SHORT = Effort(20.0, 0.1, (1 / 8, 1 / 2, 1.0), sweeps=20, bursts=(1, 2, 3), rounds=3)
 

@@ -16,7 +16,7 @@ from bench.diagnosis import command, sweeping
 from bench.diagnosis.command import diagnose
 from bench.diagnosis.plan import Effort
 
-pytestmark = pytest.mark.timeout(150)  # steps take their time, and more on a busy machine
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(150)]  # steps take their time, and more on a busy machine
 
 ROOT = Path(__file__).parents[3]
 SIZES = ("--sizes", "448x448,896x896")

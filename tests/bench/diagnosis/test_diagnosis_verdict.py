@@ -10,6 +10,8 @@ from bench.diagnosis.findings import Findings
 from bench.diagnosis.metrics import Traffic
 from bench.diagnosis.verdict import Advice, decide, frequency
 
+pytestmark = pytest.mark.slow
+
 
 def found(encode: float, prefill: float, spread: float = 0.02, **more: float) -> Findings:
     """Costs in ms for 1,000 tokens; the largest picture has 1,024, and beside nothing a gap is 10 ms."""

@@ -13,6 +13,8 @@ import pytest
 from bench.document.pages import BEGIN, END, stale, write
 from bench.document.results import BadDocument
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 TO_COME: dict[str, dict[str, Any]] = {  # benchmarks whose results may not be there yet, and what the page takes of each
     "itl": {

@@ -17,6 +17,8 @@ from bench.document.plan import HEADLINE, Step
 from bench.document.plan import STEPS as ALL_STEPS
 from bench.document.reproduced import Reproduction, StepFailed, Tree, reproduced, tree_at
 
+pytestmark = pytest.mark.slow
+
 STEPS = (
     Step("one", "chiasm bench one --json results/one.json", minutes=5),
     Step("two", "chiasm bench two --json results/two.json --resume {kept}", minutes=7),

@@ -12,6 +12,8 @@ from bench.cli import bench
 from bench.itl.findings import IN_BURSTS, STALL
 from bench.itl.plan import BYSTANDER_TOKENS, FULL
 
+pytestmark = pytest.mark.slow
+
 QUICK = ["itl", "--quick"]
 
 

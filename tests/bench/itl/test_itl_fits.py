@@ -9,6 +9,8 @@ from bench.itl.plan import NOTHING, Drive, Kind, Load, Slot
 from bench.itl.slots import Seen
 from bench.itl.tables import as_table, sheets
 
+pytestmark = pytest.mark.slow
+
 LARGER, LARGER_TEXT = Slot(Kind.LIVE, Load(1, 896)), Slot(Kind.TEXT, Load(1, 896))
 THREE = Drive("loads", 1, (BASE, PICTURE, TEXT, LARGER, LARGER_TEXT), 4, 8.0)
 BURSTS = (Slot(Kind.LIVE, NOTHING, 3), *(Slot(Kind.LIVE, Load(1, side), 3) for side in (224, 448)))

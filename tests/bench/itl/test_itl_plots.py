@@ -6,6 +6,8 @@ from made_slots import DRIVE, PICTURE, TEXT, slots_with
 from bench.itl.findings import findings
 from bench.itl.plots import draw
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.timeout(180)  # on a busy machine matplotlib alone takes half a minute
 def test_a_panel_of_nothing_is_hidden() -> None:

@@ -12,6 +12,8 @@ from bench.itl.subjects import OneEndpoint
 from bench.load.asking import Endpoint
 from bench.topologies.program import NotServing
 
+pytestmark = pytest.mark.slow
+
 SMALL = Load(1, 224)
 
 

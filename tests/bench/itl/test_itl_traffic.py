@@ -12,6 +12,8 @@ from bench.itl.traffic import is_bystander, run
 from bench.load.answers import Answer
 from bench.load.asking import Endpoint, Planned
 
+pytestmark = pytest.mark.slow
+
 STREAMS = 2
 
 

@@ -15,6 +15,8 @@ from bench.load.answers import Answer
 from bench.load.asking import Endpoint
 from bench.load.driver import Planned, drive
 
+pytestmark = pytest.mark.slow
+
 
 def plan(*due_s: float) -> list[Planned]:
     return [Planned(due, f"kind {number}", {"messages": [], "place": number}) for number, due in enumerate(due_s)]

@@ -20,6 +20,8 @@ from bench.load.slopes import (
     student_t,
 )
 
+pytestmark = pytest.mark.slow
+
 REPETITIONS = 2000
 CONCURRENCIES = (1, 2, 4, 8, 12, 16)
 

@@ -13,6 +13,8 @@ from PIL import Image
 
 from bench.load.workloads import MIXES, Mixed, Workload
 
+pytestmark = pytest.mark.slow
+
 
 def parts(body: Mapping[str, Any]) -> tuple[list[str], str]:
     """Addresses of its pictures, and its text."""

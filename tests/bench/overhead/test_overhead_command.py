@@ -20,6 +20,8 @@ from bench.overhead.clusters import large_split, small_split, small_whole
 from bench.overhead.ways import Ways
 from chiasm.config import ClusterConfig
 
+pytestmark = pytest.mark.slow
+
 TEXT = {"added_ttft_p50_ms", "added_per_token_ms", "added_per_token_mean_ms"}
 IMAGES = {f"image_{name}" for name in TEXT}
 

@@ -14,6 +14,8 @@ from bench.overhead.plan import ANSWER_TOKENS, Traffic
 from bench.overhead.ways import Ways
 from bench.streams import Unanswered
 
+pytestmark = pytest.mark.slow
+
 
 @contextmanager
 def both(gateway: PlayedEngine, direct: PlayedEngine) -> Iterator[Ways]:

@@ -13,6 +13,8 @@ from played_engine import PlayedEngine, playing
 from bench.load.asking import Endpoint, Unreachable
 from bench.overhead.ways import NoSuchEngine, Ways, ways_through
 
+pytestmark = pytest.mark.slow
+
 
 @contextmanager
 def engine_process(port: int, **environment: str) -> Iterator[None]:

@@ -23,6 +23,8 @@ from bench.topologies.arrangement import Arrangement
 from bench.topologies.program import NotServing
 from bench.topologies.turns import Wake
 
+pytestmark = pytest.mark.slow
+
 SHORT: Mapping[str, Mixed] = {name: replace(mix, output_tokens=(2, 4)) for name, mix in MIXES.items()}
 
 

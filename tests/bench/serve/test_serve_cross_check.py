@@ -25,6 +25,8 @@ from bench.serve.foreign import Alike, OnTheSame, alike
 from chiasm.ask import chat_body
 from chiasm.models.tiny import Family, build_processor
 
+pytestmark = pytest.mark.slow
+
 THEIRS = {"request_throughput": 1.0, "median_ttft_ms": 100.0}
 PLAYED = """
 import json, sys, urllib.request

@@ -18,6 +18,8 @@ from bench.serve.regions import loses
 from bench.serve.staircase import Round
 from bench.serve.tables import ratio_grids, summaries
 
+pytestmark = pytest.mark.slow
+
 OBJECTIVES = Objectives(ttft_ms=1000, itl_ms=200)
 AT_ONCE = [answer(100, 50) for _ in range(11)]  # ten a second
 LADDER = {1.0: range(3), 2.0: range(3, 6), 3.0: range(6, 9)}

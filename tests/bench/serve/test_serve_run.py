@@ -22,6 +22,8 @@ from bench.serve.staircase import up_to
 from bench.streams import Unanswered
 from bench.topologies.turns import Wake
 
+pytestmark = pytest.mark.slow
+
 BURST = 6
 AMOUNTS = Amounts(rounds=3, doses={}, other=Dose(BURST, (0.5, 0.9)), rung_s=0.0, pooled=1, settle_s=0.0)
 PLAN = Plan(("mono", "split"), (replace(MIXES["text"], output_tokens=(2, 4)),), AMOUNTS)

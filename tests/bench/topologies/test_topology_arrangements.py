@@ -27,7 +27,10 @@ from chiasm.calibration_cache import cache_folder
 from chiasm.client import EndpointError, post_json
 from chiasm.config import ClusterConfig
 
-pytestmark = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="arrangements take two cores")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="arrangements take two cores"),
+]
 
 IMAGE = {"type": "image_url", "image_url": {"url": "data:image/jpeg;base64,AA"}}
 READY = """

@@ -8,6 +8,8 @@ from played_engine import PlayedEngine, playing
 
 from bench.cli import bench as command
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def no_settling(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,8 @@ from bench.vllm_epd.plan import (
     settings,
 )
 
+pytestmark = pytest.mark.slow
+
 PLAN = Plan(rounds=1, levels={1: tuple(Level), 4: tuple(Level)}, paced=5, at_once=7, burst=9)
 
 

@@ -20,6 +20,8 @@ from bench.vllm_epd.figures import OURS, THEIRS
 from bench.vllm_epd.plan import CAPACITY, SETTLE_S, WARM_UP, Level, Plan, Point
 from bench.vllm_epd.run import Run
 
+pytestmark = pytest.mark.slow
+
 LEVELS = (Level.HIGH, Level.ALL_AT_ONCE)
 PLAN = Plan(rounds=2, levels={1: LEVELS, 2: LEVELS}, paced=2, at_once=3, burst=4)
 
