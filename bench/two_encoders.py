@@ -58,7 +58,7 @@ class TwoEncoders:
         Raises:
             EngineFailed: one could not be started, or they took too long.
         """
-        from chiasm.cluster import MemberProgress  # Ray comes with it, which other benchmarks need not wait for
+        from chiasm.member import MemberProgress  # Ray comes with it, which other benchmarks need not wait for
 
         timeout_s = self._membership.config.engine_start_timeout_s
         deadline = time.monotonic() + timeout_s

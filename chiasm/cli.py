@@ -225,7 +225,8 @@ def announce(url: str, model: str, gateway: GatewayConfig) -> None:
 
 def watch(cluster: Any) -> None:
     """Until interrupted, say when a worker is lost, and why, when it is back, and when it is not where it belongs."""
-    from chiasm.cluster import NO_ANSWER, RESTARTED
+    from chiasm.member import NO_ANSWER, RESTARTED
+    from chiasm.supervisor import LEAVING
 
     down: dict[str, str] = {}
     astray: dict[str, str] = {}
@@ -237,7 +238,9 @@ def watch(cluster: Any) -> None:
             why = str(member.error).partition("\n")[0]
             if not member.ready and member.name not in down:
                 down[member.name] = why
-                console.print(f"{member.name} is down, and being started again: {member.error}", markup=False)
+                leaves = "leaves, to start again when its node ends"
+                what = leaves if member.stage == LEAVING else "is down, and being started again"
+                console.print(f"{member.name} {what}: {member.error}", markup=False)
             elif not member.ready and member.error and member.stage != RESTARTED and down[member.name] != why:
                 down[member.name] = why
                 console.print(f"{member.name} is still down: {member.error}", markup=False)

@@ -9,7 +9,6 @@ import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from chiasm.config import ClusterConfig, PoolConfig
 from chiasm.gateway.actor import Gateway
+from chiasm.member import Member, MemberProgress
 from chiasm.membership import Membership
 from chiasm.preflight import ModelFacts
 from chiasm.ray_life import is_another_life, landing_here
@@ -33,10 +33,7 @@ NAMESPACE = "chiasm"
 POLL_S = 0.25
 PROGRESS_TIMEOUT_S = 2.0
 START_ATTEMPTS = 2  # an engine may lose its port to somebody else once
-NO_ANSWER = "too busy to answer"
-RESTARTED = "being restarted by Ray"
 CALL_TIMEOUT_S = 30.0
-REMADE_S = 10.0
 STOP_TIMEOUT_S = 60.0
 SMALL = 0.1  # logical CPUs of an actor: more than nothing, or Ray's autoscaler may take its node for idle
 
@@ -47,62 +44,6 @@ process, unless told not to: the guard among them, which is to end an engine wit
 
 class ClusterFailed(RuntimeError):
     """The cluster did not come up; the message says which part, and why."""
-
-
-@dataclass(frozen=True)
-class MemberProgress:
-    """How far one engine has come; or its worker, as long as that has not said which engines it has."""
-
-    name: str
-    stage: str
-    seconds: float
-    ready: bool
-    restarts: int
-    error: str | None
-    fallback: str = ""  # see `Landing`
-
-
-@dataclass
-class Member:
-    """One placed worker, as `chiasm serve` watches it."""
-
-    name: str
-    make: Callable[[], Any]  # has Ray place it; returns a handle
-    engines: tuple[str, ...] = ()  # names; empty until it answers for the first time: then Ray has found its place
-    remade: int = 0
-
-    def __post_init__(self) -> None:
-        self.handle = self.make()
-        self._made_at = time.monotonic()
-
-    def progress(self, answer: Any) -> list[MemberProgress]:
-        """What its answer (a reference of Ray's) says of its engines; None is no answer so far."""
-        if answer is None:
-            stage, error = NO_ANSWER if self.engines else "waiting for a place in the Ray cluster", None
-        else:
-            try:
-                said = ray.get(answer)
-            except ray.exceptions.ActorDiedError as failure:
-                why = str(failure).strip().rpartition("\n")[2]  # the last line of a traceback
-                stage, error = "could not be made", f"{self.name} could not be made: {why}"
-                self._make_again()
-            except ray.exceptions.RayActorError as failure:
-                stage, error = RESTARTED, str(failure)
-            else:
-                self.engines = tuple(said)
-                return [MemberProgress(name, **progress) for name, progress in said.items()]
-        return [MemberProgress(name, stage, 0.0, False, self.remade, error) for name in self.engines or (self.name,)]
-
-    def _make_again(self) -> None:
-        """An actor whose making fails, as in an image that lacks something, Ray gives up for ever: its next node may do
-        better."""
-        if time.monotonic() - self._made_at < REMADE_S:
-            return
-        self._made_at = time.monotonic()
-        ray.kill(self.handle)  # else it keeps its name, dead as it is
-        with contextlib.suppress(ValueError):  # the name is not free yet
-            self.handle = self.make()
-            self.remade += 1
 
 
 @contextlib.contextmanager

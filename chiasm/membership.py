@@ -21,15 +21,18 @@ class Membership:
     one_machine: bool  # everything runs here, so nothing needs to listen on a network
     version: str = __version__  # of Chiasm, where `chiasm serve` runs
 
-    @property
-    def unfit(self) -> str | None:
-        """Why nothing of this cluster may run in this process, if so: all of it is of one version of Chiasm."""
-        if self.version == __version__:
-            return None
-        return (
-            f"Chiasm {__version__} is installed here, and the cluster is one of Chiasm {self.version}. Install that, "
-            "or start a cluster of the new version beside it (docs/upgrades.md)."
-        )
+    def require_same_version(self) -> None:
+        """To be called before anything of this is used: in another version it may look otherwise.
+
+        Raises:
+            RuntimeError: nothing of this cluster may run in this process: all of it is of one version of Chiasm.
+        """
+        if self.version != __version__:
+            # Not a class of our own, which the version that reads it may not have.
+            raise RuntimeError(
+                f"Chiasm {__version__} is installed here, and the cluster is one of Chiasm {self.version}. Install "
+                "that, or start a cluster of the new version beside it (docs/upgrades.md)."
+            )
 
     def connect(self) -> ChannelClient:
         """A channel to the scheduler; call it in the event loop that will use it."""

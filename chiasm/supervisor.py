@@ -5,6 +5,7 @@ It must not import Ray: the worker actors of `encoder/` and `decoder/` run it.
 
 import asyncio
 import contextlib
+import json
 import logging
 import re
 import time
@@ -28,6 +29,7 @@ logger = logging.getLogger(__name__)
 FIRST_RETRY_S = 1.0
 LONGEST_RETRY_S = 60.0
 LONG_LIFE_S = 120.0  # an engine that served this long dies of something new: retry at once
+LEAVING = "leaving"
 LEAVES = "its node is to go, so it takes no more requests"
 AT_REST_TIMEOUT_S = 2.0
 
@@ -50,6 +52,11 @@ def has_no_request(page: str) -> bool:
     """Whether an engine with these metrics has nothing to do; one that keeps no statistics does not say so."""
     requests = _REQUESTS.findall(page)
     return bool(requests) and not any(map(float, requests))
+
+
+def has_no_transfer(report: str) -> bool:
+    """Whether no embedding is on its way from an engine with this report (`chiasm.plugins.EngineReport`)."""
+    return not any(rank["connector"].get("open") for rank in json.loads(report))
 
 
 Beside = Callable[[Engine, ChannelClient], Coroutine[Any, Any, None]]
@@ -79,7 +86,6 @@ class Supervisor:
         beside: Beside | None = None,
         card_of: WorkerId = NOBODY,  # the encoder whose card the engine shares
         tuning: Tuning | None = None,
-        unfit: str | None = None,  # why no engine may run here, if so
     ) -> None:
         self._spec = spec
         self._config = config
@@ -89,7 +95,6 @@ class Supervisor:
         self._beside = beside
         self._card_of = card_of
         self._tuning = tuning
-        self._unfit = unfit
         self._leaving = asyncio.Event()
         self._engine: Engine | None = None
         self._born = time.monotonic()
@@ -103,8 +108,12 @@ class Supervisor:
     def progress(self) -> Progress:
         """Where it stands. May be read from any thread."""
         engine = self._engine
-        waiting = "waiting to start again" if self._restarts else "starting"
-        stage = engine.stage if engine is not None else waiting
+        if self._leaving.is_set():
+            stage = LEAVING
+        elif engine is not None:
+            stage = engine.stage
+        else:
+            stage = "waiting to start again" if self._restarts else "starting"
         return Progress(
             stage, time.monotonic() - self._born, self._ready, self._restarts, self._error, self._landing.fallback
         )
@@ -115,24 +124,27 @@ class Supervisor:
         To be called in the event loop.
         """
         self._leaving.set()
+        self._ready, self._error = False, LEAVES
 
     def at_rest(self) -> bool:
-        """Whether there is no engine, or it says that it has no request.
+        """Whether no engine has come up, or it says that it has no request and that nobody fetches from it.
 
         Asks it, so it may take a moment. May be called from any thread.
         """
         engine = self._engine
-        if engine is None:
+        if engine is None or self._ready_since is None:
             return True
         try:
-            return has_no_request(engine.get("/metrics", AT_REST_TIMEOUT_S))
+            return has_no_request(engine.get("/metrics", AT_REST_TIMEOUT_S)) and has_no_transfer(
+                engine.get("/v1/chiasm/report", AT_REST_TIMEOUT_S)
+            )
         except OSError:
             return False
 
     async def run(self) -> None:
         """Start the engine again and again until cancelled, or until it ends after `leave`."""
         delay = FIRST_RETRY_S
-        while True:
+        while not self._leaving.is_set():
             self._born = time.monotonic()
             # A channel for each life: what the scheduler has told an engine that is gone must not reach the next.
             with contextlib.closing(self._connect()) as channel:
@@ -157,11 +169,8 @@ class Supervisor:
         """Return when the engine is to be started again with other flags.
 
         Raises:
-            EngineFailed: the engine ended by itself, or did not do as it was told; or none may run here, or this host
-                has another model.
+            EngineFailed: the engine ended by itself, or did not do as it was told; or this host has another model.
         """
-        if self._unfit is not None:
-            raise EngineFailed(self._unfit)
         if fault := await asyncio.to_thread(fault_of, self._spec.model, self._spec.files):
             raise EngineFailed(f"{self._spec.name} at {self._landing.address}: {fault}")
         async with self._running_engine() as engine:
@@ -169,9 +178,7 @@ class Supervisor:
             if self._tuning is not None and not await self._tuning.settle(engine):
                 return
             register = await self._registration(engine)
-            self._ready = True
             self._ready_since = time.monotonic()
-            self._error = None
             holding = Holding(engine)
             self._introduce(channel, register)
             tasks = [
@@ -230,6 +237,7 @@ class Supervisor:
     def _introduce(self, channel: ChannelClient, register: messages.Register) -> None:
         if not self._leaving.is_set():
             self._registrations += 1
+            self._ready, self._error = True, None
             channel.send(register)
 
     async def _report(self, channel: ChannelClient, worker: WorkerId) -> None:
@@ -243,7 +251,6 @@ class Supervisor:
         await self._leaving.wait()
         channel.send(messages.Lost(worker, LEAVES))
         holding.want(False)  # nobody else would let it go
-        self._ready, self._error, engine.stage = False, LEAVES, "leaving"
         await asyncio.Event().wait()
 
     async def _obey(

@@ -13,6 +13,7 @@ class WholeWorker(Worker):
     """A Ray actor with one unsplit engine."""
 
     def __init__(self, name: str, membership: Membership, land: Callable[[], Landing], cpus: str | None) -> None:
+        membership.require_same_version()
         config = membership.config
         args = config.whole_engine_args
         charge = Charge(name, Role.WHOLE, args, config.wholes.env, of_generator(args))

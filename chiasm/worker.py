@@ -127,5 +127,4 @@ def _supervisor(charge: Charge, membership: Membership, landing: Landing, cpus: 
         charge.beside,
         charge.card_of,
         charge.tuning,
-        membership.unfit,
     )

@@ -17,6 +17,7 @@ class DecoderWorker(Worker):
     """A Ray actor with one decoder engine."""
 
     def __init__(self, name: str, membership: Membership, land: Callable[[], Landing], cpus: str | None) -> None:
+        membership.require_same_version()
         config, facts = membership.config, membership.facts
         pool = config.decoders
         chunk = PrefillChunk(

@@ -193,7 +193,8 @@ class _Publisher:
             logger.debug("eviction of %s was not reported: the owner is busy", key)
 
     def counters(self) -> dict[str, int]:
-        return {"encodes": self.encodes, "stored": len(self.store), **self._server.stats.as_dict()}
+        now = {"stored": len(self.store), "open": self._server.open}
+        return {"encodes": self.encodes, **now, **self._server.stats.as_dict()}
 
     def close(self) -> None:
         self._server.close()

@@ -31,6 +31,7 @@ class EncoderWorker(Worker):
     """A Ray actor with one encode-only engine, and a text engine where idle encoders steal."""
 
     def __init__(self, name: str, membership: Membership, land: Callable[[], Landing], cpus: str | None) -> None:
+        membership.require_same_version()
         config = membership.config
         pool = config.encoders
         capacity = Capacity(SLOTS, 0, SEED_TOKENS_PER_S, config.wire.store_bytes)

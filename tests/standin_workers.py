@@ -22,6 +22,7 @@ import chiasm.supervisor
 from chiasm.api_paths import CHAT_PATH
 from chiasm.engine import EngineFailed, EngineSpec
 from chiasm.loop_thread import LoopThread
+from chiasm.membership import Membership
 from chiasm.nouns import Role
 from decoder.worker import DecoderWorker
 from encoder.worker import EncoderWorker
@@ -58,6 +59,8 @@ class StandInEngine:
         return 100_000
 
     def get(self, path: str, timeout_s: float = 10.0) -> str:
+        if path == "/v1/chiasm/report":
+            return json.dumps([{"connector": {}}])
         lines = (f'vllm:num_requests_{what}{{engine="0"}} {count}' for what, count in self._counts().items())
         return "\n".join(lines)
 
@@ -177,22 +180,23 @@ def _event(delta: dict[str, str], reason: str | None) -> bytes:
     return b"data: " + json.dumps(_body("chat.completion.chunk", [choice])).encode() + b"\n\n"
 
 
-def _look_alike() -> None:
+def _look_alike(membership: Membership) -> None:
     """What differs in this process from a real worker's, and what is the matter with its image."""
     chiasm.supervisor.Engine = StandInEngine  # type: ignore[misc, assignment]
     if IMAGE == OTHER_VERSION:
         chiasm.membership.__version__ = "9.9.9"
+        vars(membership.config).clear()  # the cluster's configuration has none of the fields that are known here
     if IMAGE == BROKEN:
         raise ModuleNotFoundError("No module named 'vllm'")
 
 
 class StandInEncoder(EncoderWorker):
     def __init__(self, *given: Any) -> None:
-        _look_alike()
+        _look_alike(given[1])
         super().__init__(*given)
 
 
 class StandInDecoder(DecoderWorker):
     def __init__(self, *given: Any) -> None:
-        _look_alike()
+        _look_alike(given[1])
         super().__init__(*given)

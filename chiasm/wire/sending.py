@@ -119,6 +119,9 @@ class OpenTransfers:
         self._peers: Counter[bytes] = Counter()
         self.stats = ServerStats()
 
+    def __len__(self) -> int:
+        return len(self._open)
+
     @property
     def next_deadline(self) -> float | None:
         """When the next transfer will have been idle for too long, on the monotonic clock."""

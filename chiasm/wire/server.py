@@ -84,6 +84,11 @@ class EmbeddingServer:
         stats = self._transfers.stats
         return dataclasses.replace(stats, refused=stats.refused.copy())
 
+    @property
+    def open(self) -> int:
+        """How many transfers have begun and not ended. May be read from any thread."""
+        return len(self._transfers)
+
     def start(self) -> str:
         """Bind and serve; the endpoint really bound, which `endpoint` names from now on.
 

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 import chiasm.worker
-from chiasm import __version__
 from chiasm.config import ClusterConfig, EncodersConfig, GatewayConfig, PoolConfig, SchedulerConfig
 from chiasm.engine import EngineSpec
 from chiasm.landing import Landing
@@ -24,7 +23,7 @@ FACTS = ModelFacts("m", "m", "A", "r", 784, (1, 4096), None, 4096, ("image_grid_
 class FakeSupervisor:
     def __init__(self, spec: EngineSpec, *more: Any) -> None:
         self.spec = spec
-        self.measure, self.card_of, self.unfit = more[3], more[5], more[7]
+        self.measure, self.card_of = more[3], more[5]
         self.left = self.rests = False
         self.progress = Progress("ready", 1.0, ready=True, restarts=0, error=None)
         self.stopped = False
@@ -55,7 +54,7 @@ def supervisors(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[FakeSupervisor
     assert all(supervisor.stopped for supervisor in made)
 
 
-def worker(stealing: str, **membership: Any) -> EncoderWorker:
+def worker(stealing: str) -> EncoderWorker:
     config = ClusterConfig(
         gateway=GatewayConfig(drain_s=30),
         scheduler=SchedulerConfig.model_validate({"stealing": stealing}),
@@ -65,7 +64,7 @@ def worker(stealing: str, **membership: Any) -> EncoderWorker:
         decoders=PoolConfig(engine_args=["--enforce-eager"], env={"THERE": "1"}),
     )
     keys = ClusterKeys.generate()
-    belongs = Membership(config, FACTS, "token", keys, "ipc:///nowhere", one_machine=True, **membership)
+    belongs = Membership(config, FACTS, "token", keys, "ipc:///nowhere", one_machine=True)
     return EncoderWorker("encoder-0", belongs, lambda: Landing("127.0.0.1", node="here"), "0-1")
 
 
@@ -117,12 +116,3 @@ def test_a_worker_is_at_rest_when_both_its_engines_are(supervisors: list[FakeSup
     supervisors[1].rests = True
     assert encoder.at_rest()
     encoder.stop()
-
-
-def test_all_of_a_cluster_is_of_one_version(supervisors: list[FakeSupervisor]) -> None:
-    for version in (__version__, "0.0.9"):
-        worker("off", version=version).stop()
-    same, other = (supervisor.unfit for supervisor in supervisors)
-    assert same is None
-    assert other is not None
-    assert f"Chiasm {__version__} is installed here, and the cluster is one of Chiasm 0.0.9" in other

@@ -1,16 +1,14 @@
-"""How a machine's cores are dealt out, and what is said of workers while they start."""
+"""How a machine's cores are dealt out, and in which order a cluster stops."""
 
-from dataclasses import asdict
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import ray
 
-import chiasm.cluster
-from chiasm.cluster import NO_ANSWER, Cluster, Member, MemberProgress, share_cores
+from chiasm.cluster import Cluster, share_cores
 from chiasm.config import ClusterConfig, EncodersConfig, PoolConfig, SchedulerConfig, WholesConfig
-from chiasm.supervisor import Progress
+from chiasm.member import Member
 
 
 def config(encoders: EncodersConfig, decoders: PoolConfig) -> ClusterConfig:
@@ -51,60 +49,6 @@ def test_a_whole_worker_has_cores_of_its_own() -> None:
     beside = ClusterConfig(wholes=WholesConfig(count=2))
     cores = {"encoder-0": "0", "decoder-0": "1", "whole-0": "2", "whole-1": "3"}
     assert share_cores(beside) == cores
-
-
-def lines(reports: list[MemberProgress]) -> list[tuple[str, str]]:
-    return [(report.name, report.stage) for report in reports]
-
-
-def test_each_engine_of_a_worker_has_a_line_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    def answer(said: Any) -> Any:
-        if isinstance(said, Exception):
-            raise said
-        return said
-
-    monkeypatch.setattr(ray, "get", answer)
-    made: list[str] = []
-    member = Member("encoder-0", lambda: made.append("again"))
-    waiting = "waiting for a place in the Ray cluster"
-    assert lines(member.progress(None)) == [("encoder-0", waiting)]
-    engines = {
-        "encoder-0": Progress("ready", 9.0, ready=True, restarts=0, error=None),
-        "encoder-0-text": Progress("loading weights", 8.0, ready=False, restarts=0, error=None),
-    }
-    said = {name: asdict(progress) for name, progress in engines.items()}
-    assert lines(member.progress(said)) == [("encoder-0", "ready"), ("encoder-0-text", "loading weights")]
-    assert lines(member.progress(None)) == [("encoder-0", NO_ANSWER), ("encoder-0-text", NO_ANSWER)]
-    [encode, text] = member.progress(ray.exceptions.RayActorError())
-    assert (encode.stage, text.stage, text.ready) == ("being restarted by Ray", "being restarted by Ray", False)
-    assert made == ["again"]
-
-
-def test_a_worker_that_ray_gives_up_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    def answer(_said: Any) -> Any:
-        raise ray.exceptions.ActorDiedError
-
-    handles = iter(("first", "second", ValueError("Ray has one of that name"), "third"))
-    killed: list[str] = []
-
-    def make() -> Any:
-        if isinstance(handle := next(handles), Exception):
-            raise handle
-        return handle
-
-    monkeypatch.setattr(ray, "get", answer)
-    monkeypatch.setattr(ray, "kill", killed.append)
-    monkeypatch.setattr(chiasm.cluster, "REMADE_S", 1000.0)
-    member = Member("encoder-0", make)
-    [told] = member.progress("an answer")
-    assert (told.stage, told.restarts, member.handle) == ("could not be made", 0, "first")  # not as often as one looks
-    monkeypatch.setattr(chiasm.cluster, "REMADE_S", 0.0)
-    seen = []
-    for _ in range(3):
-        [told] = member.progress("an answer")
-        seen.append((member.handle, told.restarts))
-    assert seen == [("second", 1), ("second", 1), ("third", 2)]
-    assert killed == ["first", "second", "second"]
 
 
 def test_the_gateway_stops_before_what_its_answers_need(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,10 +12,11 @@ from rich.console import Console
 
 import chiasm.demo
 import chiasm.unsplit
-from chiasm.cluster import ClusterFailed, MemberProgress
+from chiasm.cluster import ClusterFailed
 from chiasm.config import ClusterConfig
 from chiasm.demo import CASES, Answer, Case, run_demo
 from chiasm.engine import EngineFailed, EngineSpec
+from chiasm.member import MemberProgress
 
 FACTS = SimpleNamespace(model="/model", name="model")
 READY = [MemberProgress("encoder-0", "ready", 1.0, ready=True, restarts=0, error=None)]

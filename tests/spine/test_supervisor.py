@@ -1,6 +1,7 @@
 """A supervised engine and the scheduler: what each hears of the other, with an engine that only looks like one."""
 
 import asyncio
+import json
 import threading
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -15,7 +16,7 @@ from chiasm.engine import EngineFailed, EngineSpec
 from chiasm.landing import Landing
 from chiasm.messages import Heartbeat, Lost, Pause, Register, Resume, Unknown
 from chiasm.nouns import Role, WorkerId
-from chiasm.supervisor import LEAVES, Supervisor
+from chiasm.supervisor import LEAVES, LEAVING, Supervisor
 
 NAME = WorkerId("encoder-0-text")
 PATIENCE_S = 10.0
@@ -23,20 +24,23 @@ SPEC = EngineSpec(NAME, Role.TEXT, "m", "m", "token", args=("--own",))
 
 
 class FakeEngine:
-    """Ready at once; lives until it is stopped or killed."""
+    """Ready once it is loaded; lives until it is stopped or killed."""
 
     url = "http://engine"
     stage = "ready"
 
-    def __init__(self, spec: EngineSpec, log: Callable[[str], None]) -> None:
+    def __init__(self, spec: EngineSpec, log: Callable[[str], None], loaded: threading.Event) -> None:
         self.spec = spec
+        self._loaded = loaded
         self.held: list[bool] = []
         self.stubborn = False
         self.asked = 0  # how often whether it answers
         self.page: str | None = None  # its metrics
+        self.open = 0  # transfers
         self.ended = threading.Event()
 
-    def wait_ready(self, timeout_s: float) -> None: ...
+    def wait_ready(self, timeout_s: float) -> None:
+        self._loaded.wait(PATIENCE_S)
 
     def answers(self) -> bool:
         self.asked += 1
@@ -50,9 +54,11 @@ class FakeEngine:
         self.held.append(held)
 
     def get(self, path: str, timeout_s: float) -> str:
-        if path != "/metrics" or self.page is None:
+        pages = {"/metrics": self.page, "/v1/chiasm/report": json.dumps([{"connector": {"open": self.open}}])}
+        page = pages.get(path)
+        if page is None:
             raise OSError(f"no {path} within {timeout_s} s")
-        return self.page
+        return page
 
     def wait(self) -> int:
         self.ended.wait()
@@ -104,8 +110,11 @@ class Supervised:
         tuning: FakeTuning | None = None,
         heartbeat_s: float = 600.0,
         spec: EngineSpec = SPEC,
-        unfit: str | None = None,
+        loaded: bool = True,
     ) -> None:
+        self.loaded = threading.Event()
+        if loaded:
+            self.loaded.set()
         self.engines: list[FakeEngine] = []
         self.channels: list[FakeChannel] = []
         config = ClusterConfig(scheduler=SchedulerConfig(heartbeat_s=heartbeat_s, heartbeat_timeout_s=6000.0))
@@ -117,7 +126,6 @@ class Supervised:
             lambda _engine: Capacity(2, 1000, 50.0, prefill_tokens=4096 if tuning is not None else 0),
             card_of=WorkerId("encoder-0"),
             tuning=tuning,
-            unfit=unfit,
         )
 
     def connect(self) -> Any:
@@ -125,7 +133,7 @@ class Supervised:
         return self.channels[-1]
 
     def make_engine(self, spec: EngineSpec, log: Callable[[str], None]) -> FakeEngine:
-        self.engines.append(FakeEngine(spec, log))
+        self.engines.append(FakeEngine(spec, log, self.loaded))
         return self.engines[-1]
 
     def sent(self, kind: type) -> list[Any]:
@@ -150,6 +158,7 @@ async def supervised(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureReq
     monkeypatch.setattr(chiasm.supervisor, "FIRST_RETRY_S", 0.001)
     running = asyncio.create_task(supervised.supervisor.run())
     yield supervised
+    supervised.loaded.set()
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     assert all(engine.ended.is_set() for engine in supervised.engines)
@@ -272,7 +281,7 @@ async def test_an_engine_whose_node_is_to_go_is_handed_nothing_more_and_lives_on
     await until(lambda: engine.held == [True, False])  # nobody else would let it go
     assert supervised.sent(Lost) == [Lost(NAME, LEAVES)]
     progress = supervised.supervisor.progress
-    assert (progress.ready, progress.stage, progress.error) == (False, "leaving", LEAVES)
+    assert (progress.ready, progress.stage, progress.error) == (False, LEAVING, LEAVES)
     channel.inbox.put_nowait(Pause(NAME))  # was under way
     for number in (1, 2):
         channel.inbox.put_nowait(Unknown(NAME, registrations=1))
@@ -297,27 +306,60 @@ async def test_an_engine_that_dies_after_its_leave_is_not_started_again(supervis
     assert supervised.supervisor.at_rest()
 
 
+async def test_who_leaves_between_two_lives_of_its_engine_starts_none(
+    supervised: Supervised, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chiasm.supervisor, "FIRST_RETRY_S", 0.2)  # from now on, as `LONG_LIFE_S` has passed
+    monkeypatch.setattr(chiasm.supervisor, "LONG_LIFE_S", -1.0)
+    engine, channel = await supervised.life(1)
+    engine.kill()
+    await until(lambda: supervised.supervisor.progress.restarts == 1)
+    supervised.supervisor.leave()
+    progress = supervised.supervisor.progress
+    assert (progress.ready, progress.stage, progress.error) == (False, LEAVING, LEAVES)
+    assert supervised.supervisor.at_rest()
+    await until(lambda: channel.closed)
+    assert supervised.channels == [channel]  # each life has one
+
+
+@pytest.mark.parametrize("supervised", [{"tuning": FakeTuning(), "loaded": False}], indirect=True)
+async def test_who_leaves_while_its_engine_is_tried_starts_no_other(supervised: Supervised) -> None:
+    await until(lambda: bool(supervised.engines))
+    supervised.supervisor.leave()
+    supervised.loaded.set()
+    await until(lambda: supervised.channels[0].closed)
+    assert len(supervised.channels) == 1  # each life has one
+
+
+@pytest.mark.parametrize("supervised", [{"loaded": False}], indirect=True)
+async def test_an_engine_that_has_not_come_up_keeps_nobody_from_leaving(supervised: Supervised) -> None:
+    await until(lambda: bool(supervised.engines))
+    assert supervised.supervisor.at_rest()
+    supervised.supervisor.leave()
+    supervised.loaded.set()
+    await until(lambda: not supervised.supervisor.at_rest())  # it is up now, and does not say what it has
+    progress = supervised.supervisor.progress
+    assert (progress.ready, progress.stage, progress.error) == (False, LEAVING, LEAVES)
+    assert supervised.sent(Register) == []
+
+
 REQUESTS = 'vllm:num_requests_{0}{{engine="0",model_name="m"}} {1}\n'
 
 
 @pytest.mark.parametrize(
-    ("page", "at_rest"),
+    ("page", "transfers", "at_rest"),
     [
-        (REQUESTS.format("running", "0.0") + REQUESTS.format("waiting", "0.0"), True),
-        (REQUESTS.format("running", "1.0") + REQUESTS.format("waiting", "0.0"), False),
-        (REQUESTS.format("running", "0.0") + REQUESTS.format("waiting", "2.0"), False),
-        ("chiasm_published_bytes_total 0.0\n", False),  # it keeps no statistics
-        (None, False),
+        (REQUESTS.format("running", "0.0") + REQUESTS.format("waiting", "0.0"), 0, True),
+        (REQUESTS.format("running", "0.0") + REQUESTS.format("waiting", "0.0"), 1, False),
+        (REQUESTS.format("running", "1.0") + REQUESTS.format("waiting", "0.0"), 0, False),
+        (REQUESTS.format("running", "0.0") + REQUESTS.format("waiting", "2.0"), 0, False),
+        ("chiasm_published_bytes_total 0.0\n", 0, False),  # it keeps no statistics
+        (None, 0, False),
     ],
 )
-async def test_an_engine_is_at_rest_when_it_says_so(supervised: Supervised, page: str | None, at_rest: bool) -> None:
+async def test_an_engine_is_at_rest_when_it_says_so(
+    supervised: Supervised, page: str | None, transfers: int, at_rest: bool
+) -> None:
     engine, _ = await supervised.life(1)
-    engine.page = page
+    engine.page, engine.open = page, transfers
     assert supervised.supervisor.at_rest() is at_rest
-
-
-@pytest.mark.parametrize("supervised", [{"unfit": "another version"}], indirect=True)
-async def test_where_no_engine_may_run_none_is_started_and_it_is_said_why(supervised: Supervised) -> None:
-    await until(lambda: supervised.supervisor.progress.restarts > 1)
-    assert (supervised.supervisor.progress.error, supervised.supervisor.progress.ready) == ("another version", False)
-    assert supervised.engines == []

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 import chiasm.cli
-from chiasm.cluster import RESTARTED, MemberProgress
+from chiasm.member import RESTARTED, MemberProgress
+from chiasm.supervisor import LEAVING
 
 
 class Told:
@@ -55,7 +56,7 @@ def test_a_worker_that_stays_down_is_told_of_again_when_there_is_another_reason(
     monkeypatch.setattr(chiasm.cli, "WATCH_S", 0.0)
     cluster = Told(
         report(True),
-        report(False, stage="leaving", error="its node is to go"),
+        report(False, stage=LEAVING, error="its node is to go"),
         report(False, stage=RESTARTED, error="the actor is unavailable"),
         report(False, stage="loading weights", error=None),
         report(False, stage="waiting to start again", error="no such GPU\n  a line"),
@@ -65,7 +66,7 @@ def test_a_worker_that_stays_down_is_told_of_again_when_there_is_another_reason(
     with pytest.raises(KeyboardInterrupt):
         chiasm.cli.watch(cluster)
     assert capsys.readouterr().out.splitlines() == [
-        "encoder-0 is down, and being started again: its node is to go",
+        "encoder-0 leaves, to start again when its node ends: its node is to go",
         "encoder-0 is still down: no such GPU",
         "  a line",
         "encoder-0 is back",

@@ -134,6 +134,26 @@ def test_an_idle_reader_is_dropped_and_its_item_let_go(
     assert isinstance(reader.hear()[0], Refused)
 
 
+def test_a_transfer_is_open_from_its_header_until_its_end(
+    reader: RawConsumer, server: EmbeddingServer, tensor: Tensor
+) -> None:
+    assert server.open == 0
+    reader.ask(tensor, transfer=1)
+    reader.ask(tensor, transfer=2)
+    reader.ask(Tensor.random("none", 1), transfer=3)  # refused
+    wait_until(lambda: server.open == 2)
+    reader.say(Abandon(1))
+    wait_until(lambda: server.open == 1)
+    acknowledged = 0
+    while acknowledged < 18:
+        frame, _ = reader.hear()
+        if isinstance(frame, Chunk) and frame.transfer == 2:
+            assert server.open == 1
+            reader.say(Credit(2, 1))
+            acknowledged += 1
+    wait_until(lambda: server.open == 0)
+
+
 def test_an_open_transfer_pins_its_item_until_it_is_abandoned(
     opened: Opened, tmp_path: Any, config: WireConfig
 ) -> None:
