@@ -38,7 +38,8 @@ def described(plan: Plan, sides: Sequence[str], model: str) -> list[str]:
         f"first block. {drives}.",
         "Mean ITL: of all gaps of bystanders that ended in the slot; it depends on how often carriers come. Added to "
         "ITLs, or stall: how long each bystander stood still, beyond its usual gaps, until the slot's last carrier had "
-        "its first token. Usual is the mean of gaps in the same slot when its carriers were through. It is what "
+        "its first token. Usual is the mean of gaps directly before the slot and at its end, when nothing of carriers "
+        "is there. It is what "
         "carriers add to the sum of its inter-token latencies, however often they come, and so slopes are quoted of "
         "it. A slot in which carriers were through too late to tell usual gaps has no such figure.",
         f"There are {plan.blocks} blocks; in each, every side is measured once with all carriers in an order that is "

@@ -44,6 +44,7 @@ class Seen:
     gaps: tuple[Gap, ...]  # that ended in it
     bystanders: tuple[Answer, ...]  # that were sent in it
     carriers: tuple[Answer, ...]
+    usual_before_s: float | None = None  # what `usual_s` was in the slot before it, if it was untroubled
     failure: str | None = None  # why nothing can be told of it
     overload: str | None = None  # why only what was suffered while its carriers were computed counts
 
@@ -88,16 +89,23 @@ class Seen:
         return max(answer.ended_s for answer in self.carriers) - self.due_s
 
     @property
-    def base_s(self) -> float | None:
-        """A bystander's usual gap: the mean of those that began when its carriers were through; None where these are
-        too few.
-
-        A machine that others share is faster at one time and slower at another, by more than carriers add. So no other
-        slot can tell it.
-        """
+    def usual_s(self) -> float | None:
+        """A bystander's mean gap when the slot's carriers were through; None where these are too few."""
         usual = [gap for gap in self.gaps if gap.began_s >= self.answered_s]
         most = max(Counter(gap.line for gap in usual).values(), default=0)
         return statistics.fmean(gap.seconds for gap in usual) if most >= LEAST_USUAL else None
+
+    @property
+    def base_s(self) -> float | None:
+        """A bystander's gap as it would have been without carriers: what was usual directly before they came and
+        directly after they were through; None where the latter is not told.
+
+        A machine that others share is faster at one time and slower at another, by more than carriers add. So it is
+        told by no other time.
+        """
+        if self.usual_s is None or self.usual_before_s is None:
+            return self.usual_s
+        return (self.usual_before_s + self.usual_s) / 2
 
     @property
     def stall_s(self) -> float | None:
@@ -142,7 +150,10 @@ def read(answers: Sequence[Answer], drive: Drive, side: str, block: int) -> list
             carriers=tuple(group),
         )
         failure = _failure(one, ends, bystanders)
-        found.append(replace(one, failure=failure, overload=_overload(one, found[-1] if found else None, ends)))
+        before = found[-1] if found else None
+        usual_before_s = before.usual_s if before and before.fault is None else None
+        overload = _overload(one, before, ends)
+        found.append(replace(one, usual_before_s=usual_before_s, failure=failure, overload=overload))
     return found
 
 

@@ -7,6 +7,7 @@ Carriers that ran over count, for there a side loses; only failures are left out
 A stream's longest gap in that time is told as well: it depends on no share, and each block has one figure of it.
 """
 
+import math
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -79,7 +80,9 @@ def _interval(ratio: float, sides: Sequence[Sequence["_Watched"]], share: float)
     if blocks < LEAST:
         return None
     without = [[_high_ms([*side[:at], *side[at + 1 :]], share) for side in sides] for at in range(blocks)]
-    return jackknife_interval(ratio, [first / second for first, second in without])
+    # Of logarithms, for a ratio is not negative.
+    found = jackknife_interval(math.log(ratio), [math.log(first / second) for first, second in without])
+    return Interval(ratio, math.exp(found.low), math.exp(found.high))
 
 
 class _Watched:

@@ -100,12 +100,28 @@ def test_without_tokens_of_bystanders_nothing_is_told() -> None:
     assert found[1].fault == "bystanders had no tokens"
 
 
-def test_usual_gaps_are_those_of_the_same_slot() -> None:
-    """A machine that has become half as fast by the second slot adds nothing to what its carrier does."""
-    slow = answer(BYSTANDER, SLOT_S, tuple(SLOT_S + 2 * GAP_S * number for number in range(40)))
-    found = read([stream(SLOT_S), slow, carrier(BASE, 0.0), carrier(PICTURE, SLOT_S)], TWO, "split", 1)
-    assert [one.base_s for one in found] == pytest.approx([GAP_S, 2 * GAP_S])
-    assert [one.stall_s for one in found] == pytest.approx([0.0, 0.0], abs=1e-6)
+def test_usual_gaps_are_those_directly_before_and_after() -> None:
+    """A machine that becomes slower while a carrier is there, evenly, adds nothing to what that does."""
+    moments, at = [], 0.0
+    while at < 2 * SLOT_S:
+        moments.append(at)
+        into = min(max((at - SLOT_S) / 1.5, 0.0), 1.0)  # the carrier is computed for so long
+        at += GAP_S * (1 + into)
+    slower = answer(BYSTANDER, 0.0, tuple(moments))
+    found = read([slower, carrier(BASE, 0.0), carrier(PICTURE, SLOT_S, first_s=1.5)], TWO, "split", 1)
+    assert [one.usual_s for one in found] == pytest.approx([GAP_S, 2 * GAP_S], rel=0.03)
+    assert [one.base_s for one in found] == pytest.approx([GAP_S, 1.5 * GAP_S], rel=0.03)
+    assert [one.stall_s for one in found] == pytest.approx([0.0, 0.0], abs=2 * GAP_S)
+
+
+def test_what_was_usual_in_a_troubled_slot_does_not_count() -> None:
+    late = carrier(PICTURE, SLOT_S, first_s=SLOT_S + 0.1)
+    answers = [carrier(BASE, 0.0), late, carrier(TEXT, 2 * SLOT_S)]
+    assert [one.usual_before_s for one in read([stream(3 * SLOT_S), *answers], THREE, "split", 1)] == [
+        None,
+        pytest.approx(GAP_S),
+        None,
+    ]
 
 
 def test_a_carrier_after_which_too_few_gaps_are_left_tells_no_stall() -> None:
