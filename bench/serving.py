@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from rich.console import Console
 
 from chiasm.config import ClusterConfig, GatewayConfig
+from chiasm.cores import beside_decoders
 from chiasm.display import StartDisplay
 from chiasm.ray_token import use_own_token
 
@@ -24,7 +25,7 @@ def serving_builtin_model(console: Console) -> Iterator[str]:
     config, facts = prepare(ClusterConfig(gateway=GatewayConfig(port=0)))
     console.print("starting Ray on this machine ...")
     try:
-        with ray_session(None, verbose=False):
+        with ray_session(None, verbose=False, cores=beside_decoders(config)):
             cluster = Cluster(config, facts, one_machine=True)
             try:
                 cluster.start()

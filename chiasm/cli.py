@@ -18,6 +18,7 @@ from chiasm.config import ClusterConfig, GatewayConfig
 from chiasm.config_fields import describe
 from chiasm.config_file import ConfigError, load_config
 from chiasm.config_view import configuration
+from chiasm.cores import beside_decoders
 from chiasm.display import StartDisplay
 from chiasm.drain_command import drain
 from chiasm.keys_file import KEYS_HELP, load_keys
@@ -172,7 +173,7 @@ def _serve(config: ClusterConfig, address: str | None, verbose: bool) -> None:
     config, facts = prepare(config)
     console.print(f"joining Ray at {address} ..." if address else "starting Ray on this machine ...")
     try:
-        with ray_session(address, verbose):
+        with ray_session(address, verbose, beside_decoders(config) if address is None else None):
             if config.roles == "auto":
                 config = with_roles(config, gpus_by_name())
             cluster = Cluster(config, facts, one_machine=address is None)

@@ -17,6 +17,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from chiasm.config import ClusterConfig, PoolConfig
+from chiasm.cores import cores_of, share_cores, started_on
 from chiasm.gateway.actor import Gateway
 from chiasm.member import Member, MemberProgress
 from chiasm.membership import Membership
@@ -47,8 +48,10 @@ class ClusterFailed(RuntimeError):
 
 
 @contextlib.contextmanager
-def ray_session(address: str | None, verbose: bool) -> Iterator[None]:
+def ray_session(address: str | None, verbose: bool, cores: set[int] | None = None) -> Iterator[None]:
     """Join the Ray cluster at `address`, or run one on this machine for as long as the context lasts.
+
+    `cores` are those that a Ray of its own, and whatever it starts, is kept to; None leaves it to the system.
 
     Raises:
         ClusterFailed: Ray does not start, or cannot be joined.
@@ -63,15 +66,16 @@ def ray_session(address: str | None, verbose: bool) -> Iterator[None]:
         # Ray gives its workers, and so our engines, the lowest priority but four; whatever runs beside them would win.
         os.environ.setdefault("RAY_worker_niceness", "0")
     try:
-        ray.init(
-            address=address or "local",
-            **alone,
-            namespace=NAMESPACE,
-            include_dashboard=False if address is None else None,
-            log_to_driver=verbose,
-            logging_level=logging.WARNING,
-            configure_logging=False,
-        )
+        with started_on(cores):
+            ray.init(
+                address=address or "local",
+                **alone,
+                namespace=NAMESPACE,
+                include_dashboard=False if address is None else None,
+                log_to_driver=verbose,
+                logging_level=logging.WARNING,
+                configure_logging=False,
+            )
     except Exception as error:  # Ray raises plain ones here
         where = f"no Ray cluster can be joined at {address}" if address else "Ray does not start on this machine"
         raise ClusterFailed(f"{where}: {error}") from error
@@ -156,7 +160,7 @@ class Cluster:
         land = partial(landing_here, pool.labels, pool.fallbacks)
         for index in range(pool.count):
             name = f"{kind}-{index}"
-            cpus = pool.cpus[index % len(pool.cpus)] if pool.cpus else cores.get(name)
+            cpus = cores_of(name, index, pool, cores)
             placed = ray.remote(worker).options(
                 name=name,
                 num_cpus=SMALL,
@@ -217,26 +221,3 @@ class Cluster:
         for handle in handles:
             ray.kill(handle)
         shutil.rmtree(self._meeting, ignore_errors=True)
-
-
-def share_cores(config: ClusterConfig) -> dict[str, str]:
-    """This machine's cores, dealt evenly to the workers that have neither GPUs nor cores of their own.
-
-    Nobody is bound where there are fewer cores than workers. An engine polls for a second after each step, yielding
-    all the while. Two that poll on one core can keep each other from it for as long (seen on Linux 6.18), and a decoder
-    that waits for its embedding would keep the very encoder waiting that is to deliver it. A text engine has the cores
-    of its encoder: the two take turns.
-    """
-    names = [
-        f"{kind}-{index}"
-        for kind, pool in (("encoder", config.encoders), ("decoder", config.decoders), ("whole", config.wholes))
-        if not pool.gpus and pool.cpus is None
-        for index in range(pool.count)
-    ]
-    cores = sorted(os.sched_getaffinity(0))
-    each = len(cores) // max(1, len(names))
-    if each == 0:
-        return {}
-    return {
-        name: ",".join(map(str, cores[position * each : (position + 1) * each])) for position, name in enumerate(names)
-    }

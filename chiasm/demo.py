@@ -22,6 +22,7 @@ from chiasm.cli import announce, prepare, watch
 from chiasm.client import EndpointError, get_json, post_json
 from chiasm.cluster import Cluster, ClusterFailed, ray_session
 from chiasm.config import ClusterConfig, GatewayConfig
+from chiasm.cores import beside_decoders
 from chiasm.display import StartDisplay
 from chiasm.engine import Engine, EngineFailed
 from chiasm.listening import require_free_port
@@ -91,7 +92,7 @@ def run_demo(console: Console, exit_after: bool, port: int, verbose: bool) -> No
     config, facts = prepare(ClusterConfig(gateway=gateway))
     console.print("starting Ray on this machine, and three engines ...")
     try:
-        with ray_session(None, verbose):
+        with ray_session(None, verbose, beside_decoders(config)):
             cluster = Cluster(config, facts, one_machine=True)
             try:
                 cluster.start()

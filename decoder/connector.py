@@ -4,7 +4,7 @@
       fetch over ZeroMQ into shared files, defer until ──meta──► map the landed files into vLLM's
       landed, pin until finished, or fail as retryable            encoder cache
 
-It must not import the encoder. It runs inside the engine's processes, so it never blocks a step on the network.
+It must not import the encoder. It runs inside the engine's processes, so no running request waits for the network.
 """
 
 import math
@@ -12,6 +12,7 @@ import queue
 import threading
 import time
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,13 @@ STEPS_IN_FLIGHT = 8
 """Steps after which a worker has surely opened the file that it was told to load: more than vLLM ever has under way."""
 
 IDLE_WAIT_S = 0.001  # a deferred request makes the engine step without pause; this is how long such a step may rest
+
+LANDING_WAIT_S = 0.02
+"""How long an engine that runs nothing waits for embeddings before it defers their request.
+
+Most land within that on one host or a fast network. A step that runs nothing costs more than its moment: whoever reads
+the workers' answer to it goes on polling for a second (vLLM's `SpinCondition`), on the core that prefills.
+"""
 
 
 class Source(msgspec.Struct, frozen=True):
@@ -121,7 +129,7 @@ class FetchingConnector(ReportsTransfers, ECConnectorBase):
 
     def build_connector_meta(self, scheduler_output: "SchedulerOutput") -> LoadsOfStep:
         """What the worker loads in this step."""
-        return self._scheduler.take_loads(idle=scheduler_output.total_num_scheduled_tokens == 0)
+        return self._scheduler.take_loads(scheduler_output.num_scheduled_tokens)
 
     def take_unavailable_requests(self) -> set[str]:
         """Requests that cannot have their embeddings; vLLM ends them, and the gateway encodes again."""
@@ -169,6 +177,8 @@ class _Fetches:
         self._loads: dict[str, Load] = {}
         self._loading: deque[dict[str, Load]] = deque(maxlen=STEPS_IN_FLIGHT)  # handed out, the latest last
         self._step = 0
+        self._running: set[str] = set()  # whom the last step ran, without those that have finished since
+        self._has_waited = False  # since the last step
         self._fetching: dict[str, str] = {}  # the endpoint that each key is being fetched from
         self._results: queue.SimpleQueue[FetchResult] = queue.SimpleQueue()
         self._arrived = threading.Event()
@@ -194,15 +204,29 @@ class _Fetches:
             if not need.pinned:
                 return False  # others hold the room; they finish, and this request is asked again
         self._fetch_missing(need)
-        missing = [
-            feature.identifier
-            for feature in request.mm_features
-            if feature.identifier not in self._landing and not self._covered(feature, num_computed_tokens)
-        ]
+        missing = self._missing(request, num_computed_tokens)
+        if missing and not need.failed and not self._running and not self._has_waited:
+            self._wait_for(missing)
+            missing = self._missing(request, num_computed_tokens)
         for key in missing:
             if key in need.failed:
                 self._fail(request.request_id, need.failed[key])
         return not missing
+
+    def _missing(self, request: "Request", num_computed_tokens: int) -> list[str]:
+        return [
+            feature.identifier
+            for feature in request.mm_features
+            if feature.identifier not in self._landing and not self._covered(feature, num_computed_tokens)
+        ]
+
+    def _wait_for(self, keys: Iterable[str]) -> None:
+        """Until all of them have come or failed, but not longer than `LANDING_WAIT_S`."""
+        self._has_waited = True
+        until = time.monotonic() + LANDING_WAIT_S
+        while any(key in self._fetching for key in keys) and (left_s := until - time.monotonic()) > 0:
+            self._arrived.wait(left_s)
+            self._drain()
 
     def _covered(self, feature: Any, num_computed_tokens: int) -> bool:
         """Whether cached KV blocks stand for the item. It is fetched all the same: a pre-emption may ask for it."""
@@ -282,8 +306,10 @@ class _Fetches:
         source = self._needs[request.request_id].params.items[key]
         self._loads[key] = Load(str(self._landing.item(key).path), source.shape, source.dtype)
 
-    def take_loads(self, idle: bool) -> LoadsOfStep:
-        if idle and self._fetching:
+    def take_loads(self, running: Iterable[str]) -> LoadsOfStep:
+        self._running = set(running)
+        self._has_waited = False
+        if not self._running and self._fetching:
             self._arrived.wait(IDLE_WAIT_S)
         loads, self._loads = self._loads, {}
         self._keep_until_opened(loads)
@@ -299,6 +325,7 @@ class _Fetches:
             self._landing.pin(key, f"step {self._step}")
 
     def finish(self, request: "Request") -> None:
+        self._running.discard(request.request_id)
         need = self._needs.pop(request.request_id, None)
         if need is not None and need.pinned:
             self._landing.release(request.request_id, set(need.sizes))

@@ -48,7 +48,7 @@ def running_trio(
     token = secrets.token_urlsafe(8)
 
     cores = sorted(os.sched_getaffinity(0))
-    # The encoder's and the decoder's must differ (see `chiasm.cluster.share_cores`); the whole one works in turn.
+    # The encoder's and the decoder's must differ (see `chiasm.cores.share_cores`); the whole one works in turn.
     cpus = {Role.ENCODER: str(cores[0]), Role.DECODER: str(cores[-1]), Role.WHOLE: None}
 
     def engine(role: Role, args: Sequence[str] = ()) -> Engine:
