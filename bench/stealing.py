@@ -30,6 +30,7 @@ from rich.table import Table
 
 from bench.model import build_bench_model
 from bench.percentiles import P99_FROM, named, percentile, percentile_of_histogram, tail
+from bench.processor_time import processor_seconds
 from bench.report import write_report
 from bench.stealing_plot import plot_stealing
 from bench.stealing_sides import (
@@ -37,7 +38,6 @@ from bench.stealing_sides import (
     TEXT_KEY,
     Cluster,
     cores,
-    processor_seconds,
     starting_cluster,
     starting_engines,
     targets,

@@ -118,22 +118,3 @@ def starting_engines(model: Path) -> Iterator[Sequence[Engine]]:
 def targets(engines: Sequence[Engine]) -> list[Target]:
     """These engines, to be asked directly."""
     return [Target(engine.url, engine.spec.token) for engine in engines]
-
-
-def processor_seconds() -> tuple[float, float]:
-    """Processor time so far of what this program has started and still runs: of engines' cores, and of all else.
-
-    All else is front-ends, gateway, scheduler, Ray and the asking program itself.
-    """
-    me = psutil.Process()
-    engines = others = 0.0
-    for process in [me, *me.children(recursive=True)]:
-        try:
-            times, command = process.cpu_times(), process.cmdline()
-        except psutil.NoSuchProcess:
-            continue
-        if command and command[0].startswith("VLLM::"):  # its engine core and workers, as vLLM calls them
-            engines += times.user + times.system
-        else:
-            others += times.user + times.system
-    return engines, others

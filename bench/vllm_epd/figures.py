@@ -16,6 +16,7 @@ Row = dict[str, Any]
 OURS, THEIRS = "split", "vllm-epd"
 TTFT, THROUGHPUT = "median_ttft_ms", "output_throughput"
 TIMES = (TTFT, "p90_ttft_ms", "median_itl_ms", "p90_itl_ms")
+CORES = ("engine_cores", "other_cores")  # see `bench.processor_time`
 KEPT = (
     *("completed", "failed", "duration", "request_throughput", THROUGHPUT),
     *("median_tpot_ms", "median_e2el_ms", "max_late_ms"),
@@ -115,18 +116,35 @@ def failed(series: Sequence[Row]) -> dict[str, int]:
 
 
 def as_series(series: Sequence[Row], found: Sequence[Ratio]) -> list[Row]:
-    """For the report: every point, and behind them the ratios."""
+    """For the report: every point, and behind them the ratios, and the cores that were busy."""
     points = [{name: _rounded(value) for name, value in row.items()} for row in series]
     names = {TTFT: "ttft_p50_vs_vllm_epd", THROUGHPUT: "throughput_vs_vllm_epd"}
-    return points + [
-        {"images": one.images, "load": one.load, "round": "all", "figure": names[one.figure]}
-        | {
-            "median": _rounded(one.median),
-            "least": _rounded(one.least),
-            "most": _rounded(one.most),
-            "failed": one.failed,
-        }
-        for one in found
+    return (
+        points
+        + [
+            {"images": one.images, "load": one.load, "round": "all", "figure": names[one.figure]}
+            | {
+                "median": _rounded(one.median),
+                "least": _rounded(one.least),
+                "most": _rounded(one.most),
+                "failed": one.failed,
+            }
+            for one in found
+        ]
+        + _cores(series)
+    )
+
+
+def _cores(series: Sequence[Row]) -> list[Row]:
+    """Medians over the rounds, where they are known."""
+    points: dict[tuple[int, str, str], list[Row]] = {}
+    for row in series:
+        if all(name in row for name in CORES):
+            points.setdefault((row["images"], row["load"], row["arrangement"]), []).append(row)
+    return [
+        {"images": images, "load": load, "round": "cores", "arrangement": side}
+        | {name: _rounded(statistics.median(row[name] for row in rows)) for name in CORES}
+        for (images, load, side), rows in sorted(points.items())
     ]
 
 

@@ -10,6 +10,7 @@ from bench.load.answers import Answer
 from bench.load.asking import Endpoint
 from bench.load.driver import drive
 from bench.load.journal import Journal
+from bench.processor_time import BusyCores
 from bench.streams import Unanswered
 from bench.topologies.running import Running
 from bench.topologies.turns import Wake, in_turns
@@ -51,7 +52,8 @@ class Run:
                         for level in self._plan.levels[images]:
                             point = Point(images, level, number)
                             answers = self._answers(side, point, capacity, wake)
-                            self.series.append(row(side, point, capacity, answers))
+                            busy = self._journal.noted(_cores_at(point, side)) or {}
+                            self.series.append(row(side, point, capacity, answers) | busy)
 
     def _capacity_per_s(self, images: int, wake: Mapping[str, Wake]) -> float:
         """Requests that vLLM's own answers a second, at most. Ours is asked too, so that both have the same past."""
@@ -64,17 +66,20 @@ class Run:
         self._progress.update(self._task, description=name)
         answers = self._journal.get(name)
         if answers is None:
-            answers = self._asked_for(wake[side](), side, point, capacity)
+            answers, busy = self._asked_for(wake[side](), side, point, capacity)
             if not any(answer.ok for answer in answers):
                 said = answers[0].error
                 raise Unanswered(f"none of {len(answers)} requests was answered ({name}), the first as: {said}")
             if retries := self._running[side].retries():
                 raise Unanswered(f"the proxy of {side} had to ask {retries} times more: embeddings were lost ({name})")
             self._journal.put(name, answers)
+            self._journal.note(_cores_at(point, side), busy)
         self._progress.advance(self._task)
         return answers
 
-    def _asked_for(self, endpoint: Endpoint, side: str, point: Point, capacity: float) -> list[Answer]:
+    def _asked_for(
+        self, endpoint: Endpoint, side: str, point: Point, capacity: float
+    ) -> tuple[list[Answer], dict[str, float]]:
         if self._asked not in (None, side):
             time.sleep(SETTLE_S)
         self._asked = side
@@ -83,4 +88,11 @@ class Run:
             cold = Point(point.images, Level.ALL_AT_ONCE, WARMING_UP)
             drive(endpoint, requests_at(cold, capacity, self._plan, secrets.token_hex()), timeout_s=TIMEOUT_S)
         planned = requests_at(point, capacity, self._plan, self._journal.nonce)
-        return drive(endpoint, planned, timeout_s=TIMEOUT_S)
+        busy = BusyCores()
+        answers = drive(endpoint, planned, timeout_s=TIMEOUT_S)
+        return answers, busy.so_far()
+
+
+def _cores_at(point: Point, side: str) -> str:
+    """What a journal calls the cores that were busy there."""
+    return f"cores, {point.name}, {side}"

@@ -69,6 +69,22 @@ def test_a_point_where_a_request_failed_is_not_quoted() -> None:
     }
 
 
+def test_cores_are_told_for_each_point_of_each_side_where_they_were_counted() -> None:
+    series = [measured(OURS, number, 100.0, 10.0) for number in range(3)]
+    for row_, cores in zip(series, (0.5, 0.1, 0.2), strict=True):
+        row_ |= {"engine_cores": 1.0 + cores, "other_cores": cores}
+    series.append(measured(THEIRS, 0, 100.0, 10.0))  # of a journal that does not have them
+    [told] = [one for one in as_series(series, []) if one["round"] == "cores"]
+    assert told == {
+        "images": 1,
+        "load": "60 %",
+        "round": "cores",
+        "arrangement": OURS,
+        "engine_cores": 1.2,
+        "other_cores": 0.2,
+    }
+
+
 def test_a_ratio_is_of_the_same_round_and_the_median_counts() -> None:
     ours, theirs = (50.0, 60.0, 300.0), (100.0, 100.0, 100.0)
     series = [measured(OURS, number, ttft, 10.0) for number, ttft in enumerate(ours)]
