@@ -78,7 +78,7 @@ REFUSED = {
     "encoders: {gpus: 0.5}": "encoders.gpus: a pod has whole GPUs; not 0.5",
     "encoders: {cpus: ['0-3']}": "encoders.cpus: which cores a pod gets, Kubernetes decides",
     "decoders: {labels: {ray.io/node-group: h100}}": "decoders.labels: the worker group is called decoder",
-    "encoders: {labels: {chiasm-pool: in(encoder,decoder)}}": "encoders.labels: the worker group is called encoder",
+    "encoders: {labels: {chiasm-pool: 'in(encoder,decoder)'}}": "encoders.labels: the worker group is called encoder",
     "decoders: {labels: {ray.io/region: here}}": "decoders.labels: Ray sets ray.io/region itself",
     "decoders: {env: {HF_TOKEN: secret}}": "decoders.env: HF_TOKEN looks like a secret",
     "gateway: {api_keys: [secret]}": "gateway.api_keys: a ConfigMap is no place for keys",
