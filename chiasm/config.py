@@ -304,7 +304,9 @@ class ClusterConfig(Section):
     model: str | None = Field(None, description="model id or folder; unset serves the built-in demo model")
     revision: str | None = Field(None, description="model revision on the hub")
     served_model_name: str | None = Field(None, description="name in the API; unset uses the model's own")
-    engine_start_timeout_s: PositiveFloat = Field(900.0, description="an engine not ready by then has failed")
+    engine_start_timeout_s: PositiveFloat = Field(
+        900.0, description="an engine not ready by then has failed; the download of its model counts"
+    )
     security: Literal["auto", "curve"] = Field(
         "auto", description="auto encrypts ZeroMQ whenever it leaves the machine; curve encrypts it always"
     )

@@ -19,21 +19,15 @@ from chiasm.kubernetes.names import (
     WORKER_RESOURCE,
     pools,
 )
-from chiasm.kubernetes.pods import too_small
+from chiasm.kubernetes.placement import NODE_GROUP, wanted_labels
+from chiasm.kubernetes.pods import MODELS, too_small
 
-NODE_GROUP = "ray.io/node-group"
 _SECRET = re.compile(r"TOKEN|SECRET|PASSWORD|API_?KEY", re.IGNORECASE)
 _HEAD = "# Made by `chiasm render`, of the file that is meant to be changed.\n"
 
 
 class CannotRender(ValueError):
     """No manifests can be made of this configuration; the message has a line for each reason, with its cure."""
-
-
-def group_labels(name: str, pool: PoolConfig) -> dict[str, str]:
-    """Labels that the Ray nodes of this pool get, beside those that Ray gives them itself."""
-    labels = {key: value for key, value in pool.labels.items() if not key.startswith("ray.io/")}
-    return labels or ({} if pool.labels else {POOL_LABEL: POOLS[name]})
 
 
 def on_kubernetes(config: ClusterConfig) -> str:
@@ -50,7 +44,7 @@ def on_kubernetes(config: ClusterConfig) -> str:
     data.setdefault("wire", {})["port"] = EMBEDDINGS_PORT
     for name, pool in pools(config).items():
         section = data.setdefault(name, {})
-        section["labels"] = pool.labels or group_labels(name, pool)
+        section["labels"] = wanted_labels(name, pool)
         section["resources"] = {**pool.resources, WORKER_RESOURCE: 1.0}
     return _HEAD + yaml.safe_dump(data, sort_keys=True, width=120)
 
@@ -62,6 +56,8 @@ def _reasons(config: ClusterConfig) -> Iterator[str]:
             "roles: auto decides when a cluster starts, and pods are asked for before. Write down what `chiasm roles` "
             "says: count, gpus and --tensor-parallel-size of encoders and decoders, and the cards in kubernetes.nodes."
         )
+    if reason := _out_of_reach(config):
+        yield reason
     for field in ("api_keys", "api_key_weights", "operator_keys"):
         if getattr(gateway, field):
             yield f"gateway.{field}: a ConfigMap is no place for keys. Put them into the Secret (docs/kubernetes.md)."
@@ -81,6 +77,18 @@ def _reasons(config: ClusterConfig) -> Iterator[str]:
         yield from _pool_reasons(name, pool)
 
 
+def _out_of_reach(config: ClusterConfig) -> str | None:
+    """Why no pod has the model's folder; None where the pods have it, or fetch the model from the hub."""
+    model, claim = config.model or "", config.kubernetes.model_claim
+    if not model.startswith(("/", ".", "~")) or (claim is not None and f"{model}/".startswith(f"{MODELS}/")):
+        return None
+    return (
+        f"model: {model} is a folder of this machine, and pods have none of those. Put it on a volume that all pods "
+        f"can mount, name its claim in kubernetes.model_claim, and write where it is in the pods: {MODELS}/... Or "
+        "name the model as the hub does (docs/kubernetes.md)."
+    )
+
+
 def _pool_reasons(name: str, pool: PoolConfig) -> Iterator[str]:
     group = POOLS[name]
     if pool.gpus != int(pool.gpus):
@@ -88,8 +96,8 @@ def _pool_reasons(name: str, pool: PoolConfig) -> Iterator[str]:
     if pool.cpus is not None:
         yield f"{name}.cpus: which cores a pod gets, Kubernetes decides. Leave it out, and set kubernetes.cpus.{name}."
     for key, value in pool.labels.items():
-        if key == NODE_GROUP and value != group:
-            yield f"{name}.labels: the worker group is called {group}; not {value}. Write {NODE_GROUP}: {group}."
+        if key in (NODE_GROUP, POOL_LABEL) and value != group:
+            yield f"{name}.labels: the worker group is called {group}; not {value}. Write {key}: {group}."
         elif key.startswith("ray.io/") and key not in (NODE_GROUP, "ray.io/accelerator-type"):
             yield f"{name}.labels: Ray sets {key} itself, and no pod can be made to have it. Choose nodes by others."
     if secrets := sorted(key for key in pool.env if _SECRET.search(key)):

@@ -20,6 +20,10 @@ from chiasm.kubernetes.ray_cluster import CONFIG_FILE, KEYS_FOLDER
 
 ENTRYPOINT = f"chiasm serve --config {CONFIG_FILE} --keys {KEYS_FOLDER}/{KEYS_FILE} --address auto"
 
+FOLLOWER_FAILURES = 1000
+"""How often the pod that follows the driver's output may fail until KubeRay gives up the launcher, and with it what it
+knows of a driver that serves on: once for each loss of the head, in all of a cluster's life. KubeRay's own is 2."""
+
 
 def launcher(config: ClusterConfig) -> Object:
     """The RayJob of a configuration."""
@@ -47,6 +51,7 @@ def launcher(config: ClusterConfig) -> Object:
             "entrypoint": ENTRYPOINT,
             "entrypointResources": json.dumps({GATEWAY_RESOURCE: 1}),
             "shutdownAfterJobFinishes": False,
+            "submitterConfig": {"backoffLimit": FOLLOWER_FAILURES},
             "submitterPodTemplate": {
                 "metadata": {"labels": pod_labels("launcher")},
                 "spec": {

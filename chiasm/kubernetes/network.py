@@ -1,5 +1,6 @@
 """Who may speak to whom: nobody, but for what is written here. From outside only the gateway can be reached."""
 
+from chiasm.config import ClusterConfig
 from chiasm.kubernetes.names import (
     DASHBOARD_PORT,
     EMBEDDINGS_PORT,
@@ -15,6 +16,7 @@ from chiasm.kubernetes.names import (
     metadata,
     pod_labels,
 )
+from chiasm.kubernetes.placement import homes
 
 WORKERS = ("encoder", "decoder", "whole")
 
@@ -22,17 +24,17 @@ _OPERATOR = {"app.kubernetes.io/component": "kuberay-operator"}
 
 
 def policies() -> list[Object]:
-    """All NetworkPolicies. They select by labels that every cluster's pods have, whatever it is called."""
+    """NetworkPolicies of all clusters. They select by labels that every cluster's pods have, whatever it is called."""
     engines = _port(*ENGINE_PORTS)
     dashboard = [_port(DASHBOARD_PORT)]
     # KubeRay asks the dashboard how the launcher's job does, and the launcher's own pod submits it there.
     operator: Object = {"namespaceSelector": {}, "podSelector": {"matchLabels": _OPERATOR}}
     submitter = _pods(pod_labels("launcher"))
     return [
-        _policy("deny", {"matchLabels": PART_OF}, []),
-        _policy("ray", _in_a_cluster()["podSelector"], [_rule([_in_a_cluster()], _ray_ports())]),
+        _policy("chiasm-deny", {"matchLabels": PART_OF}, []),
+        _policy("chiasm-ray", _in_a_cluster()["podSelector"], [_rule([_in_a_cluster()], _ray_ports())]),
         _policy(
-            "head",
+            "chiasm-head",
             _nodes("head"),
             [
                 _rule([_in_a_cluster()], [_port(GCS_PORT), *dashboard]),
@@ -40,14 +42,13 @@ def policies() -> list[Object]:
             ],
         ),
         _policy(
-            "gateway",
+            "chiasm-gateway",
             _groups(GATEWAY),
             [_rule(None, [_port(HTTP_PORT)]), _rule([_peer(*WORKERS)], [_port(SCHEDULER_PORT)])],
         ),
-        _policy("engines", _groups(*WORKERS), [_rule([_peer(GATEWAY)], [engines])]),
-        _policy("embeddings", _groups("encoder"), [_rule([_peer("decoder")], [_port(EMBEDDINGS_PORT)])]),
+        _policy("chiasm-engines", _groups(*WORKERS), [_rule([_peer(GATEWAY)], [engines])]),
         _policy(
-            "redis",
+            "chiasm-redis",
             {"matchLabels": pod_labels("redis")},
             [
                 _rule(
@@ -62,11 +63,22 @@ def policies() -> list[Object]:
     ]
 
 
+def embeddings(config: ClusterConfig) -> Object:
+    """The NetworkPolicy of one cluster by which its decoders fetch from its encoders, on whichever pods they may be."""
+    cluster = config.kubernetes.name
+    encoders, decoders = homes(config, "encoders", config.encoders), homes(config, "decoders", config.decoders)
+    return _policy(
+        f"{cluster}-embeddings",
+        _groups(*encoders, cluster=cluster),
+        [_rule([_peer(*decoders, cluster=cluster)], [_port(EMBEDDINGS_PORT)])],
+    )
+
+
 def _policy(name: str, selector: object, ingress: list[Object]) -> Object:
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
-        "metadata": metadata(f"chiasm-{name}", "network"),
+        "metadata": metadata(name, "network"),
         "spec": {"podSelector": selector, "policyTypes": ["Ingress"], "ingress": ingress},
     }
 
@@ -97,10 +109,12 @@ def _nodes(kind: str) -> Object:
     return {"matchLabels": {**PART_OF, "ray.io/node-type": kind}}
 
 
-def _groups(*names: str) -> Object:
+def _groups(*names: str, cluster: str | None = None) -> Object:
+    """Those of worker groups: of one cluster's, or of every cluster's."""
+    of_it = {} if cluster is None else {"ray.io/cluster": cluster}
     group = {"key": "ray.io/group", "operator": "In", "values": list(names)}
-    return {"matchLabels": PART_OF, "matchExpressions": [group]}
+    return {"matchLabels": {**PART_OF, **of_it}, "matchExpressions": [group]}
 
 
-def _peer(*groups: str) -> Object:
-    return {"podSelector": _groups(*groups)}
+def _peer(*groups: str, cluster: str | None = None) -> Object:
+    return {"podSelector": _groups(*groups, cluster=cluster)}

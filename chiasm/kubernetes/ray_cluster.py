@@ -7,7 +7,6 @@ its pool has workers, and `minReplicas` equals `maxReplicas`.
 import math
 
 from chiasm.config import ClusterConfig, PoolConfig
-from chiasm.kubernetes.cluster_file import group_labels
 from chiasm.kubernetes.names import (
     DASHBOARD_PORT,
     EMBEDDINGS_PORT,
@@ -29,6 +28,7 @@ from chiasm.kubernetes.names import (
     metadata,
     pools,
 )
+from chiasm.kubernetes.placement import group_labels
 from chiasm.kubernetes.pods import OBJECT_STORE_BYTES, STOP_S, template
 
 CONFIG_FOLDER = "/etc/chiasm"

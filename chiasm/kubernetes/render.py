@@ -21,7 +21,7 @@ from chiasm.kubernetes.cluster_file import CannotRender
 from chiasm.kubernetes.launcher import launcher
 from chiasm.kubernetes.monitoring import dashboard, pod_monitor, prometheus_rule
 from chiasm.kubernetes.names import ACCOUNT, Object, metadata
-from chiasm.kubernetes.network import policies
+from chiasm.kubernetes.network import embeddings, policies
 from chiasm.kubernetes.ray_cluster import ray_cluster
 from chiasm.kubernetes.redis import redis
 from chiasm.kubernetes.rules import refusals
@@ -29,6 +29,7 @@ from chiasm.kubernetes.serving import config_map, disruption_budgets, namespace,
 from chiasm.kubernetes.variants import component
 
 STEALING = "stealing"
+NAMESPACE = "namespace"
 _HEAD = (
     "# Made by `chiasm render`: change cluster.yaml and make it again, or patch it from a Kustomize overlay of yours.\n"
 )
@@ -57,9 +58,9 @@ def render(config: ClusterConfig, overlay: str, stealing: ClusterConfig | None =
     parts = _parts(config)
     files = {**_shared(), **{f"{folder}/{name}.yaml": _documents(things) for name, things in parts.items()}}
     resources = ["../../base", *(["../../monitoring"] if config.kubernetes.monitoring else [])]
-    files[f"{folder}/kustomization.yaml"] = _documents(
-        [_kustomization(config.kubernetes.namespace, [*resources, *(f"{name}.yaml" for name in parts)])]
-    )
+    # The namespace is not one of them: whoever deletes an overlay must not delete keys, weights and other clusters.
+    resources += [f"{name}.yaml" for name in parts if name != NAMESPACE]
+    files[f"{folder}/kustomization.yaml"] = _documents([_kustomization(config.kubernetes.namespace, resources)])
     if stealing is not None:
         files[f"{folder}/{STEALING}/kustomization.yaml"] = _component(parts, _parts(stealing))
         files[f"overlays/{overlay}-{STEALING}/kustomization.yaml"] = _documents(
@@ -91,11 +92,12 @@ def differences(files: Files, folder: Path) -> list[Difference]:
 
 def _parts(config: ClusterConfig) -> dict[str, list[Object]]:
     makers: dict[str, Callable[[ClusterConfig], Object]] = {
-        "namespace": namespace,
+        NAMESPACE: namespace,
         "config": config_map,
         "raycluster": ray_cluster,
         "launcher": launcher,
         "service": service,
+        "network": embeddings,
     }
     parts = {name: [make(config)] for name, make in makers.items()}
     parts["disruption"] = disruption_budgets(config)

@@ -54,8 +54,8 @@ class KubernetesConfig(Section):
     model_cache: Bytes = Field("64Gi", description="disk of a node that a pod's copy of the model may take")
     model_claim: str | None = Field(
         None,
-        description="PersistentVolumeClaim with the models (the hub's cache), shared by all pods, instead of a copy in "
-        "each; many must be able to mount it",
+        description="PersistentVolumeClaim with the models (the hub's cache), at /models in all pods, instead of a "
+        "copy in each; many must be able to mount it",
     )
     monitoring: bool = Field(
         True, description="whether the Prometheus operator is there: PodMonitor, PrometheusRule, Grafana's dashboard"

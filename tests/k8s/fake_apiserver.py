@@ -1,7 +1,8 @@
 """A stand-in for kube-apiserver, to which a real kubectl applies manifests where no cluster can run.
 
-It answers discovery, get, list and server-side apply (`kubectl apply --server-side --validate=false`), and refuses what
-a strict API server would (`kube_schemas`). It keeps objects in memory, merges nothing and runs no controllers.
+It answers discovery, get, list, delete and server-side apply (`kubectl apply --server-side --validate=false`), and
+refuses what a strict API server would (`kube_schemas`). It keeps objects in memory, merges nothing and runs no
+controllers.
 """
 
 import time
@@ -39,10 +40,11 @@ Key = tuple[str, str, str, str]
 
 @dataclass
 class FakeApiServer:
-    """What was applied, and where it was; `url` is for kubectl's `--server`."""
+    """What was applied, by where it was, and what has been deleted since; `url` is for kubectl's `--server`."""
 
     url: str
     objects: dict[Key, Object] = field(default_factory=dict)
+    deleted: list[Key] = field(default_factory=list)
 
     async def handle(self, request: web.Request) -> web.Response:
         """One request of kubectl's."""
@@ -70,6 +72,11 @@ class FakeApiServer:
             if key in self.objects:
                 return web.json_response(self.objects[key])
             return _failure(404, "NotFound", f'{key[1]} "{key[3]}" not found')
+        if request.method == "DELETE":
+            if self.objects.pop(key, None) is None:
+                return _failure(404, "NotFound", f'{key[1]} "{key[3]}" not found')
+            self.deleted.append(key)
+            return web.json_response({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"})
         thing: Object = yaml.load(await request.text(), Loader)
         if found := refused(thing):
             return _failure(422, "Invalid", f'{thing["kind"]} "{key[3]}" is invalid: ' + "; ".join(found[:8]))

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
+from kube_placement import homes, ray_pods
 from kube_pods import HEAD_GROUP, Object, Pods, all_pods, of_kind, selects
 
 from chiasm.kubernetes.names import DASHBOARD_PORT, EMBEDDINGS_PORT, GCS_PORT, HTTP_PORT, RAY_PORTS, SCHEDULER_PORT
@@ -45,24 +46,29 @@ def network_faults(objects: list[Object]) -> Iterator[str]:
     """Whoever may speak to whom and should not, or should and may not."""
     policies = of_kind(objects, "NetworkPolicy")
     pods = all_pods(objects)
-    ray = {each.ray_group["groupName"]: each for each in pods if each.ray_group is not None}
+    ray = ray_pods(objects)
+    encoding, decoding = homes(objects, "encoders"), homes(objects, "decoders")
     redis = next(each for each in pods if each.owner.startswith("StatefulSet"))
     for target in pods:
         ports = [each["containerPort"] for each in target.container.get("ports", [])]
-        for port in {*ports, *RAY_PORTS.values(), AN_ENGINE}:
-            wanted = target is ray["gateway"] and port == HTTP_PORT
+        for port in {*ports, *RAY_PORTS.values(), EMBEDDINGS_PORT, AN_ENGINE}:
+            wanted = target == ray["gateway"] and port == HTTP_PORT
             if reaches(policies, None, target, port) != wanted:
                 yield f"from outside, port {port} of {target.owner} can{'not' if wanted else ''} be reached"
     for name, target in ray.items():
         for other, source in ray.items():
             allowed = [(port, True) for port in RAY_PORTS.values()]
-            allowed.append((EMBEDDINGS_PORT, (name, other) == ("encoder", "decoder")))
+            allowed.append((EMBEDDINGS_PORT, name in encoding and other in decoding))
             allowed.append((AN_ENGINE, other == "gateway" and name in ("encoder", "decoder", "whole")))
             allowed.append((SCHEDULER_PORT, name == "gateway" and other in ("encoder", "decoder", "whole")))
             allowed += [(port, name == "headgroup") for port in (GCS_PORT, DASHBOARD_PORT)]
             for port, wanted in allowed:
                 if reaches(policies, source, target, port) != wanted:
                     yield f"group {other} can{'not' if wanted else ''} reach port {port} of group {name}"
+    for group in decoding:
+        foreign = replace(ray[group], labels={**ray[group].labels, "ray.io/cluster": "other"})
+        if any(reaches(policies, foreign, ray[name], EMBEDDINGS_PORT) for name in encoding):
+            yield f"group {group} of another cluster can reach embeddings"
     for other, source in ray.items():
         if reaches(policies, source, redis, REDIS_PORT) != (other == "headgroup"):
             yield f"group {other} can{'not' if other == 'headgroup' else ''} reach Redis"

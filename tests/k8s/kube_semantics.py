@@ -3,17 +3,17 @@
 import json
 import shlex
 from collections.abc import Iterator
-from typing import Any
 
-import yaml
 from kube_network import network_faults
+from kube_placement import cluster_yaml, placement_faults
 from kube_pods import HEAD_GROUP, KUBERAY_LABELS, Object, Pods, all_pods, of_kind, selects
 
-from chiasm.config import ClusterConfig
-from chiasm.kubernetes.names import GATEWAY, HUB_SECRET, POOLS, pools
+from chiasm.kubernetes.names import GATEWAY, HUB_SECRET
 from chiasm.kubernetes.pods import END_DRIVER, ENDING_S, GPU, LEAVE, STOP_S
 from chiasm.kubernetes.secrets import new_secrets
 from chiasm.kubernetes.settings import in_bytes
+
+LOSSES_OF_THE_HEAD = 100  # in the life of a cluster
 
 
 def faults(objects: list[Object]) -> list[str]:
@@ -23,7 +23,7 @@ def faults(objects: list[Object]) -> list[str]:
         _budgets,
         _templates,
         _references,
-        _placement,
+        placement_faults,
         _launcher,
         _monitors,
         _namespaces,
@@ -143,35 +143,6 @@ def _references(objects: list[Object]) -> Iterator[str]:
             yield f"RayCluster {cluster['metadata']['name']}: there is no Redis at {address}"
 
 
-def cluster_yaml(objects: list[Object]) -> ClusterConfig:
-    """The configuration in the ConfigMap."""
-    texts = [each["data"]["cluster.yaml"] for each in of_kind(objects, "ConfigMap") if "cluster.yaml" in each["data"]]
-    [text] = texts
-    return ClusterConfig.model_validate(yaml.safe_load(text))
-
-
-def _placement(objects: list[Object]) -> Iterator[str]:
-    """Whether Ray could place every worker as the code asks for it (`chiasm.cluster`), each on a node of its own."""
-    config = cluster_yaml(objects)
-    groups = [pods for pods in all_pods(objects) if pods.ray_group is not None]
-    for name, pool in pools(config).items():
-        room = 0
-        for pods in groups:
-            group: Any = pods.ray_group
-            labels = {**group.get("labels", {}), "ray.io/node-group": group["groupName"]}
-            amounts = {key: float(value) for key, value in group.get("resources", {}).items()}
-            cards = float(pods.container["resources"]["limits"].get(GPU, 0))
-            fits = all(labels.get(key) == value for key, value in pool.labels.items())
-            if fits and cards >= pool.gpus and all(amounts.get(key, 0) >= each for key, each in pool.resources.items()):
-                room += pods.count
-                if cards != pool.gpus:
-                    yield f"{pods.owner} has {cards:g} GPUs and its worker takes {pool.gpus:g}"
-                if group["groupName"] != POOLS[name]:
-                    yield f"{name} could be placed on {pods.owner}"
-        if room < pool.count:
-            yield f"{name}: of {pool.count} workers only {room} have a pod with their labels, resources and GPUs"
-
-
 def _launcher(objects: list[Object]) -> Iterator[str]:
     clusters = {each["metadata"]["name"] for each in of_kind(objects, "RayCluster")}
     for job in of_kind(objects, "RayJob"):
@@ -187,6 +158,8 @@ def _launcher(objects: list[Object]) -> Iterator[str]:
         ]
         if not homes:
             yield f"{name}: no pod has {spec['entrypointResources']}, which its driver takes"
+        if spec.get("submitterConfig", {}).get("backoffLimit", 2) < LOSSES_OF_THE_HEAD:
+            yield f"{name}: KubeRay gives it up after a few losses of the head, though its driver serves on"
         words = shlex.split(spec["entrypoint"])
         for option in ("--config", "--keys"):
             path = words[words.index(option) + 1]
@@ -209,7 +182,11 @@ def _monitors(objects: list[Object]) -> Iterator[str]:
 
 
 def _namespaces(objects: list[Object]) -> Iterator[str]:
-    [namespace] = [each["metadata"]["name"] for each in of_kind(objects, "Namespace")]
+    """All is in one namespace, which is none of the objects: to delete them must not delete all else that is in it."""
+    if of_kind(objects, "Namespace"):
+        yield "the namespace would be deleted with them, and all that is in it"
+    [cluster] = of_kind(objects, "RayCluster")
+    namespace = cluster["metadata"].get("namespace")
     for thing in objects:
-        if thing["kind"] != "Namespace" and thing["metadata"].get("namespace") != namespace:
+        if thing["metadata"].get("namespace") != namespace:
             yield f"{thing['kind']} {thing['metadata']['name']} is not in the namespace {namespace}"

@@ -40,6 +40,11 @@ def _built(folder: Path) -> str:
     return done.stdout
 
 
+def objects_in(folder: Path) -> list[dict[str, Any]]:
+    """The objects of a folder, as kubectl would apply them; a copy for each caller."""
+    return list(yaml.load_all(_built(folder), Loader))
+
+
 def objects_of(name: str) -> list[dict[str, Any]]:
-    """The objects of an overlay, as kubectl would apply them; a copy for each caller."""
-    return list(yaml.load_all(_built(OVERLAYS / name), Loader))
+    """Those of an overlay that is here."""
+    return objects_in(OVERLAYS / name)

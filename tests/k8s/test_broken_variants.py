@@ -173,6 +173,12 @@ BROKEN: dict[str, tuple[Callable[[Objects], Any], str]] = {
         lambda o: policy(o, "embeddings").update(ingress=[]),
         "group decoder cannot reach port 7600 of group encoder",
     ),
+    "embeddings for decoders of others": (
+        lambda o: without(
+            policy(o, "embeddings")["ingress"][0]["from"][0]["podSelector"]["matchLabels"], "ray.io/cluster"
+        ),
+        "group decoder of another cluster can reach embeddings",
+    ),
     "a dashboard for the world": (
         lambda o: policy(o, "head")["ingress"].append({"ports": [{"port": 8265, "protocol": "TCP"}]}),
         "from outside, port 8265 of RayCluster chiasm, group headgroup can be reached",
@@ -196,6 +202,10 @@ BROKEN: dict[str, tuple[Callable[[Objects], Any], str]] = {
     "a launcher of another cluster": (
         lambda o: the(o, "RayJob")["spec"].update(clusterSelector={"ray.io/cluster": "other"}),
         "RayJob chiasm-launcher: there is no RayCluster other",
+    ),
+    "a launcher that is given up": (
+        lambda o: without(the(o, "RayJob")["spec"], "submitterConfig"),
+        "RayJob chiasm-launcher: KubeRay gives it up after a few losses of the head",
     ),
     "a driver without a home": (
         lambda o: the(o, "RayJob")["spec"].update(entrypointResources='{"gateway": 1}'),

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 import yaml
+from kube_placement import cluster_yaml
 from kube_pods import all_pods, of_kind
 from kube_schemas import refused
-from kube_semantics import cluster_yaml, faults
+from kube_semantics import faults
 from kube_tools import ALL_NAMES, NAMES, OVERLAYS, ROOT, kustomize, objects_of
 
 from chiasm.config_file import load_config

@@ -70,10 +70,15 @@ REFUSED = {
     f"kubernetes: {{name: {'m' * 45}}}": f"KubeRay's rule name-length: RayJob {'m' * 45}-launcher",
     "encoders: {labels: {zone: not so}}": 'KubeRay\'s rule label-value: group encoder has "not so"',
     "encoders: {labels: {'a b': c}}": "KubeRay's rule label-key: group encoder",
+    "model: /data/qwen": "model: /data/qwen is a folder of this machine, and pods have none of those",
+    "model: ./qwen": "name its claim in kubernetes.model_claim",
+    "model: /models/qwen": "name its claim in kubernetes.model_claim",
+    "{model: /data/qwen, kubernetes: {model_claim: models}}": "write where it is in the pods: /models/...",
     "roles: auto": "roles: auto decides when a cluster starts, and pods are asked for before",
     "encoders: {gpus: 0.5}": "encoders.gpus: a pod has whole GPUs; not 0.5",
     "encoders: {cpus: ['0-3']}": "encoders.cpus: which cores a pod gets, Kubernetes decides",
     "decoders: {labels: {ray.io/node-group: h100}}": "decoders.labels: the worker group is called decoder",
+    "encoders: {labels: {chiasm-pool: 'in(encoder,decoder)'}}": "encoders.labels: the worker group is called encoder",
     "decoders: {labels: {ray.io/region: here}}": "decoders.labels: Ray sets ray.io/region itself",
     "decoders: {env: {HF_TOKEN: secret}}": "decoders.env: HF_TOKEN looks like a secret",
     "gateway: {api_keys: [secret]}": "gateway.api_keys: a ConfigMap is no place for keys",
@@ -117,7 +122,8 @@ def test_pods_read_a_configuration_that_finds_them(cluster: Path) -> None:
 def test_labels_of_ones_own_are_those_of_the_group() -> None:
     config = ClusterConfig.model_validate({"encoders": {"labels": {"card": "l40s", "ray.io/node-group": "encoder"}}})
     groups = {each["groupName"]: each for each in made(config, "raycluster")["spec"]["workerGroupSpecs"]}
-    assert groups["encoder"]["labels"] == {"card": "l40s"}  # the other one Ray gives the node by itself
+    # The other one Ray gives the node by itself; the last tells it from nodes of other groups with cards like these.
+    assert groups["encoder"]["labels"] == {"card": "l40s", "chiasm-pool": "encoder"}
     assert groups["decoder"]["labels"] == {"chiasm-pool": "decoder"}
 
 
@@ -128,6 +134,12 @@ def test_whole_workers_have_a_group_if_there_are_any() -> None:
 
     assert groups(0) == ["gateway", "encoder", "decoder"]
     assert groups(1) == ["gateway", "encoder", "decoder", "whole"]
+
+
+def test_a_model_may_be_in_the_claim_or_in_the_hub() -> None:
+    for model, claim in (("/models/qwen", "models"), ("/models", "models"), ("Qwen/Qwen2.5-VL-7B-Instruct", None)):
+        config = ClusterConfig.model_validate({"model": model, "kubernetes": {"model_claim": claim}})
+        assert yaml.safe_load(made(config, "config")["data"]["cluster.yaml"])["model"] == model
 
 
 def test_a_claim_takes_the_place_of_copies() -> None:
