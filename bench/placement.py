@@ -26,9 +26,10 @@ from bench.placement_figures import HOUSE, Capacity, Turns, as_table, draw, head
 from bench.policies import LeastCount, Random, RoundRobin
 from bench.report import write_report
 from bench.two_encoders import FAST, SLOW, TwoEncoders, two_encoders
-from chiasm.config import ClusterConfig, EncodersConfig, GatewayConfig, PoolConfig, SchedulerConfig
+from chiasm.config import ClusterConfig, GatewayConfig, SchedulerConfig
 from chiasm.engine import EngineFailed
 from chiasm.models.tiny import build_tiny_model
+from chiasm.pools import EncodersConfig, PoolConfig
 from scheduler.finish_index import FinishIndex
 from scheduler.placement import Placement
 from scheduler.workers import EncodeWorker

@@ -16,11 +16,12 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from chiasm.config import ClusterConfig, PoolConfig
+from chiasm.config import ClusterConfig
 from chiasm.cores import cores_of, share_cores, started_on
 from chiasm.gateway.actor import Gateway
 from chiasm.member import Member, MemberProgress
 from chiasm.membership import Membership
+from chiasm.pools import PoolConfig
 from chiasm.preflight import ModelFacts
 from chiasm.ray_life import is_another_life, landing_here
 from chiasm.silicon.fleet import reported_cards

@@ -10,22 +10,12 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from chiasm.config_section import Contradiction, Section
-from chiasm.engine_guard import parse_cpus
+from chiasm.contradictions import contradictions
 from chiasm.kubernetes.settings import KubernetesConfig
-from chiasm.reserved import (
-    decoders_flags,
-    own_step_limits,
-    refused_flags,
-    refused_variables,
-    unlike,
-    unshared_card,
-)
+from chiasm.pools import EncodersConfig, PoolConfig, WholesConfig
 
 MAX_IMAGE_PIXELS = 178_956_970
 """Beyond it Pillow refuses an image, and so does vLLM (VLLM_MAX_IMAGE_PIXELS), whatever is configured here."""
-
-TEAM_FLAGS = ("--tensor-parallel-size", "-tp")
-"""How vLLM is told that several cards make one engine."""
 
 _HOST = re.compile(r"(\*|(\*\.)?[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
 
@@ -208,100 +198,10 @@ class TelemetryConfig(Section):
         return self
 
 
-class PoolConfig(Section):
-    """One pool of equal workers."""
-
-    count: int = Field(1, ge=0, description="workers in the pool")
-    cpus: list[str] | None = Field(
-        None, description='cores per worker, e.g. ["0-3", "4-7"]; unset shares the machine\'s cores evenly on CPU'
-    )
-
-    gpus: float = Field(0, ge=0, description="GPUs per worker (Ray's num_gpus)")
-    resources: dict[str, float] = Field(default_factory=dict, description="custom Ray resources per worker")
-    labels: dict[str, str] = Field(
-        default_factory=dict, description='Ray node labels to require, e.g. {"ray.io/node-group": "encode-l40s"}'
-    )
-    fallbacks: list[dict[str, str]] = Field(
-        default_factory=list,
-        description="labels to require instead, the first that Ray finds a node for, where none with `labels` can take "
-        "a worker; {} is any node. Whoever lands there says so (chiasm status)",
-    )
-    engine_args: list[str] = Field(default_factory=list, description="extra arguments for the vLLM server")
-    env: dict[str, str] = Field(default_factory=dict, repr=False, description="extra environment for the vLLM server")
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        found = [("engine_args", message) for message in refused_flags(self.engine_args)]
-        found += [("env", message) for message in refused_variables(self.env)]
-        found += [("cpus", message) for message in self._wrong_cores()]
-        if self.fallbacks and not self.labels:
-            found.append(("fallbacks", "there are no labels that they stand in for. Set labels, or leave them out."))
-        if found:
-            raise Contradiction(found)
-        return self
-
-    def _wrong_cores(self) -> list[str]:
-        if self.cpus is None:
-            return []
-        messages = []
-        for cores in self.cpus:
-            try:
-                parse_cpus(cores)
-            except ValueError:
-                messages.append(f'"{cores}" is no list of cores. Write them like "0-3" or "0,2,4".')
-        if len(self.cpus) < self.count:
-            messages.append(
-                f"there are cores for {len(self.cpus)} of {self.count} workers, which must not share any. "
-                f"Add some, or lower count."
-            )
-        return messages
-
-
-class EncodersConfig(PoolConfig):
-    """The pool of encoders."""
-
-    text_engine_args: list[str] = Field(
-        default_factory=list,
-        description="arguments for the text engine on each encoder's card, where scheduler.stealing starts one. It "
-        "gets decoders.engine_args, for it must answer as a decoder does, and then these: what differs on this card, "
-        "as the size of its KV cache may (--kv-cache-memory-bytes). With GPUs that must be set here, and for both "
-        "engines their part of the card: --gpu-memory-utilization in engine_args and here, together at most 1",
-    )
-
-    @model_validator(mode="after")
-    def _text_engine(self) -> Self:
-        if found := [*refused_flags(self.text_engine_args), *decoders_flags(self.text_engine_args)]:
-            raise Contradiction([("text_engine_args", message) for message in found])
-        return self
-
-
-class WholesConfig(PoolConfig):
-    """The pool of whole workers, with both halves of the model on one engine, beside encoders and decoders."""
-
-    count: int = Field(
-        0,
-        ge=0,
-        description="workers in the pool. An image goes to one where it would be answered before encoders and decoders "
-        "could, if the streams there keep to scheduler.itl_slo_ms; text goes wherever it is answered first "
-        "(docs/split_or_stay.md)",
-    )
-    engine_args: list[str] = Field(
-        default_factory=list,
-        description="arguments for the vLLM server after those in decoders.engine_args, which it gets as well, for it "
-        "must answer as a decoder does: what differs on this card",
-    )
-
-    @model_validator(mode="after")
-    def _as_decoders(self) -> Self:
-        if found := decoders_flags(self.engine_args):
-            raise Contradiction([("engine_args", message) for message in found])
-        return self
-
-
 class ClusterConfig(Section):
     """A whole cluster."""
 
-    model: str | None = Field(None, description="model id or folder; unset serves the built-in demo model")
+    model: str | None = Field(None, description="model id or folder; unset or pupil: the built-in demo model")
     revision: str | None = Field(None, description="model revision on the hub")
     served_model_name: str | None = Field(None, description="name in the API; unset uses the model's own")
     engine_start_timeout_s: PositiveFloat = Field(
@@ -340,59 +240,9 @@ class ClusterConfig(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        wire, scheduler = self.wire, self.scheduler
-        found = [
-            ("decoders.engine_args", message)
-            for message in unlike(self.encoders.engine_args, self.decoders.engine_args)
-        ]
-        if scheduler.stealing != "off" and self.encoders.gpus:
-            faults = unshared_card(self.encoders.engine_args, self.encoders.text_engine_args)
-            found += [(f"encoders.{field}", message) for field, message in faults]
-        if scheduler.stealing != "off" and not self.encoders.count:
-            message = "encoders' cards are what steals, and encoders.count is 0. Have an encoder, or set this to off."
-            found.append(("scheduler.stealing", message))
-        if scheduler.prefill_chunk and (limits := own_step_limits(self.decoders.engine_args)):
-            message = f"decoders.engine_args has {limits[0]}, which says the same. Leave one of them out."
-            found.append(("scheduler.prefill_chunk", message))
-        if self.gateway.port == scheduler.port:
-            found.append(("scheduler.port", f"gateway.port is {scheduler.port} too. Give one of them another."))
-        if scheduler.heartbeat_timeout_s <= scheduler.heartbeat_s:
-            found.append(
-                (
-                    "scheduler.heartbeat_timeout_s",
-                    f"{scheduler.heartbeat_timeout_s} s are over before the next report, which comes after heartbeat_s "
-                    f"= {scheduler.heartbeat_s} s. Make it several times as long.",
-                )
-            )
-        for name, room in (("store_bytes", wire.store_bytes), ("landing_bytes", wire.landing_bytes)):
-            if room < wire.max_item_bytes:
-                found.append(
-                    (
-                        f"wire.{name}",
-                        f"{room} bytes have no room for one embedding of wire.max_item_bytes = {wire.max_item_bytes}. "
-                        "Raise the one or lower the other.",
-                    )
-                )
-        found += self._decided_twice()
-        if found:
+        if found := contradictions(self):
             raise Contradiction(found)
         return self
-
-    def _decided_twice(self) -> list[tuple[str, str]]:
-        """What `roles: auto` decides, or has no room for."""
-        if self.roles == "given":
-            return [("cards", "is for roles: auto alone. Say that, or leave it out.")] if self.cards else []
-        found = [
-            (f"{name}.{field}", "is decided by roles: auto. Leave one of them out.")
-            for name, pool in (("encoders", self.encoders), ("decoders", self.decoders))
-            for field in ("count", "gpus", "labels", "fallbacks", "cpus")
-            if field in pool.model_fields_set
-        ]
-        if any(argument.partition("=")[0] in TEAM_FLAGS for argument in self.decoders.engine_args):
-            found.append(("decoders.engine_args", f"{TEAM_FLAGS[0]} is decided by roles: auto. Leave one of them out."))
-        if self.wholes.count:
-            found.append(("wholes.count", "roles: auto leaves them no cards. Set it to 0, or leave roles out."))
-        return found
 
     @property
     def text_engine_args(self) -> list[str]:

@@ -12,7 +12,8 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from chiasm.config import ClusterConfig, PoolConfig
+from chiasm.config import ClusterConfig
+from chiasm.pools import PoolConfig
 
 _WORDS: dict[Any, tuple[str, str]] = {
     str: ("a text", "texts"),

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from chiasm.arguments import as_list
 from chiasm.config import ClusterConfig
 from chiasm.config_fields import Described, describe, section_fields, suggestion
 from chiasm.config_section import Contradiction
@@ -163,7 +164,9 @@ def _explain(error: dict[str, Any]) -> Iterator[tuple[Location, str]]:
     known = _field_at(location)
     # Below a secret field even the names may be secrets; line and column tell which of them is meant.
     named = known.name if known is not None and known.secret else _dotted(location)
-    yield location, f"{named}: {_misfit(location, known, error)}"
+    # What a field's own validator has raised says all there is to say.
+    message = str(cause) if error["type"] == "value_error" else _misfit(location, known, error)
+    yield location, f"{named}: {message}"
 
 
 def _field_at(location: Location) -> Described | None:
@@ -191,7 +194,10 @@ def _hint(kind: str, value: Any, secret: bool) -> str:
     if kind == "string_type" and isinstance(value, int | float):
         return " Put it in quotes." if secret else f' Put it in quotes: "{str(value).lower()}".'
     if kind == "list_type" and isinstance(value, str):
-        return " Put it in brackets." if secret else f" Put it in brackets: [{reprlib.repr(value)[1:-1]}]."
+        if secret:
+            return " Put it in brackets."
+        listed = as_list(value)
+        return f" Put it in brackets: {listed}." if listed else " Make it a list, with an item for each word."
     if kind in ("int_type", "float_type") and isinstance(value, str):
         try:
             number = float(value)

@@ -13,6 +13,8 @@ from rich.table import Table
 
 from chiasm.config_fields import Described, DescribedSection, describe, sections
 from chiasm.config_file import ConfigError, load_config
+from chiasm.kubernetes.cluster_file import CannotRender
+from chiasm.kubernetes.render import render
 
 _HEAD = """\
 # Every field of Chiasm's configuration, with its default. Take the # away where you set another value;
@@ -48,12 +50,14 @@ def configuration(field: str | None, explained: bool, checked: Path | None, writ
             explain(console, field)
         elif checked is not None:
             config = load_config(checked)
+            if "kubernetes" in config.model_fields_set:
+                render(config, config.kubernetes.name)  # refuses what no manifests could be made of
             if config.scheduler.stealing == "off" and config.encoders.text_engine_args:
                 console.print("encoders.text_engine_args is for nothing while scheduler.stealing is off.")
             console.print(f"{checked} fits. Whether its model can be split, `chiasm check MODEL` says.", markup=False)
         else:
             click.echo(template(), nl=False)
-    except (ConfigError, NoSuchField) as error:
+    except (ConfigError, CannotRender, NoSuchField) as error:
         sys.exit(str(error))
 
 

@@ -7,8 +7,9 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from chiasm.config import ClusterConfig, PoolConfig
+from chiasm.config import ClusterConfig
 from chiasm.engine_guard import parse_cpus
+from chiasm.pools import PoolConfig
 
 
 def share_cores(config: ClusterConfig) -> dict[str, str]:

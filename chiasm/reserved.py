@@ -1,5 +1,5 @@
 """What of an engine's command line and environment Chiasm sets itself, and so refuses in `engine_args` and `env`; and
-which flags engines must get alike, share one card by, or bound their steps by.
+which flags engines must get alike, share one card or take several by, or bound their steps by.
 
 Flags are compared as vLLM reads them: `_` is `-`, `--flag=value` and `--flag.key value` are `--flag`, and the beginning
 of a flag, or its short form, stands for the whole of it.
@@ -132,8 +132,11 @@ DECODERS_DECIDE = (
 _SHORT: Mapping[str, str] = {
     "-dc": "--diffusion-config",
     "-dp": "--data-parallel-size",
+    "-n": "--nnodes",
+    "-pp": "--pipeline-parallel-size",
     "-q": "--quantization",
     "-sc": "--speculative-config",
+    "-tp": "--tensor-parallel-size",
 }
 
 _BEGINS_ANOTHER = ("--watermark",)
@@ -141,6 +144,12 @@ _BEGINS_ANOTHER = ("--watermark",)
 
 CARD_SHARE = "--gpu-memory-utilization"
 KV_BYTES = "--kv-cache-memory-bytes"
+
+TEAM_FLAG = "--tensor-parallel-size"
+RANKS = (TEAM_FLAG, "--pipeline-parallel-size")
+"""Flags whose product is the ranks of an engine, each of which takes a card."""
+
+NODES, EXECUTOR = "--nnodes", "--distributed-executor-backend"
 
 STEP_LIMITS = ("--max-num-batched-tokens", "--max-num-scheduled-tokens", "--long-prefill-token-threshold")
 """Flags that say how much an engine computes in one step."""
@@ -159,7 +168,7 @@ UNCALIBRATED: Mapping[str, str] = {
 
 def refused_flags(args: Sequence[str]) -> list[str]:
     """What is wrong with these arguments, one message for each that Chiasm sets itself."""
-    return [f"{flag} is set by Chiasm: {FLAGS[flag]}." for flag, _ in _flags(args) if flag in FLAGS]
+    return [f"{flag} is set by Chiasm: {FLAGS[flag]}." for flag, _ in flags(args) if flag in FLAGS]
 
 
 def refused_variables(env: Mapping[str, str]) -> list[str]:
@@ -169,20 +178,20 @@ def refused_variables(env: Mapping[str, str]) -> list[str]:
 
 def own_step_limits(args: Sequence[str]) -> list[str]:
     """The flags of `STEP_LIMITS` among these arguments."""
-    return [flag for flag, _ in _flags(args) if flag in STEP_LIMITS]
+    return [flag for flag, _ in flags(args) if flag in STEP_LIMITS]
 
 
 def reason_against_calibration(args: Sequence[str]) -> str | None:
     """What in these arguments of a decoder keeps its steps from being measured and bounded; None if nothing does."""
     if limits := own_step_limits(args):
         return f"decoders.engine_args has {limits[0]}, which decides"
-    found = next((flag for flag, _ in _flags(args) if flag in UNCALIBRATED), None)
+    found = next((flag for flag, _ in flags(args) if flag in UNCALIBRATED), None)
     return f"decoders.engine_args has {found}: {UNCALIBRATED[found]}" if found else None
 
 
 def unlike(encoder_args: Sequence[str], decoder_args: Sequence[str]) -> list[str]:
     """One message for each flag of `ALIKE` that the two pools do not give the same value."""
-    ours, theirs = (list(_flags(args)) for args in (encoder_args, decoder_args))
+    ours, theirs = (list(flags(args)) for args in (encoder_args, decoder_args))
     return [
         f"{flag} must be the same for encoders and decoders, or what one sends the other cannot use. "
         "Write it in both, with one value."
@@ -195,7 +204,7 @@ def decoders_flags(args: Sequence[str]) -> list[str]:
     """What is wrong with arguments that an engine gets after a decoder's, one message for each flag."""
     return [
         f"{flag} must be what decoders have. Set it in decoders.engine_args, which this engine gets as well."
-        for flag, _ in _flags(args)
+        for flag, _ in flags(args)
         if flag in DECODERS_DECIDE
     ]
 
@@ -219,18 +228,18 @@ def unshared_card(encoder_args: Sequence[str], text_args: Sequence[str]) -> list
     if ours is not None and theirs is not None and ours + theirs > 1:
         message = f"{CARD_SHARE} is {theirs} here and {ours} in engine_args, more than there is. Lower one of them."
         found.append(("text_engine_args", message))
-    if KV_BYTES not in dict(_flags(text_args)):
+    if KV_BYTES not in dict(flags(text_args)):
         message = f"{KV_BYTES} must say how large the text engine's KV cache is. Add it, e.g. {KV_BYTES}=4G."
         found.append(("text_engine_args", message))
     return found
 
 
 def _card_share(args: Sequence[str]) -> float | None:
-    _, share = dict(_flags(args)).get(CARD_SHARE, ("", None))
+    _, share = dict(flags(args)).get(CARD_SHARE, ("", None))
     return share if isinstance(share, int | float) else None
 
 
-def _flags(args: Sequence[str]) -> Iterator[tuple[str, tuple[str, object]]]:
+def flags(args: Sequence[str]) -> Iterator[tuple[str, tuple[str, object]]]:
     """Each flag, by its whole name, and its value, the latter as JSON reads it, if it does."""
     for position, argument in enumerate(args):
         named, equals, text = argument.partition("=")
@@ -245,7 +254,8 @@ def _flags(args: Sequence[str]) -> Iterator[tuple[str, tuple[str, object]]]:
 
 def _whole(flag: str) -> str:
     """The flag known here that `flag` is or begins; any other is nobody's concern here, and stays."""
-    known = (*FLAGS, *DECODERS_DECIDE, CARD_SHARE, KV_BYTES, *STEP_LIMITS, *UNCALIBRATED, *_BEGINS_ANOTHER)
+    ours = (CARD_SHARE, KV_BYTES, *RANKS, NODES, EXECUTOR, *STEP_LIMITS)
+    known = (*FLAGS, *DECODERS_DECIDE, *ours, *UNCALIBRATED, *_BEGINS_ANOTHER)
     if flag in known or len(flag) <= len("--x"):  # so short a beginning is ambiguous, and vLLM refuses it
         return flag
     return next((name for name in known if name.startswith(flag)), flag)

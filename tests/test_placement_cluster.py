@@ -13,7 +13,8 @@ from raylets import SETTLED_S, Raylets, raylets, until
 import chiasm.cluster
 from chiasm.client import get_json
 from chiasm.cluster import Cluster, gpus_by_name, ray_session
-from chiasm.config import ClusterConfig, EncodersConfig, GatewayConfig, PoolConfig, SchedulerConfig
+from chiasm.config import ClusterConfig, GatewayConfig, SchedulerConfig
+from chiasm.pools import EncodersConfig, PoolConfig
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(400)]
 

@@ -14,10 +14,11 @@ from engines import ARGS, START_TIMEOUT_S, metric, report
 from chiasm.calibration import Step, choose, step_flags
 from chiasm.calibration_cache import load
 from chiasm.client import post_json
-from chiasm.config import ClusterConfig, EncodersConfig, PoolConfig, SchedulerConfig
+from chiasm.config import ClusterConfig, SchedulerConfig
 from chiasm.engine import Engine, EngineSpec
 from chiasm.models.tiny import build_tiny_model
 from chiasm.nouns import Role, WorkerId
+from chiasm.pools import EncodersConfig, PoolConfig
 from chiasm.preflight import check_model
 from chiasm.reserved import STEP_LIMITS, UNCALIBRATED
 from chiasm.wire.settings import ConnectorSettings

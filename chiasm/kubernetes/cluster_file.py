@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from chiasm.config import ClusterConfig, PoolConfig
+from chiasm.config import ClusterConfig
 from chiasm.kubernetes.names import (
     EMBEDDINGS_PORT,
     HTTP_PORT,
@@ -21,6 +21,8 @@ from chiasm.kubernetes.names import (
 )
 from chiasm.kubernetes.placement import NODE_GROUP, wanted_labels
 from chiasm.kubernetes.pods import MODELS, too_small
+from chiasm.kubernetes.reachable import unreachable
+from chiasm.pools import PoolConfig
 
 _SECRET = re.compile(r"TOKEN|SECRET|PASSWORD|API_?KEY", re.IGNORECASE)
 _HEAD = "# Made by `chiasm render`, of the file that is meant to be changed.\n"
@@ -75,6 +77,8 @@ def _reasons(config: ClusterConfig) -> Iterator[str]:
             yield reason
     for name, pool in pools(config).items():
         yield from _pool_reasons(name, pool)
+        if config.roles == "given":
+            yield from unreachable(name, pool, config.kubernetes.nodes.get(name, {}))
 
 
 def _out_of_reach(config: ClusterConfig) -> str | None:

@@ -1,5 +1,6 @@
 """`chiasm render`: the manifests of a `cluster.yaml`."""
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,16 +15,18 @@ from chiasm.kubernetes.render import Files, differences, write
 from chiasm.kubernetes.render import render as rendered
 from chiasm.kubernetes.secrets import new_secrets
 
+_FOLDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+
 
 @click.command()
-@click.option("--config", "config_file", type=click.Path(path_type=Path), help="The cluster.yaml to render.")
+@click.option("--config", "config_file", type=click.Path(path_type=Path), required=True, help="The file to render.")
 @click.option("--stealing", "stealing_file", type=click.Path(path_type=Path), help="Fields that differ with stealing.")
 @click.option("--overlay", help="Name of the overlay; the name of the Ray cluster (kubernetes.name) if not given.")
 @click.option("-o", "--output", type=click.Path(file_okay=False, path_type=Path), help="Folder to write to.")
 @click.option("--diff", is_flag=True, help="Say how the files there would change, write none; exit 1 if any would.")
 @click.option("--new-secrets", "secrets", is_flag=True, help="Print the Secrets instead, with new keys, for kubectl.")
 def render(
-    config_file: Path | None,
+    config_file: Path,
     stealing_file: Path | None,
     overlay: str | None,
     output: Path | None,
@@ -43,6 +46,9 @@ def render(
     """
     if diff and output is None:
         raise click.UsageError("--diff compares with what is in a folder. Name it with -o.")
+    if overlay is not None and not _FOLDER.fullmatch(overlay):
+        allowed = "Write letters, digits, -, _ and ., and say with -o where that folder lies."
+        raise click.BadParameter(f'"{overlay}" is the name of no folder. {allowed}', param_hint="--overlay")
     try:
         config = load_config(config_file)
         if secrets:
@@ -61,7 +67,7 @@ def render(
         click.echo(f"{len(files)} files written below {output}")
 
 
-def with_changes(config_file: Path | None, changes_file: Path) -> ClusterConfig:
+def with_changes(config_file: Path, changes_file: Path) -> ClusterConfig:
     """The configuration with the fields of another file in place of its own; of a mapping, with its entries.
 
     Raises:

@@ -1,6 +1,7 @@
 """Names, labels and ports that the manifests have in common."""
 
-from chiasm.config import ClusterConfig, GatewayConfig, PoolConfig, SchedulerConfig
+from chiasm.config import ClusterConfig, GatewayConfig, SchedulerConfig
+from chiasm.pools import PoolConfig
 
 Object = dict[str, object]
 """A manifest, or a piece of one, as JSON would have it."""

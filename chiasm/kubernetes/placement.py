@@ -4,9 +4,10 @@ A group has a label of its own, and so its workers find it even where all cards 
 to another.
 """
 
-from chiasm.config import ClusterConfig, PoolConfig
+from chiasm.config import ClusterConfig
 from chiasm.kubernetes.names import POOL_LABEL, POOLS, pools
 from chiasm.landing import fits
+from chiasm.pools import PoolConfig
 
 NODE_GROUP = "ray.io/node-group"
 """Ray's label of a node, with the name of the worker group; of all that Ray sets the only one known beforehand."""

@@ -6,7 +6,7 @@ its pool has workers, and `minReplicas` equals `maxReplicas`.
 
 import math
 
-from chiasm.config import ClusterConfig, PoolConfig
+from chiasm.config import ClusterConfig
 from chiasm.kubernetes.names import (
     DASHBOARD_PORT,
     EMBEDDINGS_PORT,
@@ -30,6 +30,7 @@ from chiasm.kubernetes.names import (
 )
 from chiasm.kubernetes.placement import group_labels
 from chiasm.kubernetes.pods import OBJECT_STORE_BYTES, STOP_S, template
+from chiasm.pools import PoolConfig
 
 CONFIG_FOLDER = "/etc/chiasm"
 CONFIG_FILE = f"{CONFIG_FOLDER}/cluster.yaml"

@@ -10,12 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-MAX_CLUSTER_NAME = 53
-MAX_JOB_NAME = 47
+from chiasm.labels import is_label_name, is_label_value
+
+MAX_NAME = {"RayCluster": 53, "RayJob": 47}
 
 _DNS_1035 = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
-_LABEL = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
-_DNS_1123_SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _VERSION = re.compile(r"v?(\d+)\.(\d+)(\.\d+)*")
 _RESOURCE_PARAMS = ("num-cpus", "num-gpus", "memory", "resources")
 _GATED = {
@@ -43,18 +42,16 @@ def refusals(thing: dict[str, Any]) -> list[Refusal]:
     return list(check(thing)) if check is not None else []
 
 
-def _name(thing: dict[str, Any], most: int) -> Iterator[Refusal]:
-    name = thing["metadata"]["name"]
-    if len(name) > most:
-        yield Refusal("name-length", f"{thing['kind']} {name} has {len(name)} characters; at most {most} are allowed.")
+def of_name(kind: str, name: str) -> Iterator[Refusal]:
+    """Every rule that the name of a RayCluster or a RayJob breaks."""
+    if len(name) > (most := MAX_NAME[kind]):
+        yield Refusal("name-length", f"{kind} {name} has {len(name)} characters; at most {most} are allowed.")
     if not _DNS_1035.fullmatch(name):
-        yield Refusal(
-            "name-form", f"{thing['kind']} {name} must be lower-case letters, digits and -, and begin with a letter."
-        )
+        yield Refusal("name-form", f"{kind} {name} must be lower-case letters, digits and -, and begin with a letter.")
 
 
 def _cluster(cluster: dict[str, Any]) -> Iterator[Refusal]:
-    yield from _name(cluster, MAX_CLUSTER_NAME)
+    yield from of_name("RayCluster", cluster["metadata"]["name"])
     kind = cluster["spec"].get("upgradeStrategy", {}).get("type")
     if kind not in (None, "Recreate", "None"):
         yield Refusal("upgrade-strategy", f"spec.upgradeStrategy.type is Recreate or None; not {kind}.")
@@ -87,10 +84,9 @@ def _group(name: str, group: dict[str, Any]) -> Iterator[Refusal]:
     if "labels" in params:
         yield Refusal("labels-field", f"group {name} has rayStartParams.labels. Use the group's own field labels.")
     for key, value in (group.get("labels") or {}).items():
-        prefix, slash, bare = key.rpartition("/")
-        if not _LABEL.fullmatch(bare) or (slash and not (len(prefix) <= 253 and _DNS_1123_SUBDOMAIN.fullmatch(prefix))):
+        if not is_label_name(key):
             yield Refusal("label-key", f'group {name} has the label "{key}", which is no name of a label.')
-        if value and not _LABEL.fullmatch(value):
+        if not is_label_value(value):
             yield Refusal("label-value", f'group {name} has "{value}" for the label {key}, which no label may be.')
 
 
@@ -189,7 +185,7 @@ def _auth(spec: dict[str, Any]) -> Iterator[Refusal]:
 
 
 def _job(job: dict[str, Any]) -> Iterator[Refusal]:
-    yield from _name(job, MAX_JOB_NAME)
+    yield from of_name("RayJob", job["metadata"]["name"])
     spec = job["spec"]
     selector, own = spec.get("clusterSelector") or {}, spec.get("rayClusterSpec")
     if spec.get("suspend") and not spec.get("shutdownAfterJobFinishes"):

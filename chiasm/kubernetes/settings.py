@@ -4,11 +4,15 @@ It is part of `chiasm.config`, so this module must not import that.
 """
 
 import re
-from typing import Annotated, Self
+from collections.abc import Iterator
+from typing import Annotated, Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from chiasm.config_section import Contradiction, Section
+from chiasm.kubernetes.grammar import is_image, is_namespace
+from chiasm.kubernetes.rules import of_name
+from chiasm.labels import is_label_name, is_label_value, is_subdomain, label_faults
 
 PARTS = ("head", "gateway", "encoders", "decoders", "wholes")
 """Kinds of pods: Ray's head, the one with gateway and scheduler, and the pools as `cluster.yaml` calls them."""
@@ -17,10 +21,20 @@ CPUS = {"head": 2, "gateway": 4, "encoders": 4, "decoders": 4, "wholes": 4}
 MEMORY = {"head": "4Gi", "gateway": "8Gi", "encoders": "16Gi", "decoders": "16Gi", "wholes": "16Gi"}
 
 _BYTES = re.compile(r"([1-9][0-9]*)([KMGT]i)")
+_NEARLY_BYTES = re.compile(r"\s*([1-9][0-9]*)\s*([KMGTkmgt])")
 _UNITS = {"Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40}
 _TAINT = re.compile(r"(?P<key>[^=:\s]+)(=(?P<value>[^=:\s]*))?:(?P<effect>NoSchedule|PreferNoSchedule|NoExecute)")
 
-Bytes = Annotated[str, Field(pattern=f"^{_BYTES.pattern}$")]
+
+def _amount(value: Any) -> Any:
+    if isinstance(value, str) and _BYTES.fullmatch(value):
+        return value
+    near = _NEARLY_BYTES.match(str(value))
+    cure = f"Write {near[1]}{near[2].upper()}i" if near else "Write it like 16Gi"
+    raise ValueError(f"takes a whole number with Ki, Mi, Gi or Ti; not {value}. {cure}.")
+
+
+Bytes = Annotated[str, BeforeValidator(_amount)]
 
 
 class KubernetesConfig(Section):
@@ -69,18 +83,34 @@ class KubernetesConfig(Section):
             for part in getattr(self, field)
             if part not in PARTS
         ]
-        found += [
-            (
-                "tolerations",
-                f'"{taint}" is no taint. Write it as kubectl does: key=value:NoSchedule, or key:NoSchedule.',
-            )
-            for taints in self.tolerations.values()
-            for taint in taints
-            if not _TAINT.fullmatch(taint)
-        ]
+        found += [*self._wrong_names(), *self._wrong_labels()]
         if found:
             raise Contradiction(found)
         return self
+
+    def _wrong_names(self) -> Iterator[tuple[str, str]]:
+        named = (("RayCluster", self.name), ("RayJob", f"{self.name}-launcher"))
+        if refusal := next((each for kind, name in named for each in of_name(kind, name)), None):
+            yield "name", str(refusal)
+        if not is_namespace(self.namespace):
+            form = "at most 63 lower-case letters, digits and -, the first and the last no -"
+            yield "namespace", f'"{self.namespace}" is the name of no namespace: {form}.'
+        for field, image in (("image", self.image), ("cpu_image", self.cpu_image)):
+            if image is not None and not is_image(image):
+                yield field, f'"{image}" names no image. Write it like registry.example/chiasm:0.1.0-gpu.'
+        if self.model_claim is not None and not is_subdomain(self.model_claim):
+            form = "lower-case letters, digits, - and ., the first and the last a letter or a digit"
+            yield "model_claim", f'"{self.model_claim}" is the name of no PersistentVolumeClaim: {form}.'
+
+    def _wrong_labels(self) -> Iterator[tuple[str, str]]:
+        for part, labels in self.nodes.items():
+            for fault in label_faults(labels):
+                yield f"nodes.{part}", fault
+        for part, taints in self.tolerations.items():
+            for taint in taints:
+                if not _is_taint(taint):
+                    cure = "Write it as kubectl does: key=value:NoSchedule, or key:NoSchedule."
+                    yield f"tolerations.{part}", f'"{taint}" is no taint. {cure}'
 
     def cpus_of(self, part: str) -> int:
         """Cores of a pod of this part."""
@@ -101,6 +131,11 @@ def in_bytes(quantity: str) -> int:
     if match is None:
         raise ValueError(f"{quantity} is no amount of bytes such as 16Gi")
     return int(match[1]) * _UNITS[match[2]]
+
+
+def _is_taint(text: str) -> bool:
+    match = _TAINT.fullmatch(text)
+    return match is not None and is_label_name(match["key"]) and is_label_value(match["value"] or "")
 
 
 def toleration(taint: str) -> dict[str, str]:

@@ -3,7 +3,8 @@
 from importlib.resources import files
 from pathlib import Path
 
-from chiasm.config import ClusterConfig, PoolConfig
+from chiasm.config import ClusterConfig
+from chiasm.pools import PoolConfig
 
 NAME = "pupil"
 

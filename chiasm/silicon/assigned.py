@@ -6,8 +6,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from chiasm.config import TEAM_FLAGS, ClusterConfig
+from chiasm.config import ClusterConfig
 from chiasm.config_section import Contradiction
+from chiasm.reserved import TEAM_FLAG
 from chiasm.silicon.demand import Demand, Traffic
 from chiasm.silicon.fleet import ACCELERATOR_LABEL, fleet_of
 from chiasm.silicon.roles import Choice, Fleet, NoRoles, choose
@@ -55,9 +56,9 @@ def _with_pools(config: ClusterConfig, choice: Choice) -> ClusterConfig:
     workers = sum(count // choice.team for count in choice.decoders.values())
     decoders.update(count=workers, gpus=float(choice.team), labels=_labels(choice.decoders))
     if choice.team > 1:
-        decoders["engine_args"] = [*config.decoders.engine_args, f"{TEAM_FLAGS[0]}={choice.team}"]
+        decoders["engine_args"] = [*config.decoders.engine_args, f"{TEAM_FLAG}={choice.team}"]
         if config.scheduler.stealing != "off":  # a text engine gets the arguments of decoders, and has one card
-            encoders["text_engine_args"] = [f"{TEAM_FLAGS[0]}=1", *config.encoders.text_engine_args]
+            encoders["text_engine_args"] = [f"{TEAM_FLAG}=1", *config.encoders.text_engine_args]
     try:
         return ClusterConfig.model_validate(data)
     except ValidationError as error:

@@ -11,10 +11,11 @@ import chiasm.worker
 from chiasm.calibration import Step
 from chiasm.calibration_cache import cache_folder, save
 from chiasm.capacity import Capacity
-from chiasm.config import ClusterConfig, PoolConfig
+from chiasm.config import ClusterConfig
 from chiasm.landing import Landing
 from chiasm.membership import Membership
 from chiasm.nouns import Role
+from chiasm.pools import PoolConfig
 from chiasm.preflight import ModelFacts
 from chiasm.wire.keys import ClusterKeys
 from decoder.prefill_chunk import conditions_here

@@ -12,7 +12,8 @@ from stepping_engine import SteppingEngine
 import decoder.prefill_chunk
 from chiasm.calibration import Step
 from chiasm.calibration_cache import Conditions, load, save
-from chiasm.config import ClusterConfig, PoolConfig, SchedulerConfig
+from chiasm.config import ClusterConfig, SchedulerConfig
+from chiasm.pools import PoolConfig
 from decoder.prefill_chunk import PrefillChunk, conditions_here
 from decoder.step_times import measure_steps
 

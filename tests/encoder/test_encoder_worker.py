@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 
 import chiasm.worker
-from chiasm.config import ClusterConfig, EncodersConfig, GatewayConfig, PoolConfig, SchedulerConfig
+from chiasm.config import ClusterConfig, GatewayConfig, SchedulerConfig
 from chiasm.engine import EngineSpec
 from chiasm.landing import Landing
 from chiasm.membership import Membership
 from chiasm.nouns import Role
+from chiasm.pools import EncodersConfig, PoolConfig
 from chiasm.preflight import ModelFacts
 from chiasm.supervisor import Progress
 from chiasm.wire.keys import ClusterKeys

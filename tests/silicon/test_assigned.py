@@ -11,8 +11,9 @@ from click.testing import CliRunner
 from public_models import QWEN_7B, QWEN_72B
 
 from chiasm.cli import main, with_roles
-from chiasm.config import ClusterConfig, EncodersConfig, PoolConfig, SchedulerConfig
+from chiasm.config import ClusterConfig, SchedulerConfig
 from chiasm.config_file import ConfigError, load_config
+from chiasm.pools import EncodersConfig, PoolConfig
 from chiasm.silicon.assigned import assign
 from chiasm.silicon.roles import NoRoles
 

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from chiasm.config import ClusterConfig, EncodersConfig, GatewayConfig, SchedulerConfig, WireConfig
+from chiasm.config import ClusterConfig, GatewayConfig, SchedulerConfig, WireConfig
 from chiasm.config_file import ConfigError, load_config
 from chiasm.models.builtin import ENGINE_ARGS, PREFILL_CHUNK, with_builtin_model
+from chiasm.pools import EncodersConfig
 
 
 def write(folder: Path, text: str) -> Path:

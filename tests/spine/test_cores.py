@@ -6,8 +6,9 @@ import sys
 
 import pytest
 
-from chiasm.config import ClusterConfig, EncodersConfig, PoolConfig, SchedulerConfig, WholesConfig
+from chiasm.config import ClusterConfig, SchedulerConfig
 from chiasm.cores import beside_decoders, share_cores, started_on
+from chiasm.pools import EncodersConfig, PoolConfig, WholesConfig
 
 
 def config(encoders: EncodersConfig, decoders: PoolConfig) -> ClusterConfig:

@@ -7,11 +7,12 @@ import pytest
 
 import chiasm.worker
 from chiasm.capacity import Capacity
-from chiasm.config import ClusterConfig, PoolConfig, WholesConfig
+from chiasm.config import ClusterConfig
 from chiasm.engine import EngineSpec
 from chiasm.landing import Landing
 from chiasm.membership import Membership
 from chiasm.nouns import Role
+from chiasm.pools import PoolConfig, WholesConfig
 from chiasm.preflight import ModelFacts
 from chiasm.whole import WholeWorker
 from chiasm.wire.keys import ClusterKeys
