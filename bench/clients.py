@@ -21,8 +21,7 @@ from bench.load_generators import AIPerf, GeneratorFailed, Load, LoadGenerator, 
 from bench.report import ROOT, write_report
 from bench.serving import serving_builtin_model
 from chiasm.client import EndpointError, get_json
-from chiasm.config import ClusterConfig
-from chiasm.models.builtin import NAME, with_builtin_model
+from chiasm.models.builtin import named_model
 
 FULL = (Load(1, 200), Load(8, 400), Load(32, 1000))
 QUICK = (Load(8, 24),)  # starting the two tools takes most of a minute
@@ -52,8 +51,7 @@ def find_target(url: str, tokenizer: str | None) -> Target:
     """
     model = str(get_json(url, "/v1/models")["data"][0]["id"])
     if tokenizer is None:
-        tokenizer = with_builtin_model(ClusterConfig()).model if model == NAME else model
-    assert tokenizer is not None
+        tokenizer = named_model(model)
     folder = Path(tokenizer)
     return Target(url.rstrip("/"), model, str(folder.resolve()) if folder.is_dir() else tokenizer)
 

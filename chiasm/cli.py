@@ -257,10 +257,14 @@ def watch(cluster: Any) -> None:
 @click.argument("model")
 @click.option("--revision", help=about("revision"))
 def check(model: str, revision: str | None) -> None:
-    """Say whether MODEL can be split, before any engine starts."""
+    """Say whether MODEL (a hub id, a folder, or pupil) can be split, before any engine starts."""
+    from chiasm.models.builtin import with_builtin_model
+
     console.print(f"asking vLLM about {model} ...")
+    config = with_builtin_model(ClusterConfig(model=model, revision=revision))
+    assert config.model is not None
     try:
-        facts = check_model(model, None, revision, [])
+        facts = check_model(config.model, config.served_model_name, revision, config.decoders.engine_args)
     except PreflightFailed as error:
         sys.exit(str(error))
     fields = ", ".join(facts.metadata_fields)

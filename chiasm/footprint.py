@@ -89,11 +89,19 @@ def _parts(config: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str, A
 
 
 def main(models: list[str]) -> None:
-    """Print the footprint of each model."""
-    from transformers import AutoConfig
+    """Print the footprint of each model; exit at the first of which it cannot be told."""
+    from chiasm.hub import ModelUnreadable, model_config
+    from chiasm.models.builtin import named_model
 
+    if not models:
+        sys.exit("Name models: python -m chiasm.footprint MODEL ... (hub ids or folders)")
     for model in models:
-        one = footprint(AutoConfig.from_pretrained(model).to_dict())
+        try:
+            one = footprint(model_config(named_model(model)))
+        except ModelUnreadable as error:
+            sys.exit(str(error))
+        except (KeyError, TypeError) as error:
+            sys.exit(f"the configuration of {model} does not tell what an image token takes: {error!r}")
         print(f"{model}: {one.embedding} bytes of embedding, {one.kv} bytes of KV cache: {one.ratio:.1f} times")
 
 

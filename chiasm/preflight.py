@@ -16,6 +16,7 @@ from blake3 import blake3
 
 from chiasm.families import DEEPSTACK, FAMILIES, UNUSED_DEEPSTACK
 from chiasm.footprint import footprint, language_model_bytes, vision_tower_bytes
+from chiasm.hub import ModelUnreadable, require_reachable
 from chiasm.model_files import files_digest
 from chiasm.plugins import replace_models
 
@@ -53,10 +54,15 @@ def check_model(model: str, name: str | None, revision: str | None, engine_args:
     """Ask vLLM about the model.
 
     Raises:
-        PreflightFailed: vLLM cannot read it, it takes no images, or its images cannot be sent as metadata.
+        PreflightFailed: the hub cannot be reached, vLLM cannot read the model, it takes no images, or its images cannot
+            be sent as metadata.
     """
     if model.startswith(("/", ".", "~")) and not (Path(model) / "config.json").is_file():
         raise PreflightFailed(f"{model} is no model: there is no config.json in it")
+    try:
+        require_reachable(model, revision)
+    except ModelUnreadable as error:
+        raise PreflightFailed(str(error)) from error
     command = [sys.executable, "-m", "chiasm.preflight", "--model", model]
     command += ["--revision", revision] if revision is not None else []
     try:

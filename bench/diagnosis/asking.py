@@ -16,6 +16,8 @@ from bench.diagnosis.plan import Body
 from bench.load.answers import Answer
 from bench.load.asking import Endpoint, Planned, Unreachable, ask
 from chiasm.client import EndpointError, get_json
+from chiasm.hub import ModelUnreadable, model_config
+from chiasm.models.builtin import named_model
 
 MODELS_S = 10.0  # to name its models
 WAITING_S = 5.0  # for which requests may wait at the server at every reading, before that is too long
@@ -88,15 +90,12 @@ def configuration(server: Server, source: str | None) -> Mapping[str, Any] | Non
     wanted = source or server.folder
     if wanted is None:
         return None
-    from transformers import AutoConfig
-
     try:
-        found: dict[str, Any] = AutoConfig.from_pretrained(wanted, trust_remote_code=False).to_dict()
-    except (OSError, ValueError, KeyError) as error:
+        return model_config(named_model(wanted))
+    except ModelUnreadable as error:
         if source is None:
             return None
-        raise NoConfiguration(f"cannot read the configuration of {source}: {error}. Name its folder.") from error
-    return found
+        raise NoConfiguration(f"{error}. Name its folder.") from error
 
 
 class Asker:

@@ -20,8 +20,8 @@ PREFILL_CHUNK = 512
 
 
 def with_builtin_model(config: ClusterConfig) -> ClusterConfig:
-    """`config` with the built-in model; unchanged if it names a model."""
-    if config.model is not None:
+    """`config` with the built-in model, if it names that one or none; else unchanged."""
+    if config.model not in (None, NAME):
         return config
 
     def suited(pool: PoolConfig) -> PoolConfig:
@@ -39,6 +39,11 @@ def with_builtin_model(config: ClusterConfig) -> ClusterConfig:
             "decoders": suited(config.decoders),
         }
     )
+
+
+def named_model(name: str) -> str:
+    """What vLLM and transformers are told for a model of that name: of the built-in one, its folder."""
+    return str(model_folder()) if name == NAME else name
 
 
 def model_folder() -> Path:

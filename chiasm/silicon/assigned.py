@@ -10,6 +10,7 @@ from chiasm.config import ClusterConfig
 from chiasm.config_section import Contradiction
 from chiasm.reserved import TEAM_FLAG
 from chiasm.silicon.demand import Demand, Traffic
+from chiasm.silicon.doubts import doubts
 from chiasm.silicon.fleet import ACCELERATOR_LABEL, fleet_of
 from chiasm.silicon.roles import Choice, Fleet, NoRoles, choose
 from chiasm.silicon.words import explained, warnings
@@ -36,11 +37,13 @@ def assign(
     """
     if not names:
         raise NoRoles("roles: auto has no cards to divide. Name them under cards, or set the pools yourself.")
-    fleet, doubts = fleet_of(names)
     demand = Demand(model, traffic or Traffic())
-    choice = choose(fleet, demand)
-    found = warnings(choice, demand, config.scheduler.stealing != "off")
-    return Assigned(_with_pools(config, choice), explained(choice, demand), doubts + found)
+    try:
+        choice = choose(fleet_of(names), demand)
+    except NoRoles as error:
+        raise NoRoles(" ".join([str(error), *doubts(names, None, demand)])) from error
+    found = [*doubts(names, choice, demand), *warnings(choice, demand, config.scheduler.stealing != "off")]
+    return Assigned(_with_pools(config, choice), explained(choice, demand), found)
 
 
 def _with_pools(config: ClusterConfig, choice: Choice) -> ClusterConfig:

@@ -10,13 +10,14 @@ import yaml
 
 from chiasm.config import ClusterConfig
 from chiasm.config_file import ConfigError, load_config
+from chiasm.hub import ModelUnreadable, model_config
 from chiasm.silicon.assigned import Assigned, assign
 from chiasm.silicon.cards import UnknownCard
 from chiasm.silicon.demand import Traffic, UnknownDemand
 from chiasm.silicon.fleet import NotACount, written_cards
 from chiasm.silicon.roles import NoRoles
 
-NO_ROLES = (UnknownCard, UnknownDemand, NoRoles)
+NO_ROLES = (ModelUnreadable, UnknownCard, UnknownDemand, NoRoles)
 """Why roles could not be chosen; each message says what to do."""
 
 
@@ -66,19 +67,13 @@ def model_facts(config: ClusterConfig) -> Mapping[str, Any]:
     """The `config.json` of its model, every field of it present.
 
     Raises:
-        UnknownDemand: it cannot be read.
+        ModelUnreadable: it cannot be read.
     """
-    from transformers import AutoConfig
-
     from chiasm.models.builtin import with_builtin_model
 
     config = with_builtin_model(config)
-    try:
-        found: dict[str, Any] = AutoConfig.from_pretrained(config.model, revision=config.revision).to_dict()
-    except (OSError, ValueError) as error:
-        cause = str(error).strip().partition("\n")[0]
-        raise UnknownDemand(f"the configuration of {config.model} cannot be read: {cause}") from error
-    return found
+    assert config.model is not None
+    return model_config(config.model, config.revision)
 
 
 def show(assigned: Assigned) -> None:

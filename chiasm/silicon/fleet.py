@@ -9,7 +9,8 @@ from chiasm.silicon.cards import Card, cards_called
 ACCELERATOR_LABEL = "ray.io/accelerator-type"
 """The node label in which Ray says by itself which cards a node has."""
 
-_ENTRY = re.compile(r"(?:(\d+)\s*x\s+)?(.*\S)")
+_ENTRY = re.compile(r"(?:(\d+)\s*x\s*)?([^\d\s+][^+]*)")
+"""A card's name begins with no digit, and has no +: `8 l4` and `8x l4 + 4x h100` are slips."""
 
 
 class NotACount(ValueError):
@@ -20,12 +21,12 @@ def written_cards(text: str) -> dict[str, int]:
     """How many of each name, from e.g. "8x rtx-4090, 4x h100".
 
     Raises:
-        NotACount: an entry is empty, or counts none.
+        NotACount: an entry is empty, counts none, or is written otherwise.
     """
     cards: dict[str, int] = {}
     for entry in text.split(","):
         match = _ENTRY.fullmatch(entry.strip())
-        if match is None or match[1] == "0":
+        if match is None or (match[1] and not int(match[1])):
             raise NotACount(f'"{entry.strip()}" is no number of cards. Write them like "8x rtx-4090, 4x h100".')
         cards[match[2]] = cards.get(match[2], 0) + int(match[1] or 1)
     return cards
@@ -42,19 +43,15 @@ def reported_cards(nodes: Iterable[Mapping[str, Any]]) -> dict[str, int]:
     return cards
 
 
-def fleet_of(names: Mapping[str, int]) -> tuple[dict[Card, int], list[str]]:
-    """The cards of these names, and what is doubtful about them: of a name that fits several, the one with the least
-    bandwidth counts.
+def fleet_of(names: Mapping[str, int], told: Mapping[str, Card] | None = None) -> dict[Card, int]:
+    """The cards of these names. Of a name that fits several, the one that is `told` counts, or else the one with the
+    least bandwidth.
 
     Raises:
         UnknownCard: a name fits none.
     """
     fleet: dict[Card, int] = {}
-    doubts: list[str] = []
     for name, count in names.items():
-        found = cards_called(name)
-        fleet[found[0]] = fleet.get(found[0], 0) + count
-        if len(found) > 1:
-            rest = ", ".join(card.name for card in found[1:])
-            doubts.append(f'"{name}" is taken for {found[0].name}, the slowest so called. If it is {rest}, write so.')
-    return fleet, doubts
+        card = (told or {}).get(name) or cards_called(name)[0]
+        fleet[card] = fleet.get(card, 0) + count
+    return fleet

@@ -26,7 +26,7 @@ A100S = "4x a100-sxm4-80gb"
 
 
 def chosen(cards: str) -> Choice:
-    return choose(fleet_of(written_cards(cards))[0], DEMAND)
+    return choose(fleet_of(written_cards(cards)), DEMAND)
 
 
 def test_the_example_of_sizing() -> None:

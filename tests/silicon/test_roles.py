@@ -20,7 +20,7 @@ def card(name: str) -> Card:
 
 def chosen(cards: str, model: dict[str, Any], traffic: Traffic | None = None) -> tuple[Choice, Demand]:
     demand = Demand(model, traffic or Traffic())
-    return choose(fleet_of(written_cards(cards))[0], demand), demand
+    return choose(fleet_of(written_cards(cards)), demand), demand
 
 
 def counts(fleet: Any) -> dict[str, int]:
