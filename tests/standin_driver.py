@@ -16,6 +16,7 @@ import chiasm.supervisor
 from chiasm.cluster import Cluster, ray_session
 from chiasm.config import ClusterConfig
 from chiasm.engine import EngineSpec
+from chiasm.pools import PoolConfig
 from chiasm.preflight import ModelFacts
 from encoder.worker import EncoderWorker
 
@@ -67,9 +68,11 @@ class SleepingEncoder(EncoderWorker):
 
 def main(folder: str, address: str) -> None:
     chiasm.cluster.EncoderWorker = SleepingEncoder  # type: ignore[misc]
-    config = {"gateway": {"port": 0}, "encoders": {"env": {"FOLDER": folder}}, "decoders": {"count": 0}}
+    given = {"gateway": {"port": 0}, "encoders": {"env": {"FOLDER": folder}}}
+    # Nobody who generates: no operator could have that.
+    config = ClusterConfig.model_validate(given).model_copy(update={"decoders": PoolConfig(count=0)})
     with ray_session(address, verbose=False):
-        cluster = Cluster(ClusterConfig.model_validate(config), FACTS, one_machine=True)
+        cluster = Cluster(config, FACTS, one_machine=True)
         cluster.start()
         cluster.wait_ready(lambda _: None)
         print(Path(folder, "processes").read_text(), flush=True)

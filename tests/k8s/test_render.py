@@ -68,8 +68,7 @@ REFUSED = {
     "kubernetes: {name: Mine}": "KubeRay's rule name-form: RayCluster Mine",
     f"kubernetes: {{name: {'m' * 54}}}": "KubeRay's rule name-length: RayCluster",
     f"kubernetes: {{name: {'m' * 45}}}": f"KubeRay's rule name-length: RayJob {'m' * 45}-launcher",
-    "encoders: {labels: {zone: not so}}": 'KubeRay\'s rule label-value: group encoder has "not so"',
-    "encoders: {labels: {'a b': c}}": "KubeRay's rule label-key: group encoder",
+    "encoders: {labels: {My.Corp/pool: a}}": "KubeRay's rule label-key: group encoder",
     "model: /data/qwen": "model: /data/qwen is a folder of this machine, and pods have none of those",
     "model: ./qwen": "name its claim in kubernetes.model_claim",
     "model: /models/qwen": "name its claim in kubernetes.model_claim",
@@ -88,7 +87,7 @@ REFUSED = {
     "wire: {port: 7000}": "wire.port: it is 7600 on Kubernetes",
     "kubernetes: {memory: {encoders: 4Gi}}": "kubernetes.memory.encoders: of 4Gi, 3328 MiB may be in /dev/shm",
     "kubernetes: {memory: {encoder: 4Gi}}": "kubernetes.memory: there is no part encoder",
-    "kubernetes: {tolerations: {encoders: [spot]}}": 'kubernetes.tolerations: "spot" is no taint',
+    "kubernetes: {tolerations: {encoders: [spot]}}": 'kubernetes.tolerations.encoders: "spot" is no taint',
     "kubernetes: {memory: {encoders: 16GB}}": "kubernetes.memory",
 }
 

@@ -13,6 +13,7 @@ from public_models import QWEN_7B, QWEN_72B
 from chiasm.cli import main, with_roles
 from chiasm.config import ClusterConfig, SchedulerConfig
 from chiasm.config_file import ConfigError, load_config
+from chiasm.models.builtin import model_folder
 from chiasm.pools import EncodersConfig, PoolConfig
 from chiasm.silicon.assigned import assign
 from chiasm.silicon.roles import NoRoles
@@ -87,10 +88,12 @@ def test_what_contradicts_it_is_refused(tmp_path: Path, text: str, message: str)
 def qwen(monkeypatch: pytest.MonkeyPatch) -> None:
     """transformers, which reads configurations, takes long to import."""
 
-    def read(model: str, revision: str | None) -> Any:
-        if model != "qwen":
+    def read(model: str, **_options: object) -> Any:
+        if model not in ("qwen", str(model_folder())):
             raise OSError(f"{model} is not a local folder\nand more")
         return SimpleNamespace(to_dict=lambda: json.loads(json.dumps(QWEN_7B)))
+
+    monkeypatch.setattr("chiasm.hub.require_reachable", lambda *_: None)
 
     monkeypatch.setitem(sys.modules, "transformers", SimpleNamespace(AutoConfig=SimpleNamespace(from_pretrained=read)))
 
@@ -116,6 +119,12 @@ def test_the_command_reads_a_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("qwen")
+def test_the_built_in_model_has_a_name() -> None:
+    result = CliRunner().invoke(main, ["roles", "pupil", "--cards", "8x l4, 4x h200"])
+    assert result.exit_code == 0, result.output
+
+
+@pytest.mark.usefixtures("qwen")
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -123,6 +132,7 @@ def test_the_command_reads_a_file(tmp_path: Path) -> None:
         (["qwen", "--cards", "l4"], "nothing to divide"),
         (["qwen"], "no cards to divide"),
         (["qwen", "--cards", "0x l4"], "is no number of cards"),
+        (["qwen", "--cards", "8 rtx4090 + 4 a100"], 'Write them like "8x rtx-4090, 4x h100"'),
         (["other", "--cards", "8x l4"], "the configuration of other cannot be read: other is not a local folder"),
     ],
 )

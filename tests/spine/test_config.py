@@ -85,6 +85,18 @@ def test_where_nothing_is_near_all_names_are_given(tmp_path: Path, text: str) ->
         ("encoders: [1]", "takes a mapping of count, cpus, gpus"),
         ("decoders: {engine_args: [--max-model-len, 4096]}", 'not the number 4096. Put it in quotes: "4096".'),
         ("decoders: {engine_args: --enforce-eager}", "Put it in brackets: [--enforce-eager]."),
+        ("decoders: {engine_args: --max-model-len 4096}", "Put it in brackets: [--max-model-len, '4096']."),
+        ("decoders: {engine_args: '--hf-overrides {\"a\": 1}'}", "Make it a list, with an item for each word."),
+        (
+            "kubernetes: {memory: {decoders: 64G}}",
+            "kubernetes.memory.decoders: takes a whole number with Ki, Mi, Gi or Ti",
+        ),
+        ("kubernetes: {memory: {decoders: 64G}}", "not 64G. Write 64Gi."),
+        ("kubernetes: {memory: {decoders: 64}}", "not 64. Write it like 16Gi."),
+        (
+            "kubernetes: {model_cache: 40 gb}",
+            "kubernetes.model_cache: takes a whole number with Ki, Mi, Gi or Ti; not 40 gb. Write 40Gi.",
+        ),
         ("decoders: {labels: {a: yes}}", 'not true. Put it in quotes: "true".'),
         ("model: 2026-11-25", "not a date"),
         ("security: none", "takes auto or curve"),

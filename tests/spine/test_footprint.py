@@ -110,9 +110,18 @@ def test_the_command_has_a_line_for_each_model(
 ) -> None:
     """transformers, which reads the configurations, takes long to import."""
     configs = {name: SimpleNamespace(to_dict=lambda values=values: values) for name, values in CONFIGS.items()}
-    reader = SimpleNamespace(AutoConfig=SimpleNamespace(from_pretrained=configs.__getitem__))
+    monkeypatch.setattr("chiasm.hub.require_reachable", lambda *_: None)
+    reader = SimpleNamespace(AutoConfig=SimpleNamespace(from_pretrained=lambda name, **_: configs[name]))
     monkeypatch.setitem(sys.modules, "transformers", reader)
     main(list(CONFIGS))
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == len(CONFIGS)
     assert "Qwen/Qwen2.5-VL-7B-Instruct: 7168 bytes of embedding, 57344 bytes of KV cache: 8.0 times" in lines
+    configs["odd"] = SimpleNamespace(to_dict=lambda: {"hidden_size": 64})
+    with pytest.raises(SystemExit, match="the configuration of odd does not tell"):
+        main(["odd"])
+
+
+def test_the_command_wants_a_model() -> None:
+    with pytest.raises(SystemExit, match="Name models"):
+        main([])
