@@ -47,8 +47,8 @@ def _cards(config: "ClusterConfig") -> Iterator[Finding]:
             for field, message in unshared_card(config.encoders.engine_args, config.encoders.text_engine_args):
                 yield f"encoders.{field}", message
     for name, field, pool, args in engines:
-        if pool.count and (message := too_few_cards(args, pool.gpus, f"{name}.gpus")):
-            yield f"{name}.{field}", message
+        if pool.count and (too_few := too_few_cards(args, pool.gpus, f"{name}.gpus")):
+            yield f"{name}.{field}", too_few
 
 
 def _scheduler(config: "ClusterConfig") -> Iterator[Finding]:
