@@ -6,6 +6,7 @@ several, and a pod has the cards that it asks for, or none.
 
 from collections.abc import Iterator
 
+from chiasm.kubernetes.names import POOL_LABEL
 from chiasm.labels import is_label_value, named_values
 from chiasm.pools import PoolConfig
 from chiasm.silicon.cards import UnknownCard, cards_called
@@ -18,7 +19,7 @@ CARD_LABELS = ("nvidia.com/gpu.product", "cloud.google.com/gke-accelerator")
 def unreachable(name: str, pool: PoolConfig, nodes: dict[str, str]) -> Iterator[str]:
     """Why the workers of the pool with that name would wait for ever; `nodes` are labels of the nodes of its pods."""
     for key, wanted in pool.labels.items():
-        if not key.startswith("ray.io/") and not is_label_value(wanted):
+        if not key.startswith("ray.io/") and key != POOL_LABEL and not is_label_value(wanted):
             yield (
                 f"{name}.labels: {wanted} for {key} chooses among nodes, and the pods of a pool are made alike. Write "
                 f"the value that they are to have. Kubernetes' nodes are chosen by kubernetes.nodes.{name}."

@@ -6,10 +6,11 @@ from typing import Any
 import yaml
 from kube_pods import Object, Pods, all_pods, of_kind
 
-from chiasm.config import ClusterConfig, PoolConfig
+from chiasm.config import ClusterConfig
 from chiasm.kubernetes.names import POOLS, pools
 from chiasm.kubernetes.pods import GPU
 from chiasm.landing import fits
+from chiasm.pools import PoolConfig
 
 
 def cluster_yaml(objects: list[Object]) -> ClusterConfig:
