@@ -69,6 +69,17 @@ def test_engines_have_the_priority_of_who_serves(serving: Serving, role: str) ->
     assert serving.front_end(role).nice() == psutil.Process(serving.process.pid).nice()
 
 
+def test_whatever_is_no_engine_keeps_off_the_decoders_cores(serving: Serving) -> None:
+    decoding = serving.front_end("decoder").cpu_affinity()
+    actors = [
+        process
+        for process in psutil.Process(serving.process.pid).children(recursive=True)
+        if process.name().startswith(("raylet", "gcs_server", "ray::Gateway", "ray::Scheduler"))
+    ]
+    assert len(actors) >= 4
+    assert [process.name() for process in actors if {*process.cpu_affinity()} & {*decoding}] == []
+
+
 def test_one_encode_and_one_transfer_for_each_distinct_picture(serving: Serving) -> None:
     """Also for two requests at once, and for a picture that was seen before."""
     before_encoder, before_decoder = serving.report("encoder")["connector"], serving.report("decoder")["connector"]

@@ -69,15 +69,19 @@ class Journal:
         """
         before, now = self.noted(name), _as_kept(value)
         if before is None:
-            write_whole(self._path(name, NOTE), msgspec.json.encode(now))
+            self.keep(name, now)
         elif before != now:
             raise OtherRun(
                 f"{self._folder} was begun where {name} was {before}, and now it is {now}: points of both must not be "
                 "compared. Name another folder."
             )
 
+    def keep(self, name: str, value: Any) -> None:
+        """Keep what was found beside the answers of a point, in place of what an unfinished measurement had found."""
+        write_whole(self._path(name, NOTE), msgspec.json.encode(value))
+
     def noted(self, name: str) -> Any:
-        """What was noted under that name, or None.
+        """What was noted or kept under that name, or None.
 
         Raises:
             OtherRun: its file is damaged.

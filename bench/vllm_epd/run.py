@@ -52,7 +52,7 @@ class Run:
                         for level in self._plan.levels[images]:
                             point = Point(images, level, number)
                             answers = self._answers(side, point, capacity, wake)
-                            busy = self._journal.noted(_cores_at(point, side)) or {}
+                            busy = self._journal.noted(_cores_at(point, side))
                             self.series.append(row(side, point, capacity, answers) | busy)
 
     def _capacity_per_s(self, images: int, wake: Mapping[str, Wake]) -> float:
@@ -72,8 +72,8 @@ class Run:
                 raise Unanswered(f"none of {len(answers)} requests was answered ({name}), the first as: {said}")
             if retries := self._running[side].retries():
                 raise Unanswered(f"the proxy of {side} had to ask {retries} times more: embeddings were lost ({name})")
+            self._journal.keep(_cores_at(point, side), busy)  # first, so that no finished point is without
             self._journal.put(name, answers)
-            self._journal.note(_cores_at(point, side), busy)
         self._progress.advance(self._task)
         return answers
 
