@@ -15,10 +15,13 @@ def dice() -> random.Random:
 
 
 def needed_s(plan: Plan, encode_s: float, prefill_s: float, step_s: float) -> dict[str, float]:
-    """What the heaviest carriers of each drive take where a token is encoded, prefilled and generated so fast."""
+    """What the heaviest carriers of each drive take where a token is encoded, prefilled and generated so fast: of a
+    burst all but the last are prefilled while the next one is encoded.
+    """
     return {
         drive.name: max(
-            slot.pixels / 28**2 * (encode_s + prefill_s) + drive.answer_tokens * step_s for slot in drive.heaviest
+            slot.pixels / 28**2 * (encode_s + prefill_s / slot.carriers) + drive.answer_tokens * step_s
+            for slot in drive.heaviest
         )
         for drive in plan.drives
     }
