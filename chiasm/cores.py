@@ -11,6 +11,9 @@ from chiasm.config import ClusterConfig
 from chiasm.engine_guard import parse_cpus
 from chiasm.pools import PoolConfig
 
+MOST_PER_CORE_LEFT = 8
+"""Of this machine's cores, to each that is left to what is no engine. With two cores that is busy for about a tenth."""
+
 
 def share_cores(config: ClusterConfig) -> dict[str, str]:
     """This machine's cores, dealt evenly to the workers that have neither GPUs nor cores of their own.
@@ -38,21 +41,22 @@ def share_cores(config: ClusterConfig) -> dict[str, str]:
 def beside_decoders(config: ClusterConfig) -> set[int] | None:
     """The cores for Ray, scheduler and gateway: all on which nobody decodes. None leaves it to the system.
 
-    So it is where some worker is bound to no cores, or its role is still to be found.
+    So it is where some worker is bound to no cores, or its role is still to be found, and where too few would be left.
     An encoder that polls after an image makes its core look as busy as the decoder's, so the system would let them
     interrupt either; and each such moment delays every stream on a decoder, but one image at most on an encoder.
     """
     if config.roles == "auto":
         return None
     dealt = share_cores(config)
-    free = os.sched_getaffinity(0)
+    cores = os.sched_getaffinity(0)
+    free = cores
     for kind, pool in (("encoder", config.encoders), ("decoder", config.decoders), ("whole", config.wholes)):
         bound = [cores_of(f"{kind}-{index}", index, pool, dealt) for index in range(pool.count)]
         if None in bound:
             return None
-        if kind != "encoder":
+        if kind != "encoder" or config.scheduler.stealing != "off":  # a text engine has its encoder's cores
             free = free.difference(*(parse_cpus(cpus) for cpus in bound if cpus is not None))
-    return free or None
+    return free if free and len(cores) <= MOST_PER_CORE_LEFT * len(free) else None
 
 
 def cores_of(name: str, index: int, pool: PoolConfig, dealt: dict[str, str]) -> str | None:
@@ -65,10 +69,12 @@ def cores_of(name: str, index: int, pool: PoolConfig, dealt: dict[str, str]) -> 
 
 @contextmanager
 def started_on(cores: set[int] | None) -> Iterator[None]:
-    """What this thread starts within the context runs on these cores only, where that is allowed; None: as it does."""
+    """What this thread starts within the context runs on these cores only, of those it may use; None: as it does."""
+    if cores is None:
+        yield
+        return
     before = os.sched_getaffinity(0)
-    if cores is not None:
-        os.sched_setaffinity(0, cores)
+    os.sched_setaffinity(0, cores)
     try:
         yield
     finally:

@@ -16,7 +16,9 @@ class PoolConfig(Section):
 
     count: int = Field(1, ge=0, description="workers in the pool")
     cpus: list[str] | None = Field(
-        None, description='cores per worker, e.g. ["0-3", "4-7"]; unset shares the machine\'s cores evenly on CPU'
+        None,
+        description='cores per worker, e.g. ["0-3", "4-7"]; unset shares the machine\'s cores evenly on CPU. On one '
+        "machine Ray, gateway and scheduler keep off those on which somebody decodes",
     )
 
     gpus: float = Field(0, ge=0, description="GPUs per worker (Ray's num_gpus)")

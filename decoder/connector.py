@@ -177,7 +177,7 @@ class _Fetches:
         self._loads: dict[str, Load] = {}
         self._loading: deque[dict[str, Load]] = deque(maxlen=STEPS_IN_FLIGHT)  # handed out, the latest last
         self._step = 0
-        self._running: set[str] = set()  # whom the last step ran, without those that have finished since
+        self._running: set[str] = set()  # whom steps have run: a pipeline skips some in each
         self._has_waited = False  # since the last step
         self._fetching: dict[str, str] = {}  # the endpoint that each key is being fetched from
         self._results: queue.SimpleQueue[FetchResult] = queue.SimpleQueue()
@@ -205,8 +205,8 @@ class _Fetches:
                 return False  # others hold the room; they finish, and this request is asked again
         self._fetch_missing(need)
         missing = self._missing(request, num_computed_tokens)
-        if missing and not need.failed and not self._running and not self._has_waited:
-            self._wait_for(missing)
+        if missing and not self._running and not self._has_waited:
+            self._wait_for(need, missing)
             missing = self._missing(request, num_computed_tokens)
         for key in missing:
             if key in need.failed:
@@ -220,11 +220,13 @@ class _Fetches:
             if feature.identifier not in self._landing and not self._covered(feature, num_computed_tokens)
         ]
 
-    def _wait_for(self, keys: Iterable[str]) -> None:
-        """Until all of them have come or failed, but not longer than `LANDING_WAIT_S`."""
+    def _wait_for(self, need: _Need, keys: Iterable[str]) -> None:
+        """Until all of them have come or one has failed, but not longer than `LANDING_WAIT_S`."""
         self._has_waited = True
         until = time.monotonic() + LANDING_WAIT_S
-        while any(key in self._fetching for key in keys) and (left_s := until - time.monotonic()) > 0:
+        while not need.failed and any(key in self._fetching for key in keys):
+            if (left_s := until - time.monotonic()) <= 0:
+                return
             self._arrived.wait(left_s)
             self._drain()
 
@@ -307,9 +309,10 @@ class _Fetches:
         self._loads[key] = Load(str(self._landing.item(key).path), source.shape, source.dtype)
 
     def take_loads(self, running: Iterable[str]) -> LoadsOfStep:
-        self._running = set(running)
+        scheduled = set(running)
+        self._running |= scheduled
         self._has_waited = False
-        if not self._running and self._fetching:
+        if not scheduled and self._fetching:
             self._arrived.wait(IDLE_WAIT_S)
         loads, self._loads = self._loads, {}
         self._keep_until_opened(loads)

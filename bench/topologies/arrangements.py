@@ -139,7 +139,8 @@ def _vllm_epd(setting: Setting, key: str) -> Iterator[Disaggregated]:
             _engine(stack, f"{name}-{role}", setting, cpus, args(setting, folder), key)
             for (role, args), cpus in zip(roles, setting.cores, strict=True)
         ]
-        front = _front(stack, f"{name}'s proxy", epd_proxy.__name__, [engine.url for engine in engines])
+        with only_on(setting.cores[0]):  # as a split's gateway, so that neither interrupts its decoder
+            front = _front(stack, f"{name}'s proxy", epd_proxy.__name__, [engine.url for engine in engines])
         yield Disaggregated(name, engines, front, key)
 
 

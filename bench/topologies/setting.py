@@ -55,9 +55,10 @@ class Setting:
 
     `cores` are two lists like "0" or "0-3". In a split the first encodes and the second decodes; of two replicas each
     has one; a single engine has both. All of an engine's processes have the engine's cores, its front-end too, and its
-    OpenMP threads are bound to them; gateway, scheduler, Ray, routers and the client have both lists. The first is
-    `pace` times slower than the second. `engine_args` are vLLM's, the same for every engine, but for the bytes of the
-    KV cache and the number of requests at once: those are of all engines that generate together.
+    OpenMP threads are bound to them. The client and routers have both lists; what else lies between client and engines
+    has the encoder's alone, where that one does not generate. The first is `pace` times slower than the second.
+    `engine_args` are vLLM's, the same for every engine, but for the bytes of the KV cache and the number of requests at
+    once: those are of all engines that generate together.
 
     Raises:
         BadSetting: cores that overlap or that this process may not use, or arguments that cannot be the same for all.

@@ -136,11 +136,10 @@ def as_series(series: Sequence[Row], found: Sequence[Ratio]) -> list[Row]:
 
 
 def _cores(series: Sequence[Row]) -> list[Row]:
-    """Medians over the rounds, where they are known."""
+    """Medians over the rounds."""
     points: dict[tuple[int, str, str], list[Row]] = {}
     for row in series:
-        if all(name in row for name in CORES):
-            points.setdefault((row["images"], row["load"], row["arrangement"]), []).append(row)
+        points.setdefault((row["images"], row["load"], row["arrangement"]), []).append(row)
     return [
         {"images": images, "load": load, "round": "cores", "arrangement": side}
         | {name: _rounded(statistics.median(row[name] for row in rows)) for name in CORES}

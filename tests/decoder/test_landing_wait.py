@@ -92,8 +92,18 @@ def test_a_step_waits_for_one_request_alone(fetches: Any) -> None:
     assert fetches.ensure(request("r", "a"), 0)
     assert not fetches.ensure(request("s", "b"), 0)
     assert len(fetches.network.waits) == 1
-    fetches.take_loads({})
+    fetches.take_loads({})  # rests, whereby that one lands
     assert fetches.ensure(request("s", "b"), 0)
+    assert fetches.ensure(request("t", "c"), 0)
+
+
+def test_whom_the_last_step_passed_over_still_runs(fetches: Any) -> None:
+    """In a pipeline of several ranks a stream has a step in flight, and is left out of the one in between."""
+    fetches.take_loads({"another": 1})
+    fetches.take_loads({})
+    assert not fetches.ensure(request("r", "a"), 0)
+    fetches.finish(SimpleNamespace(request_id="another"))
+    assert fetches.ensure(request("r", "a"), 0)
 
 
 def test_what_is_lost_is_not_waited_for(fetches: Any) -> None:
@@ -101,3 +111,9 @@ def test_what_is_lost_is_not_waited_for(fetches: Any) -> None:
     assert not fetches.ensure(request("r", "a"), 0)
     assert len(fetches.network.waits) == 1
     assert fetches.take_failed() == {"r"}
+
+
+def test_nothing_more_is_waited_for_once_something_is_lost(fetches: Any) -> None:
+    fetches.network.lost = {"a", "b"}
+    assert not fetches.ensure(request("r", "a", "b"), 0)
+    assert len(fetches.network.waits) == 1

@@ -64,6 +64,31 @@ def test_nothing_is_kept_off_cores_that_a_worker_may_need() -> None:
     assert beside_decoders(ClusterConfig(roles="auto")) is None
 
 
+def test_a_text_engine_decodes_on_its_encoders_cores() -> None:
+    off = config(EncodersConfig(cpus=["0"]), PoolConfig(cpus=["1,2"]))
+    assert beside_decoders(off) == {0, 3}
+    stealing = off.model_copy(update={"scheduler": SchedulerConfig(stealing="share")})
+    assert beside_decoders(stealing) == {3}
+
+
+@pytest.mark.parametrize(("left", "cores"), [(1, None), (2, {14, 15})])
+def test_what_is_no_engine_is_not_crowded_onto_a_core_of_many(
+    monkeypatch: pytest.MonkeyPatch, left: int, cores: set[int] | None
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _pid: set(range(16)))
+    engines = PoolConfig(cpus=[f"0-{15 - left}"])
+    assert beside_decoders(config(EncodersConfig(count=0), engines)) == cores
+
+
+def test_where_nothing_is_said_of_cores_nobody_is_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    def bound(_pid: int, cores: set[int]) -> None:
+        raise AssertionError(cores)
+
+    monkeypatch.setattr("os.sched_setaffinity", bound)
+    with started_on(None):
+        pass
+
+
 def test_whatever_is_started_stays_on_its_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     before = os.sched_getaffinity(0)

@@ -73,7 +73,7 @@ def test_carriers_come_at_the_beginning_of_each_slot_and_all_of_a_burst_at_once(
     slots = drive.slots_for(True, 1)
     planned = carriers(drive, slots, TEXTS, dice())
     for number, slot in enumerate(slots):
-        come = [each for each in planned if each.due_s == LEAD_IN_S + 10.0 * number and each.kind == slot.name]
+        come = [each for each in planned if each.due_s == LEAD_IN_S + drive.slot_s * number and each.kind == slot.name]
         assert len(come) == slot.carriers
     assert len(planned) == sum(slot.carriers for slot in slots)
     assert {each.body["max_tokens"] for each in planned} == {drive.answer_tokens}

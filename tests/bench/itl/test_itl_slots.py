@@ -115,13 +115,12 @@ def test_usual_gaps_are_those_directly_before_and_after() -> None:
 
 
 def test_what_was_usual_in_a_troubled_slot_does_not_count() -> None:
+    drive = Drive("four", 1, (BASE, PICTURE, TEXT, ENCODED), 4, SLOT_S)
     late = carrier(PICTURE, SLOT_S, first_s=SLOT_S + 0.1)
-    answers = [carrier(BASE, 0.0), late, carrier(TEXT, 2 * SLOT_S)]
-    assert [one.usual_before_s for one in read([stream(3 * SLOT_S), *answers], THREE, "split", 1)] == [
-        None,
-        pytest.approx(GAP_S),
-        None,
-    ]
+    answers = [carrier(BASE, 0.0), late, carrier(TEXT, 2 * SLOT_S), carrier(ENCODED, 3 * SLOT_S)]
+    found = read([stream(4 * SLOT_S), *answers], drive, "split", 1)
+    assert [one.usual_before_s for one in found] == [None, pytest.approx(GAP_S), None, None]
+    assert found[2].usual_s == pytest.approx(GAP_S)  # it has them, but what ran over was in it
 
 
 def test_a_carrier_after_which_too_few_gaps_are_left_tells_no_stall() -> None:

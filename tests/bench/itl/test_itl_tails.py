@@ -61,6 +61,9 @@ def test_the_interval_of_a_tail_is_what_blocks_make_of_it() -> None:
     assert steady.interval is not None
     assert steady.interval.low == pytest.approx(steady.interval.high)
     assert found.interval.low < found.ratio < found.interval.high
+    wide = told([side("mono", stall_s, 3.0)[at] for at, stall_s in enumerate((0.1, 0.1, 0.1, 0.1, 1.4))], split)
+    assert wide.interval is not None
+    assert 0 < wide.interval.low < wide.ratio
 
 
 def test_a_stream_and_its_successor_are_one() -> None:
