@@ -20,7 +20,11 @@ from bench.wire import wire
 
 @click.group()
 def bench() -> None:
-    """Measure. Each benchmark prints its figures, and writes them to a file with --json."""
+    """Measure. Each benchmark prints its figures, and writes them to a file with --json.
+
+    For a server of your own, begin with `chiasm diagnose URL`. What a split does to latency: itl; to goodput: serve.
+    With --quick they show in a minute or two what they measure.
+    """
 
 
 bench.add_command(card_copies)

@@ -1,4 +1,4 @@
-"""`chiasm bench kv-bytes`: what a request takes of the KV cache, by the size of its image: computed, and in engines.
+"""`chiasm bench kv-bytes`: what a request takes of the KV cache, by its images: computed, and in engines.
 
 One request at a time is answered at length. While it runs, the engines' metrics say which part of their caches is taken
 and how many tokens they have generated; `telemetry.live.kv_room` says what the request should take by then.
@@ -30,12 +30,16 @@ from chiasm.profile.machines import ask_machines
 from chiasm.telemetry.live.kv_room import kv_room, kv_token_bytes
 from chiasm.telemetry.live.machine import Machine, Machines
 
-SIZES = ((224, 224), (336, 336), (448, 448), (672, 672), (1008, 1008), (1280, 720), (1344, 1344))
-QUICK_SIZES = ((224, 224), (672, 672))
 ANSWER_TOKENS = 256  # so many that the request still runs when the metrics are read, at its first token
 TIMEOUT_S = 30.0
 
 console = Console(highlight=False)
+
+Case = tuple[int, tuple[int, int]]
+"""So many images of that width and height in a request."""
+
+CASES: Sequence[Case] = tuple((images, size) for size in ((224, 224), (1280, 720)) for images in (1, 2, 4, 8))
+QUICK_CASES = (CASES[0], CASES[3])
 
 
 @dataclass(frozen=True)
@@ -63,16 +67,21 @@ def read_page(page: str) -> Reading:
 
 
 def compared(
-    machine: Machine, size: tuple[int, int], image_tokens: int, prompt_tokens: int, before: Reading, during: Reading
+    machine: Machine, case: Case, image_tokens: int, prompt_tokens: int, before: Reading, during: Reading
 ) -> dict[str, Any]:
-    """A row: what one request took between two readings of the engine that answered it, and what was to be expected."""
+    """A row: what one request took between two readings of the engine that answered it, and what was to be expected.
+
+    `image_tokens` are those of all its images.
+    """
+    images, (width, height) = case
     generated = round(during.generated - before.generated)
     expected = kv_room(machine, prompt_tokens, generated)
     blocks = round((during.taken - before.taken) * machine.kv_blocks)
     block_bytes = machine.kv_block_tokens * kv_token_bytes(machine)
     return {
-        "width": size[0],
-        "height": size[1],
+        "images": images,
+        "width": width,
+        "height": height,
         "image_tokens": image_tokens,
         "prompt_tokens": prompt_tokens,
         "generated_tokens": generated,
@@ -85,19 +94,19 @@ def compared(
 
 
 def headline(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """How far computed and allocated lie apart, and what the largest image takes."""
+    """How far computed and allocated lie apart, and what the most images take."""
     largest = max(rows, key=lambda row: float(row["image_tokens"]))
     return {
         "most_blocks_apart": max(abs(row["computed_blocks"] - row["allocated_blocks"]) for row in rows),
         "allocated_over_computed": round(
             sum(row["allocated_bytes"] for row in rows) / sum(row["computed_bytes"] for row in rows), 4
         ),
-        "largest_image_kv_bytes": largest["image_kv_bytes"],
+        "most_image_kv_bytes": largest["image_kv_bytes"],
     }
 
 
 @click.command("kv-bytes")
-@click.option("--quick", is_flag=True, help="Two sizes.")
+@click.option("--quick", is_flag=True, help="The least and the most images alone.")
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the figures here.")
 @click.option("--endpoint", help="Base URL of a running, idle endpoint; unset serves the built-in model.")
 @click.option("--api-key", envvar="CHIASM_API_KEY", help="Bearer token, if the endpoint wants one.")
@@ -105,7 +114,7 @@ def kv_bytes(quick: bool, json_file: Path | None, endpoint: str | None, api_key:
     """Compare what requests with images should take of the KV cache with what engines give them."""
     with nullcontext(endpoint) if endpoint else serving_builtin_model(console) as url:
         try:
-            rows = _rows(url, api_key, QUICK_SIZES if quick else SIZES)
+            rows = _rows(url, api_key, QUICK_CASES if quick else CASES)
         except (EndpointError, ValueError) as error:
             sys.exit(str(error))
     console.print(_table(rows))
@@ -114,20 +123,21 @@ def kv_bytes(quick: bool, json_file: Path | None, endpoint: str | None, api_key:
         write_report(json_file, name="kv_bytes", command=command, headline=headline(rows), series=rows)
 
 
-def _rows(endpoint: str, api_key: str | None, sizes: Sequence[tuple[int, int]]) -> list[dict[str, Any]]:
+def _rows(endpoint: str, api_key: str | None, cases: Sequence[Case]) -> list[dict[str, Any]]:
     asked = ask_machines(endpoint, api_key)
     model = served_model(endpoint, api_key)
-    return [_row(endpoint, api_key, asked, model, size) for size in sizes]
+    return [_row(endpoint, api_key, asked, model, case) for case in cases]
 
 
-def _row(endpoint: str, api_key: str | None, asked: Machines, model: str, size: tuple[int, int]) -> dict[str, Any]:
+def _row(endpoint: str, api_key: str | None, asked: Machines, model: str, case: Case) -> dict[str, Any]:
+    images, size = case
     caches = [name for name, machine in asked.machines.items() if machine.kv_blocks]
     before = {name: _read(endpoint, name) for name in caches}
     if busy := [name for name, reading in before.items() if reading.taken]:
         raise EndpointError(f"{busy[0]} has other requests. Run this while the endpoint has none.")
     body = chat_body(
         model,
-        [_picture(size)],
+        [_picture(size, number) for number in range(images)],
         "What is this?",
         max_tokens=ANSWER_TOKENS,
         temperature=0,
@@ -143,8 +153,8 @@ def _row(endpoint: str, api_key: str | None, asked: Machines, model: str, size: 
     if len(answered) != 1:
         raise EndpointError(f"{len(answered)} engines had a request where one was to. Run this on an idle endpoint.")
     [name] = answered
-    image_tokens = asked.images.estimate(*size)
-    return compared(asked.machines[name], size, image_tokens, usage["prompt_tokens"], before[name], during[name])
+    image_tokens = images * asked.images.estimate(*size)
+    return compared(asked.machines[name], case, image_tokens, usage["prompt_tokens"], before[name], during[name])
 
 
 def _read(endpoint: str, worker: str) -> Reading:
@@ -155,20 +165,20 @@ def _read(endpoint: str, worker: str) -> Reading:
         raise EndpointError(f"the gateway does not pass on the metrics of {worker}: {error}") from error
 
 
-def _picture(size: tuple[int, int]) -> str:
-    """One of its own for each size, so that no cache knows it."""
+def _picture(size: tuple[int, int], number: int) -> str:
+    """One of its own for each size and number."""
     file = io.BytesIO()
-    Image.new("RGB", size, (size[0] % 256, size[1] % 256, 99)).save(file, "PNG")
+    Image.new("RGB", size, (size[0] % 256, size[1] % 256, number)).save(file, "PNG")
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> Table:
     table = Table(title="KV cache of one request", title_justify="left")
-    for column in ("image", "image tokens", "prompt", "generated", "their KV MB", "computed MB", "allocated MB"):
+    for column in ("images", "image tokens", "prompt", "generated", "their KV MB", "computed MB", "allocated MB"):
         table.add_column(column, justify="right")
     for row in rows:
         table.add_row(
-            f"{row['width']} x {row['height']}",
+            f"{row['images']} of {row['width']} x {row['height']}",
             *(f"{row[name]:,}" for name in ("image_tokens", "prompt_tokens", "generated_tokens")),
             *(f"{row[name] / 1e6:.3f}" for name in ("image_kv_bytes", "computed_bytes", "allocated_bytes")),
         )

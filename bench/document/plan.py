@@ -35,10 +35,10 @@ STEPS = (
     Step(
         "itl",
         "chiasm bench itl --json bench/results/itl.json --plot docs/itl.svg --html build/itl.html --resume {kept}",
-        minutes=32,
+        minutes=33,
         headline=True,
     ),
-    Step("overhead", "chiasm bench overhead --json bench/results/overhead.json", minutes=12, headline=True),
+    Step("overhead", "chiasm bench overhead --json bench/results/overhead.json", minutes=11, headline=True),
     Step(
         "vllm-epd",
         "chiasm bench vllm-epd --json bench/results/vllm_epd.json --plot docs/vllm_epd.svg --resume {kept}",

@@ -64,19 +64,20 @@ def itl(
 
     Text streams run beside carriers, which come by the clock and bring pictures, or as much text. How many tokens they
     bring varies by the pictures' size and number, from none to the most that the model makes of one picture, and so
-    does how many come at once. They come as far apart as the largest takes to be answered, which is timed first. Unless
-    an endpoint is named, a model of 120 M parameters with random weights is served on two cores, split and unsplit,
-    both with a prefill chunk for the same objective. Equal for all is the principle, so none is as it ships: engines
-    run eagerly, and client, gateway and Ray share the two cores. It takes 12 GB of memory and 27 minutes. Nothing else
-    should run meanwhile.
+    does how many come at once. They come as far apart as the largest takes to be answered, which is timed first, and
+    half of that more. Unless an endpoint is named, a model of 120 M parameters with random weights is served on two
+    cores, split and unsplit, both with a prefill chunk for the same objective. All get the same settings, so none runs
+    at its defaults: engines run eagerly. The client has both cores as well, the split's gateway and Ray the encoder's.
+    It takes 12 GB of memory and 33 minutes. Nothing else should run meanwhile.
 
     \b
     bystander_slope_image_vs_text_tokens          what an image token adds to the inter-token latencies of bystanders,
                                                   to what a text token adds, through the split
     bystander_slope_encoded_image_vs_text_tokens  the same of pictures that are encoded already
-    bystander_p99_itl_mono_vs_split               P99 of bystanders' ITL while a burst of pictures is computed
+    bystander_p99_itl_mono_vs_split               P99 of bystanders' ITL while the largest burst of pictures is
+                                                  computed, unsplit to split: above 1 the split is better
     carrier_slope_ms_per_1k_split, ..._mono       what 1,000 image tokens of a burst add to the TPOT of its carriers
-    image_ttft_p50_split_vs_mono                  time to first token of the largest picture alone
+    image_ttft_p50_split_vs_mono                  time to first token of the largest picture alone, split to unsplit
 
     A figure of fewer than five blocks, or of which more than a tenth of the slots is lost, is in no headline.
     """

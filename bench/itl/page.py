@@ -34,7 +34,7 @@ def described(plan: Plan, sides: Sequence[str], model: str) -> list[str]:
         "seen (live), with the same pictures as before, so that their embeddings are there (encoded), or with as many "
         "tokens of text. Every prompt begins with other text, so that no prefix cache has any of it. What a load adds "
         "to a prompt is counted by the server.",
-        "Slots are a quarter longer than the largest carriers took to be answered, on the slowest side, before the "
+        "Slots are half as long again as the largest carriers took to be answered, on the slowest side, before the "
         f"first block. {drives}.",
         "Mean ITL: of all gaps of bystanders that ended in the slot; it depends on how often carriers come. Added to "
         "ITLs, or stall: how long each bystander stood still, beyond its usual gaps, until the slot's last carrier had "

@@ -173,12 +173,13 @@ def serve(context: click.Context, /, **given: Any) -> None:
     were seen, so the best at some objectives may be one of these. --full measures everything to the end, and so does
     --topology what it names.
 
-    It takes an hour and 20 GB of memory, engines' starts included, and four hours with --full. Where there is less
+    It takes 65 minutes and 20 GB of memory, engines' starts included, and four hours with --full. Where there is less
     memory, fewer are up together, the first of them in every group, and it takes longer: what it says at its beginning.
     Nothing else should run meanwhile.
 
     Equal for all is the principle, so no arrangement is as it ships: all engines run eagerly, and all that generate
-    share one number of slots and one size of KV cache. Gateways, routers, Ray and this client have the same two cores.
+    share one number of slots and one size of KV cache. Whatever else there is has the same two cores, and a
+    split's gateway and Ray the encoder's alone, unless that one generates as well.
     --pace tells tokens per dollar only by a table of yours (--prices), for ours prices no unequal silicon.
 
     On two cores a second encoder would share the first one's core, so what fan-out of a request's images wins back is

@@ -83,8 +83,20 @@ ROWS: dict[str, list[dict[str, Any]]] = {
         | {"high_ms": 1512.0, "against_high_ms": 201.0, "ratio": 7.5},
     ],
     "vllm_epd": [
-        {"images": 1, "load": "60 %", "round": "all", "figure": "ttft_p50_vs_vllm_epd", "median": 0.875}
-        | {"least": 0.8125, "most": 0.9375, "failed": 0},
+        *(
+            {"images": images, "load": load, "arrangement": side, "round": 1, "completed": 6}
+            | {"median_ttft_ms": 1234.0, "median_tpot_ms": 61.0}
+            for images in (1, 2)
+            for load in ("60 %", "90 %", "all at once")
+            for side in ("split", "vllm-epd")
+        ),
+        *(
+            {"images": 1, "load": load, "round": "all", "figure": figure, "median": 0.875}
+            | {"least": 0.8125, "most": 0.9375, "failed": 0}
+            for load, figure in (("60 %", "ttft_p50_vs_vllm_epd"), ("all at once", "throughput_vs_vllm_epd"))
+        ),
+        {"images": 1, "load": "60 %", "arrangement": "split", "round": "cores"}
+        | {"engine_cores": 1.5, "other_cores": 0.2},
     ],
     "overhead": [
         {"traffic": "text", "block": 1, "added_ttft_p50_ms": 3.25},
@@ -95,8 +107,8 @@ ROWS: dict[str, list[dict[str, Any]]] = {
         {"what": "sums", "requests": 200},
     ],
     "kv_bytes": [
-        {"width": 224, "height": 336, "image_tokens": 96, "prompt_tokens": 120, "generated_tokens": 3}
-        | {"image_kv_bytes": 111111, "computed_bytes": 222222, "allocated_bytes": 222333}
+        {"images": 1, "width": 224, "height": 336, "image_tokens": 96, "prompt_tokens": 120, "generated_tokens": 3}
+        | {"image_kv_bytes": 111111, "computed_blocks": 2, "allocated_blocks": 2, "allocated_bytes": 222333}
     ],
 }
 
