@@ -4,6 +4,7 @@ import click
 
 from bench.card_copies import card_copies
 from bench.clients import clients
+from bench.fan_out import fan_out
 from bench.itl.command import itl
 from bench.kv_bytes import kv_bytes
 from bench.overhead.command import overhead
@@ -29,6 +30,7 @@ def bench() -> None:
 
 bench.add_command(card_copies)
 bench.add_command(clients)
+bench.add_command(fan_out)
 bench.add_command(itl)
 bench.add_command(kv_bytes)
 bench.add_command(overhead)

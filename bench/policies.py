@@ -44,6 +44,21 @@ class _InTurn(ABC):
         """One of these; whoever was chosen longest ago comes first."""
 
 
+class Only(_InTurn):
+    """One worker, as if there were no other."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self._name = name
+
+    def update(self, worker: EncodeWorker, eligible: bool = True) -> None:
+        """See there."""
+        super().update(worker, eligible and worker.id == self._name)
+
+    def _choose(self, encoders: Sequence[EncodeWorker]) -> EncodeWorker:
+        return encoders[0]
+
+
 class RoundRobin(_InTurn):
     """Each in turn."""
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager, redirect_stdout
 import psutil
 from rich.console import Console
 
-from bench.handicap import held_to
+from bench.handicap import held_to, taking_turns
 from chiasm.client import EndpointError, get_json
 from chiasm.config import ClusterConfig
 from chiasm.display import StartDisplay
@@ -38,18 +38,21 @@ MEETING_TIMEOUT_S = 60.0
 
 
 class TwoEncoders:
-    """Its engines start when it is made, and each registers with whatever scheduler there is."""
+    """Its engines start when it is made, and each registers with whatever scheduler there is.
 
-    def __init__(self, membership: Membership) -> None:
+    `encoding` and `decoding` are the cores of both encoders and of the decoder; None leaves it to the system.
+    """
+
+    def __init__(self, membership: Membership, encoding: str | None = None, decoding: str | None = None) -> None:
         self._membership = membership
         self._scheduler = Scheduler(membership.scheduler, membership.config, membership.keys)
         self._scheduler.endpoint()
         self._gateway = Gateway(membership)
         self.url = self._gateway.url()
         self._workers: list[Worker] = [
-            EncoderWorker(FAST, membership, _here, cpus=None),
-            EncoderWorker(SLOW, membership, _here, cpus=None),
-            DecoderWorker("decoder-0", membership, _here, cpus=None),
+            EncoderWorker(FAST, membership, _here, cpus=encoding),
+            EncoderWorker(SLOW, membership, _here, cpus=encoding),
+            DecoderWorker("decoder-0", membership, _here, cpus=decoding),
         ]
 
     def wait_ready(self, display: StartDisplay) -> None:
@@ -100,9 +103,15 @@ class TwoEncoders:
     @contextmanager
     def unequal(self) -> Iterator[None]:
         """Hold the slow encoder's engine to `SLOW_SHARE` of the time, for as long as the context lasts."""
-        named = f'"worker": "{SLOW}"'  # among its connector's settings
-        guards = [each for each in psutil.Process().children() if any(named in argument for argument in each.cmdline())]
-        with held_to(SLOW_SHARE, [process for guard in guards for process in guard.children(recursive=True)]):
+        with held_to(SLOW_SHARE, _engine_of(SLOW)):
+            yield
+
+    @contextmanager
+    def halves(self) -> Iterator[None]:
+        """Give each encoder's engine half of the time, in turn, whether the other has work or not, for as long as the
+        context lasts: on one core they are two of half its speed.
+        """
+        with taking_turns([_engine_of(FAST), _engine_of(SLOW)]):
             yield
 
     def stop(self) -> None:
@@ -113,9 +122,19 @@ class TwoEncoders:
         self._scheduler.stop()
 
 
+def _engine_of(encoder: str) -> list[psutil.Process]:
+    named = f'"worker": "{encoder}"'  # among its connector's settings
+    guards = [each for each in psutil.Process().children() if any(named in argument for argument in each.cmdline())]
+    return [process for guard in guards for process in guard.children(recursive=True)]
+
+
 @contextmanager
-def two_encoders(config: ClusterConfig, console: Console) -> Iterator[TwoEncoders]:
+def two_encoders(
+    config: ClusterConfig, console: Console, encoding: str | None = None, decoding: str | None = None
+) -> Iterator[TwoEncoders]:
     """A cluster that is ready, for as long as the context lasts; what its engines say on stdout is dropped.
+
+    `encoding` and `decoding`: see `TwoEncoders`.
 
     The program ends if the model cannot be split.
 
@@ -135,7 +154,7 @@ def two_encoders(config: ClusterConfig, console: Console) -> Iterator[TwoEncoder
             one_machine=True,
         )
         with redirect_stdout(nowhere):
-            cluster = TwoEncoders(membership)
+            cluster = TwoEncoders(membership, encoding, decoding)
             try:
                 with StartDisplay(console) as display:
                     cluster.wait_ready(display)

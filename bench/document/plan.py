@@ -50,6 +50,7 @@ STEPS = (
         "chiasm bench serve --json bench/results/serve.json --plot docs/serve.svg --resume {kept}",
         minutes=85,  # 65, where memory holds all that is compared at once
     ),
+    Step("fan-out", "chiasm bench fan-out --json bench/results/fan_out.json", minutes=10),
     Step("cross-check", "chiasm bench serve --cross-check --json bench/results/cross_check.json", minutes=15),
     Step(
         "itl-towers",

@@ -182,8 +182,9 @@ def serve(context: click.Context, /, **given: Any) -> None:
     split's gateway and Ray the encoder's alone, unless that one generates as well.
     --pace tells tokens per dollar only by a table of yours (--prices), for ours prices no unequal silicon.
 
-    On two cores a second encoder would share the first one's core, so what fan-out of a request's images wins back is
-    not measured: start `chiasm serve --encoders 2` on more, and name its URL with --topology.
+    On two cores there is none for a second encoder. What spreading a request's images over several wins back is for
+    `chiasm bench fan-out`; under load, start `chiasm serve --encoders 2` on more cores, and name its URL with
+    --topology.
 
     \b
     goodput_split_vs_mono_WORKLOAD        goodput to that of the best monolithic arrangement, at the objectives;

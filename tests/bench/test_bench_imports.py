@@ -12,6 +12,7 @@ MODULES = [
     "cli",
     "clients",
     "diagnosis.command",
+    "fan_out",
     "itl.command",
     "kv_bytes",
     "overhead.command",

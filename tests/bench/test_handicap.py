@@ -9,7 +9,7 @@ from contextlib import ExitStack
 import psutil
 import pytest
 
-from bench.handicap import PaceLost, held_to
+from bench.handicap import PaceLost, held_to, taking_turns
 
 pytestmark = pytest.mark.slow
 
@@ -18,6 +18,15 @@ TRIED_S = 2.0
 
 @pytest.fixture
 def busy() -> Iterator[psutil.Process]:
+    yield from looping()
+
+
+@pytest.fixture
+def another() -> Iterator[psutil.Process]:
+    yield from looping()
+
+
+def looping() -> Iterator[psutil.Process]:
     process = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     try:
         yield psutil.Process(process.pid)
@@ -40,6 +49,27 @@ def test_it_runs_part_of_the_time_and_then_goes_on(busy: psutil.Process) -> None
     with held_to(0.3, [busy]):
         assert {psutil.STATUS_STOPPED, psutil.STATUS_RUNNING} <= states(busy)
     assert psutil.STATUS_STOPPED not in states(busy)
+
+
+def test_groups_that_take_turns_run_half_of_the_time_each(busy: psutil.Process, another: psutil.Process) -> None:
+    with taking_turns([[busy], [another], []]):
+        for process in (busy, another):
+            assert {psutil.STATUS_STOPPED, psutil.STATUS_RUNNING} <= states(process)
+    for process in (busy, another):
+        assert psutil.STATUS_STOPPED not in states(process)
+
+
+def test_groups_that_take_turns_have_one_core_between_them(busy: psutil.Process, another: psutil.Process) -> None:
+    with taking_turns([[busy], [another]]):
+        states(busy)  # until the first turns are over
+        begun, before = time.monotonic(), cores_time(busy, another)
+        states(another)
+        taken = cores_time(busy, another) - before
+        assert taken < 1.3 * (time.monotonic() - begun)  # both at once would take twice as much
+
+
+def cores_time(*processes: psutil.Process) -> float:
+    return sum(process.cpu_times().user + process.cpu_times().system for process in processes)
 
 
 def test_a_pace_that_was_lost_is_told(busy: psutil.Process) -> None:

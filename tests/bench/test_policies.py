@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from bench.policies import LeastCount, Random, RoundRobin
+from bench.policies import LeastCount, Only, Random, RoundRobin
 from chiasm.config import SchedulerConfig
 from chiasm.messages import Encode, EncodeDone, Register, Submit
 from chiasm.nouns import Embedding, Item, ItemUuid, RequestId, Role, WorkerId
@@ -45,6 +45,15 @@ def test_round_robin_takes_each_in_turn_whatever_it_owes() -> None:
     give(pool[0], jobs=5)
     policy.update(pool[0])
     assert chosen(policy, 7) == ["e0", "e1", "e2", "e0", "e1", "e2", "e0"]
+
+
+def test_only_one_takes_all_and_nobody_else_where_it_is_away() -> None:
+    pool = encoders(3)
+    policy = joined(Only("e1"), pool)
+    give(pool[1], jobs=5)
+    assert chosen(policy, 3) == ["e1", "e1", "e1"]
+    policy.update(pool[1], eligible=False)
+    assert policy.best(10) is None
 
 
 def test_random_takes_all_alike_and_the_same_ones_for_the_same_seed() -> None:

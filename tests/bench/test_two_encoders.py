@@ -28,7 +28,7 @@ HEARTBEAT_S = 0.05
 class PlayedWorker:
     """Registers, says that it lives, and registers again with whoever does not know it."""
 
-    def __init__(self, name: str, membership: Membership, _address: Callable[[], str], cpus: None) -> None:
+    def __init__(self, name: str, membership: Membership, _address: Callable[[], str], cpus: str | None) -> None:
         role = Role.ENCODER if name in (FAST, SLOW) else Role.DECODER
         kv_tokens = 0 if role is Role.ENCODER else 1000
         self._register = Register(WorkerId(name), role, "node", f"http://{name}", 1, kv_tokens, 100.0)
