@@ -160,7 +160,7 @@ def serve(context: click.Context, /, **given: Any) -> None:
     equal memory, and climbs a ladder of request rates with each of them in turn, round by round. The same rates for
     all, relative to what the fastest answers when many requests come at once. A rate lasts for three times the
     objective of the time to first token, and for four requests a round at least. Goodput is the highest rate that can
-    go on for ever: no backlog grows, it is not above what the arrangement answers at once, and P99 of the time to first
+    go on for ever: no queue grows, it is not above what the arrangement answers at once, and P99 of the time to first
     token (TTFT, from when a request was due) and of the gaps between tokens (ITL) keep their objectives; P95 of both,
     at all rates, if a rate has fewer than a thousand requests. It is told over a grid of objectives, not at one point.
 

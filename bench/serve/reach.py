@@ -1,10 +1,10 @@
 """How high a rate an arrangement bears within objectives, and how much more that is than another's.
 
 Where both objectives hold at one rate of the ladder and not at the next, the answer lies between: there each tail is
-taken to rise in a line. A rate at which a backlog grows does not hold, however short the waiting still is: of such a
-one counts what was answered there. And no rate counts that is above what the arrangement answers when many requests
-come at once. All rounds count together, since a tail is not told by the few requests of one. How sure the figure is
-shows in what it would be without each of the rounds (`jackknife_interval`).
+taken to rise in a line. A rate at which ever more requests wait for their first token does not hold, however short the
+waiting still is: of such a one counts how many got it there. And no rate counts that is above what the arrangement
+answers when many requests come at once. All rounds count together, since a tail is not told by the few requests of one.
+How sure the figure is shows in what it would be without each of the rounds (`jackknife_interval`).
 """
 
 import math
@@ -45,15 +45,15 @@ def _between(below: float, rate: float, ladder: Mapping[float, Seen], objectives
     if high.tails.failed:
         return below
     if not below:
-        # Nothing tells where tails begin to be too long; but what is answered in time while the rest piles up, is.
-        return high.rung.answered_per_s if high.tails.within(objectives) else 0.0
+        # Nothing tells where tails begin to be too long; but how many are begun in time while the rest piles up, is.
+        return high.rung.begun_per_s if high.tails.within(objectives) else 0.0
     low = ladder[below]
     ends = [
         *_crossing(low.tails.ttft_ms, high.tails.ttft_ms, objectives.ttft_ms),
         *_crossing(low.tails.itl_ms, high.tails.itl_ms, objectives.itl_ms),
     ]
     reached = below + (rate - below) * min(ends, default=1.0)
-    return reached if high.rung.keeps_up else max(below, min(reached, high.rung.answered_per_s))
+    return reached if high.rung.keeps_up else max(below, min(reached, high.rung.begun_per_s))
 
 
 def _crossing(low_ms: float | None, high_ms: float | None, limit_ms: float) -> Iterator[float]:

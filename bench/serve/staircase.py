@@ -18,7 +18,7 @@ from bench.load.workloads import Workload
 Steps = Mapping[float, range]
 """Rate in requests/s -> places of its requests in the plan; the lowest rate first."""
 
-UNWATCHED = 1 / 3  # of a rung: until then there come to be as many under way as belong to the new rate
+UNWATCHED = 1 / 3  # of a rung: until then what belongs to the rate before has left
 BACKLOG = 0.05  # of what comes may be left over
 
 
@@ -26,18 +26,20 @@ BACKLOG = 0.05  # of what comes may be left over
 class Rung:
     """What was seen at one rate, in one round or in several together.
 
-    Whether the server keeps up is told from the requests that are under way: due, and not ended.
+    Whether the server keeps up is told from the requests that wait: due, and without a first token. Those that are
+    being answered are not among them: there come to be more of these until the first have ended, and no rung is so long
+    that nothing of that would be seen.
     """
 
     answers: Sequence[Answer]
     due: int = 0  # in the part of it that is watched
-    before: int = 0  # under way as that part begins
+    before: int = 0  # waiting as that part begins
     after: int = 0  # and as it ends
     watched_s: float = 0.0
 
     @property
-    def answered_per_s(self) -> float:
-        """Requests that ended there, by second."""
+    def begun_per_s(self) -> float:
+        """Requests that got their first token there, by second."""
         return (self.due + self.before - self.after) / self.watched_s if self.watched_s else math.inf
 
     @property
@@ -108,16 +110,21 @@ def by_rate(answers: Sequence[Answer], ladder: Steps) -> dict[float, Rung]:
         rungs[rate] = Rung(
             answers[numbers.start : numbers.stop],
             sum(from_s < answer.due_s <= ends_s for answer in answers),
-            _under_way(answers, from_s),
-            _under_way(answers, ends_s),
+            _waiting(answers, from_s),
+            _waiting(answers, ends_s),
             ends_s - from_s,
         )
         begins_s = ends_s
     return rungs
 
 
-def _under_way(answers: Sequence[Answer], at_s: float) -> int:
-    return sum(answer.due_s <= at_s < answer.ended_s for answer in answers)
+def _waiting(answers: Sequence[Answer], at_s: float) -> int:
+    return sum(answer.due_s <= at_s < _first_token_s(answer) for answer in answers)
+
+
+def _first_token_s(answer: Answer) -> float:
+    """Or when it failed without one."""
+    return answer.tokens_s[0] if answer.chunks_s else answer.ended_s
 
 
 def pooled(rounds: Sequence[Round]) -> dict[float, Rung]:

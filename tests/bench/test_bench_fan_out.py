@@ -31,7 +31,7 @@ def test_means_are_compared_over_rounds_and_say_how_even_the_images_were_spread(
     [found] = comparison(series)
     assert (found["rounds"], found["two_ms"], found["one_ms"], found["ratio"]) == (3, 602.0, 1002.0, 0.601)
     # Each round's own pair is compared: both rise by one a round, and so the interval is narrow.
-    assert found["high"] - found["low"] < 0.002
+    assert found["high"] - found["low"] < 0.003
     assert found["share_of_the_first"] == 0.5
     assert headline([found]) == {"image_ttft_two_vs_one_encoder_4img": 0.601}
 

@@ -82,10 +82,18 @@ ROWS: dict[str, list[dict[str, Any]]] = {
         | {"measured": 7.125, "predicted": 7.625, "measured_vs_predicted": 0.9375}
     ],
     "itl": [
-        {"what": "ratio", "of": "stall", "side": "split", "kind": "live : text", "value": 1.125, "low": 1.0625}
+        {
+            "what": "ratio",
+            "of": "added to a bystander's ITLs",
+            "side": "split",
+            "kind": "live : text",
+            "value": 1.125,
+            "low": 1.0625,
+        }
         | {"high": 1.1875},
         {"what": "tail", "side": "mono", "against": "split", "carriers": "burst of 4", "percentile": "p99"}
-        | {"high_ms": 1512.0, "against_high_ms": 201.0, "ratio": 7.5},
+        | {"drive": "bursts", "at_once": 4, "tokens": 516, "samples": 1234, "against_samples": 2345}
+        | {"high_ms": 1512.0, "against_high_ms": 201.0, "ratio": 7.5, "low": 6.25, "high": 8.75},
     ],
     "vllm_epd": [
         *(
@@ -214,7 +222,13 @@ def test_the_page_with_everything_measured(checkout: Path) -> None:
     ):
         assert shown in text, shown
     readme = (checkout / "README.md").read_text()
-    for shown in ("1.12; 7.50", "≥ 1.38, ≥ 1.38, ≥ 1.38", "2.38", "3.5 ms, 0.06 ms", "0.62, 1.25"):
+    for shown in (
+        "1.12 (95 %: 1.06 to 1.19); 7.50 (6.25 to 8.75)",
+        "≥ 1.38, ≥ 1.38, ≥ 1.38",
+        "2.38",
+        "3.5 ms, 0.06 ms",
+        "0.62, 1.25",
+    ):
         assert shown in readme, shown
 
 
@@ -287,7 +301,7 @@ def test_the_page_has_what_decides_and_where_it_loses(checkout: Path) -> None:
         "| 3 of 24 | 1 | TTFT 1000 ms with ITL 300 (0.81) ms |",
         "| split | 64 | 192 | 4 | True |",
         "1.062 to 1.188",
-        "| burst of 4 | p99 | 1,512 | 201 | 7.50 | – |",
+        "| burst of 4 | p99 | 1,512 | 201 | 1,234 and 2,345 | 7.50 | 6.25 to 8.75 | – | – |",
         "| 1.71 | 81 % | 7.12 | 7.62 | 0.94 | – |",
         "| `median_ttft_ms` | 101.50 | 100.25 | +1.2 % | -1.5 to +3.5 % | True |",
         "4 of 5",

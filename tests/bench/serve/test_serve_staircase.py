@@ -74,10 +74,18 @@ def served(rate: float, per_s: float, seconds: float, takes_s: float = 0.5) -> R
 def test_who_answers_less_than_comes_does_not_keep_up() -> None:
     kept, piled = served(1.8, per_s=1.9, seconds=8), served(3.0, per_s=1.9, seconds=8)
     assert kept.keeps_up
-    assert kept.answered_per_s == pytest.approx(1.8, abs=0.2)
+    assert kept.begun_per_s == pytest.approx(1.8, abs=0.2)
     assert not piled.keeps_up
-    assert piled.answered_per_s == pytest.approx(1.9, abs=0.2)
+    assert piled.begun_per_s == pytest.approx(1.9, abs=0.2)
     assert max(each.waited_s for each in piled.answers) < 5  # so it passes by the time to the first token
+
+
+def test_answers_that_last_long_are_no_backlog() -> None:
+    """At first there are ever more of them, until the first have ended; whoever comes is answered all the same."""
+    lasting = served(1.4, per_s=20, seconds=15, takes_s=8)
+    assert sum(each.due_s <= 5 < each.ended_s for each in lasting.answers) == 7
+    assert sum(each.due_s <= 15 < each.ended_s for each in lasting.answers) > 10
+    assert lasting.keeps_up
 
 
 def test_what_chance_leaves_over_is_no_backlog() -> None:
