@@ -20,6 +20,7 @@ Steps = Mapping[float, range]
 
 UNWATCHED = 1 / 3  # of a rung: until then what belongs to the rate before has left
 BACKLOG = 0.05  # of what comes may be left over
+TICK_S = 1e-6  # more than what sums of times are wrong by
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def by_rate(answers: Sequence[Answer], ladder: Steps) -> dict[float, Rung]:
         from_s = begins_s + UNWATCHED * (ends_s - begins_s)
         rungs[rate] = Rung(
             answers[numbers.start : numbers.stop],
-            sum(from_s < answer.due_s <= ends_s for answer in answers),
+            sum(from_s <= answer.due_s + TICK_S < ends_s for answer in answers),
             _waiting(answers, from_s),
             _waiting(answers, ends_s),
             ends_s - from_s,
@@ -119,7 +120,8 @@ def by_rate(answers: Sequence[Answer], ladder: Steps) -> dict[float, Rung]:
 
 
 def _waiting(answers: Sequence[Answer], at_s: float) -> int:
-    return sum(answer.due_s <= at_s < _first_token_s(answer) for answer in answers)
+    """Just before that moment, for the last request of a rung is due as it ends, and would always be among them."""
+    return sum(answer.due_s < at_s - TICK_S <= _first_token_s(answer) for answer in answers)
 
 
 def _first_token_s(answer: Answer) -> float:

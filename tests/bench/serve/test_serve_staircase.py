@@ -80,6 +80,11 @@ def test_who_answers_less_than_comes_does_not_keep_up() -> None:
     assert max(each.waited_s for each in piled.answers) < 5  # so it passes by the time to the first token
 
 
+def test_who_comes_as_a_rung_ends_does_not_wait_yet() -> None:
+    rung = by_rate([answer(100, 1, due_s=each_s) for each_s in (1.0, 2.0, 3.0)], {1.0: range(3)})[1.0]
+    assert (rung.before, rung.after, rung.due) == (0, 0, 2)
+
+
 def test_answers_that_last_long_are_no_backlog() -> None:
     """At first there are ever more of them, until the first have ended; whoever comes is answered all the same."""
     lasting = served(1.4, per_s=20, seconds=15, takes_s=8)
