@@ -1,15 +1,15 @@
 """Whether tails of TTFT and ITL are within their objectives at a rate.
 
-One percentile holds for a whole ladder of rates, for both quantities, and figures carry its name: P99, or P95 where the
-fewest requests at a rate, over all rounds, are less than a thousand (`bench.percentiles`). So no rate is judged more
-leniently than another.
+One percentile of each holds for a whole ladder of rates, and figures carry its name: P99, or P95 where a rate has fewer
+than a thousand samples over all rounds (`bench.percentiles`). A request is one sample of TTFT, and of ITL as many as it
+has gaps. So no rate is judged more leniently than another.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from bench.load.answers import Answer
-from bench.percentiles import percentile, tail
+from bench.percentiles import named, percentile, tail
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,19 @@ class Objectives:
 
 
 @dataclass(frozen=True)
+class Shares:
+    """The percentiles at which objectives are held, as shares."""
+
+    ttft: float
+    itl: float
+
+    def __str__(self) -> str:
+        return f"{named(self.ttft).upper()} of TTFT, {named(self.itl).upper()} of ITL"
+
+
+@dataclass(frozen=True)
 class Tails:
-    """What decides whether objectives hold at one rate, at one percentile."""
+    """What decides whether objectives hold at one rate, at such percentiles."""
 
     requests: int
     failed: int
@@ -36,12 +47,14 @@ class Tails:
         return self.ttft_ms <= objectives.ttft_ms and (self.itl_ms is None or self.itl_ms <= objectives.itl_ms)
 
 
-def share_of(rates: Iterable[Sequence[Answer]]) -> float:
-    """The percentile of a ladder, as a share, by what was asked at each rate; that depends on the plan alone."""
-    return tail(min(len(answers) for answers in rates))
+def shares_of(rates: Iterable[Sequence[Answer]]) -> Shares:
+    """Those of a ladder, by what was asked at each rate: where nothing failed, that depends on the plan alone."""
+    samples = [(len(answers), sum(len(answer.gaps_s) for answer in answers if answer.ok)) for answers in rates]
+    requests, gaps = zip(*samples, strict=True)
+    return Shares(tail(min(requests)), tail(min(gaps)))
 
 
-def tails(answers: Sequence[Answer], share: float) -> Tails:
+def tails(answers: Sequence[Answer], shares: Shares) -> Tails:
     """Of all that was asked at one rate.
 
     First tokens are timed from when a request was due, so that a load generator that is late hides nothing; gaps are
@@ -50,7 +63,7 @@ def tails(answers: Sequence[Answer], share: float) -> Tails:
     good = [answer for answer in answers if answer.ok]
     waits_s = [answer.waited_s for answer in good]
     gaps_s = [gap_s for answer in good for gap_s in answer.gaps_s]
-    return Tails(len(answers), len(answers) - len(good), _tail_ms(waits_s, share), _tail_ms(gaps_s, share))
+    return Tails(len(answers), len(answers) - len(good), _tail_ms(waits_s, shares.ttft), _tail_ms(gaps_s, shares.itl))
 
 
 def _tail_ms(samples_s: Sequence[float], share: float) -> float | None:
@@ -59,4 +72,4 @@ def _tail_ms(samples_s: Sequence[float], share: float) -> float | None:
 
 def holds(answers: Sequence[Answer], objectives: Objectives) -> bool:
     """Whether both objectives do, of a rate that is asked alone; where any request failed, they do not."""
-    return bool(answers) and tails(answers, share_of([answers])).within(objectives)
+    return bool(answers) and tails(answers, shares_of([answers])).within(objectives)

@@ -161,8 +161,9 @@ def serve(context: click.Context, /, **given: Any) -> None:
     all, relative to what the fastest answers when many requests come at once. A rate lasts for three times the
     objective of the time to first token, and for four requests a round at least. Goodput is the highest rate that can
     go on for ever: no queue grows, it is not above what the arrangement answers at once, and P99 of the time to first
-    token (TTFT, from when a request was due) and of the gaps between tokens (ITL) keep their objectives; P95 of both,
-    at all rates, if a rate has fewer than a thousand requests. It is told over a grid of objectives, not at one point.
+    token (TTFT, from when a request was due) and of the gaps between tokens (ITL) keep their objectives; or P95, at all
+    rates, if one has fewer than a thousand samples: a request has one TTFT, and many gaps. It is told over a grid of
+    objectives, not at one point.
 
     Every calibrated prefill chunk, the split's and the monolithic ones', is for a median step of 200 ms, whatever
     objective figures are told at. Those that are quoted were fixed before anything was measured, and the one of the

@@ -130,7 +130,7 @@ def _goodput(side: Side, objectives: Objectives) -> Row:
     return {
         "ttft_objective_ms": objectives.ttft_ms,
         "itl_objective_ms": objectives.itl_ms,
-        "percentile": side.climb.percentile,
+        "percentiles": str(side.climb.shares),
         "goodput_per_s": side.climb.goodput(objectives),
         **_bounds("goodput", side.climb.interval(objectives), "_per_s"),
         "goodput_at_least": side.climb.is_open(objectives),
@@ -197,7 +197,7 @@ def _rates(contest: Contest, side: Side) -> Iterator[Row]:
         seconds = sum(_span_s(each[rate].answers) for each in side.rounds)
         medians = [figures(each[rate].answers).get("median_ttft_ms") for each in side.rounds]
         medians_ms = [median for median in medians if median is not None]
-        tails, share = side.climb.seen(rate).tails, side.climb.percentile
+        tails, shares = side.climb.seen(rate).tails, side.climb.shares
         row: Row = {
             "rate_per_s": rate,
             "share_of_capacity": rate / contest.capacity,
@@ -207,9 +207,10 @@ def _rates(contest: Contest, side: Side) -> Iterator[Row]:
             # Percentiles come below, by the rule by which they are held against objectives: another one interpolates.
             **{name: v for name, v in figures(rung.answers, seconds=seconds).items() if not name.startswith("p9")},
         }
-        for name, tail_ms in (("due_to_first_token", tails.ttft_ms), ("token_gap", tails.itl_ms)):
-            if tail_ms is not None:
-                row[f"{share}_{name}_ms"] = tail_ms
+        if tails.ttft_ms is not None:
+            row[f"{named(shares.ttft)}_due_to_first_token_ms"] = tails.ttft_ms
+        if tails.itl_ms is not None:
+            row[f"{named(shares.itl)}_token_gap_ms"] = tails.itl_ms
         if medians_ms:
             row |= {"median_ttft_least_ms": min(medians_ms), "median_ttft_most_ms": max(medians_ms)}
         yield _rounded(row)

@@ -43,7 +43,7 @@ def plot_curves(series: Sequence[Row], objectives: Objectives, title: str, file:
 def _goodput(axes: Any, rows: Sequence[Row], over: str, held: tuple[str, float]) -> None:
     other, value = held
     xs: Sequence[float] = ()
-    percentile = next(row["percentile"] for row in rows if row["what"] == "goodput")
+    percentiles = next(row["percentiles"] for row in rows if row["what"] == "goodput")
     for name, mine in _by_arrangement(rows, "goodput"):
         points = sorted(
             (row[f"{over}_objective_ms"], *(row.get(f"goodput{bound}_per_s", row["goodput_per_s"]) for bound in BOUNDS))
@@ -58,7 +58,7 @@ def _goodput(axes: Any, rows: Sequence[Row], over: str, held: tuple[str, float])
     axes.set_xscale("log")
     axes.set_xticks(xs, [f"{each:g}" for each in xs])
     axes.minorticks_off()
-    axes.set_xlabel(f"{over.upper()} objective, ms ({other.upper()} ≤ {value:g} ms; {percentile.upper()})")
+    axes.set_xlabel(f"{over.upper()} objective, ms ({other.upper()} ≤ {value:g} ms; {percentiles})")
     axes.set_ylabel("goodput, requests/s")
     axes.set_ylim(bottom=0)
 

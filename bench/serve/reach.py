@@ -12,9 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from bench.load.goodput import Objectives, Tails, share_of, tails
+from bench.load.goodput import Objectives, Shares, Tails, shares_of, tails
 from bench.load.slopes import LEAST, Interval, jackknife_interval
-from bench.percentiles import named
 from bench.serve.staircase import Round, Rung, pooled
 
 
@@ -87,11 +86,11 @@ class Climb:
     def __init__(self, rounds: Sequence[Round], most: float = math.inf) -> None:
         self.pooled = pooled(rounds)
         self.most = most
-        share = share_of(rung.answers for rung in self.pooled.values())  # of all rounds also where one is left out
-        self.percentile = named(share)
-        self._all = _ladder(rounds, share)
+        # Those of all rounds hold also where one is left out.
+        self.shares = shares_of(rung.answers for rung in self.pooled.values())
+        self._all = _ladder(rounds, self.shares)
         others = [[*rounds[:n], *rounds[n + 1 :]] for n in range(len(rounds)) if len(rounds) > 1]
-        self._without_one = [_ladder(each, share) for each in others]
+        self._without_one = [_ladder(each, self.shares) for each in others]
 
     def seen(self, rate: float) -> Seen:
         """At that rate, in all rounds."""
@@ -153,5 +152,5 @@ def over_rounds(value: float, without_one: Sequence[float]) -> Interval | None:
     return jackknife_interval(value, without_one) if len(without_one) >= LEAST else None
 
 
-def _ladder(rounds: Sequence[Round], share: float) -> dict[float, Seen]:
-    return {rate: Seen(tails(rung.answers, share), rung) for rate, rung in pooled(rounds).items()}
+def _ladder(rounds: Sequence[Round], shares: Shares) -> dict[float, Seen]:
+    return {rate: Seen(tails(rung.answers, shares), rung) for rate, rung in pooled(rounds).items()}

@@ -19,7 +19,7 @@ def summaries(series: Sequence[Row]) -> Iterator[Table]:
         first = rows[0]
         table = Table(
             title=f"{workload}: goodput within TTFT {first['ttft_objective_ms']:g} ms and ITL "
-            f"{first['itl_objective_ms']:g} ms, {first['percentile'].upper()} of both"
+            f"{first['itl_objective_ms']:g} ms, {first['percentiles']}"
         )
         table.add_column("arrangement")
         for column in ("rounds", "at once, req/s", "goodput, req/s", "to best mono", "tokens/$"):
