@@ -14,6 +14,7 @@ from rich.table import Table
 from chiasm.config_fields import Described, DescribedSection, describe, sections
 from chiasm.config_file import ConfigError, load_config
 from chiasm.kubernetes.cluster_file import CannotRender
+from chiasm.kubernetes.reachable import led_nowhere
 from chiasm.kubernetes.render import render
 
 _HEAD = """\
@@ -52,6 +53,8 @@ def configuration(field: str | None, explained: bool, checked: Path | None, writ
             config = load_config(checked)
             if "kubernetes" in config.model_fields_set:
                 render(config, config.kubernetes.name)  # refuses what no manifests could be made of
+                for warning in led_nowhere(config):
+                    click.echo(f"warning: {warning}", err=True)
             if config.scheduler.stealing == "off" and config.encoders.text_engine_args:
                 console.print("encoders.text_engine_args is for nothing while scheduler.stealing is off.")
             console.print(f"{checked} fits. Whether its model can be split, `chiasm check MODEL` says.", markup=False)

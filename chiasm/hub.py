@@ -11,7 +11,8 @@ from typing import Any
 
 CONFIGS = ("config.json", "params.json")  # the latter in Mistral's own format
 
-_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+"""A name of the hub's, by its form."""
 
 
 class ModelUnreadable(ValueError):
@@ -26,7 +27,7 @@ def require_reachable(model: str, revision: str | None = None) -> None:
         ModelUnreadable: none of these. The hub has `HF_HUB_ETAG_TIMEOUT` seconds for its answer, 10 if unset.
     """
     from_modelscope = os.environ.get("VLLM_USE_MODELSCOPE", "").strip().lower() in ("1", "true")
-    if Path(model).exists() or not _HUB_ID.fullmatch(model) or from_modelscope:
+    if Path(model).exists() or not HUB_ID.fullmatch(model) or from_modelscope:
         return
     from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url, is_offline_mode, try_to_load_from_cache
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError

@@ -132,7 +132,15 @@ DECODERS_DECIDE = (
 _SHORT: Mapping[str, str] = {
     "-dc": "--diffusion-config",
     "-dp": "--data-parallel-size",
+    "-dpb": "--data-parallel-backend",
+    "-dpe": "--data-parallel-external-lb",
+    "-dph": "--data-parallel-hybrid-lb",
+    "-dpl": "--data-parallel-size-local",
+    "-dpm": "--data-parallel-multi-port-external-lb",
+    "-dpn": "--data-parallel-rank",
+    "-dpr": "--data-parallel-start-rank",
     "-n": "--nnodes",
+    "-pcp": "--prefill-context-parallel-size",
     "-pp": "--pipeline-parallel-size",
     "-q": "--quantization",
     "-sc": "--speculative-config",
@@ -146,8 +154,22 @@ CARD_SHARE = "--gpu-memory-utilization"
 KV_BYTES = "--kv-cache-memory-bytes"
 
 TEAM_FLAG = "--tensor-parallel-size"
-RANKS = (TEAM_FLAG, "--pipeline-parallel-size")
+RANKS = (TEAM_FLAG, "--pipeline-parallel-size", "--prefill-context-parallel-size")
 """Flags whose product is the ranks of an engine, each of which takes a card."""
+
+REPLICAS = "--data-parallel-size"
+"""How many engines answer at one address, each with as many cards."""
+
+REPLICAS_APART = (
+    "--data-parallel-backend",
+    "--data-parallel-external-lb",
+    "--data-parallel-hybrid-lb",
+    "--data-parallel-multi-port-external-lb",
+    "--data-parallel-rank",
+    "--data-parallel-size-local",
+    "--data-parallel-start-rank",
+)
+"""Flags with which not all of these engines need be on their worker's cards."""
 
 NODES, EXECUTOR = "--nnodes", "--distributed-executor-backend"
 
@@ -160,7 +182,7 @@ UNCALIBRATED: Mapping[str, str] = {
     "--speculative-config": "a step computes drafts as well",
     "--spec-method": "a step computes drafts as well",
     "--spec-model": "a step computes drafts as well",
-    "--data-parallel-size": "several engines answer at one address",
+    REPLICAS: "several engines answer at one address",
     "--stream-interval": "tokens come several at a time",
 }
 """Flag -> why the steps of an engine that has it are not measured and bounded."""
@@ -254,7 +276,7 @@ def flags(args: Sequence[str]) -> Iterator[tuple[str, tuple[str, object]]]:
 
 def _whole(flag: str) -> str:
     """The flag known here that `flag` is or begins; any other is nobody's concern here, and stays."""
-    ours = (CARD_SHARE, KV_BYTES, *RANKS, NODES, EXECUTOR, *STEP_LIMITS)
+    ours = (CARD_SHARE, KV_BYTES, *RANKS, *REPLICAS_APART, NODES, EXECUTOR, *STEP_LIMITS)
     known = (*FLAGS, *DECODERS_DECIDE, *ours, *UNCALIBRATED, *_BEGINS_ANOTHER)
     if flag in known or len(flag) <= len("--x"):  # so short a beginning is ambiguous, and vLLM refuses it
         return flag

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from chiasm.reserved import EXECUTOR, NODES, RANKS, flags
+from chiasm.reserved import EXECUTOR, NODES, RANKS, REPLICAS, REPLICAS_APART, flags
 
 _ON_ONE_HOST = (None, "mp", "uni")
 
@@ -18,7 +18,8 @@ def too_few_cards(args: Sequence[str], gpus: float, field: str) -> str | None:
     given = {flag: value for flag, (_, value) in flags(args)}
     if not gpus or NODES in given or given.get(EXECUTOR) not in _ON_ONE_HOST:
         return None
-    ranks = {flag: size for flag in RANKS if isinstance(size := given.get(flag), int)}
+    counted = (*RANKS, REPLICAS) if given.keys().isdisjoint(REPLICAS_APART) else RANKS
+    ranks = {flag: size for flag in counted if isinstance(size := given.get(flag), int)}
     cards = math.prod(ranks.values())
     if cards <= max(1.0, gpus):
         return None

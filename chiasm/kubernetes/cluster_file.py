@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from chiasm.config import ClusterConfig
+from chiasm.hub import HUB_ID
 from chiasm.kubernetes.names import (
     EMBEDDINGS_PORT,
     HTTP_PORT,
@@ -25,6 +26,7 @@ from chiasm.kubernetes.reachable import unreachable
 from chiasm.pools import PoolConfig
 
 _SECRET = re.compile(r"TOKEN|SECRET|PASSWORD|API_?KEY", re.IGNORECASE)
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://")
 _HEAD = "# Made by `chiasm render`, of the file that is meant to be changed.\n"
 
 
@@ -82,15 +84,23 @@ def _reasons(config: ClusterConfig) -> Iterator[str]:
 
 
 def _out_of_reach(config: ClusterConfig) -> str | None:
-    """Why no pod has the model's folder; None where the pods have it, or fetch the model from the hub."""
-    model, claim = config.model or "", config.kubernetes.model_claim
-    if not model.startswith(("/", ".", "~")) or (claim is not None and f"{model}/".startswith(f"{MODELS}/")):
+    """Why no pod has the model's folder; None where the pods have it, or fetch the model themselves."""
+    model, settings = config.model, config.kubernetes
+    if not model or settings.model_in_pods or _is_fetched(model):
+        return None
+    if settings.model_claim is not None and f"{model}/".startswith(f"{MODELS}/"):
         return None
     return (
         f"model: {model} is a folder of this machine, and pods have none of those. Put it on a volume that all pods "
-        f"can mount, name its claim in kubernetes.model_claim, and write where it is in the pods: {MODELS}/... Or "
-        "name the model as the hub does (docs/kubernetes.md)."
+        f"can mount, name its claim in kubernetes.model_claim, and write where it is in the pods: {MODELS}/... If "
+        "their image has it, or a volume of an overlay of yours, set kubernetes.model_in_pods. Or name the model as "
+        "the hub does (docs/kubernetes.md)."
     )
+
+
+def _is_fetched(model: str) -> bool:
+    """Whether it is named as on the hub, or by an address such as `s3://...`."""
+    return _SCHEME.match(model) is not None or (HUB_ID.fullmatch(model) is not None and not model.startswith("."))
 
 
 def _pool_reasons(name: str, pool: PoolConfig) -> Iterator[str]:

@@ -11,6 +11,7 @@ import yaml
 from chiasm.config import ClusterConfig
 from chiasm.config_file import ConfigError, load_config
 from chiasm.kubernetes.cluster_file import CannotRender
+from chiasm.kubernetes.reachable import led_nowhere
 from chiasm.kubernetes.render import Files, differences, write
 from chiasm.kubernetes.render import render as rendered
 from chiasm.kubernetes.secrets import new_secrets
@@ -58,6 +59,8 @@ def render(
         files = rendered(config, overlay or config.kubernetes.name, stealing)
     except (ConfigError, CannotRender) as error:
         sys.exit(str(error))
+    for warning in led_nowhere(config):
+        click.echo(f"warning: {warning}", err=True)
     if output is None:
         _print(files)
     elif diff:

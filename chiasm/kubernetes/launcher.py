@@ -21,8 +21,9 @@ from chiasm.kubernetes.ray_cluster import CONFIG_FILE, KEYS_FOLDER
 ENTRYPOINT = f"chiasm serve --config {CONFIG_FILE} --keys {KEYS_FOLDER}/{KEYS_FILE} --address auto"
 
 FOLLOWER_FAILURES = 1000
-"""How often the pod that follows the driver's output may fail until KubeRay gives up the launcher, and with it what it
-knows of a driver that serves on: once for each loss of the head, in all of a cluster's life. KubeRay's own is 2."""
+"""How often the pod that submits the driver, and then follows its output, may fail until KubeRay gives up the launcher,
+and with it what it knows of a driver that serves on: at least once for each loss of the head, in all of a cluster's
+life. What can never be submitted is tried as often, for days (docs/operating.md). KubeRay's own is 2."""
 
 
 def launcher(config: ClusterConfig) -> Object:

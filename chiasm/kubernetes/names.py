@@ -34,7 +34,7 @@ RAY_WORKER_PORTS = (10002, 10999)
 
 PART_OF = {"app.kubernetes.io/part-of": "chiasm"}
 POOL_LABEL = "chiasm-pool"
-"""Ray's label of a node, by which workers find their pool, where `cluster.yaml` names none."""
+"""Ray's label of a node, by which workers find the pods of their pool, whatever other labels `cluster.yaml` has."""
 
 WORKER_RESOURCE = "chiasm-worker"
 """Ray's resource of a node, of which each worker takes all: a pod has one worker, as it has one address."""

@@ -4,6 +4,8 @@ A group has a label of its own, and so its workers find it even where all cards 
 to another.
 """
 
+from collections.abc import Mapping
+
 from chiasm.config import ClusterConfig
 from chiasm.kubernetes.names import POOL_LABEL, POOLS, pools
 from chiasm.landing import fits
@@ -24,20 +26,22 @@ def wanted_labels(name: str, pool: PoolConfig) -> dict[str, str]:
 
 
 def homes(config: ClusterConfig, name: str, pool: PoolConfig) -> list[str]:
-    """The worker groups on whose pods workers of this pool may be: its own first, then those that fallbacks lead to.
+    """The worker groups on whose pods workers of this pool may be: its own first, then those that fallbacks lead to."""
+    found = {group for selector in pool.fallbacks for group in groups_with(config, selector, pool.gpus)}
+    return [POOLS[name], *(group for group in POOLS.values() if group in found and group != POOLS[name])]
+
+
+def groups_with(config: ClusterConfig, selector: Mapping[str, str], gpus: float) -> list[str]:
+    """The worker groups whose pods have these labels, as Ray's selectors choose by them, and at least so many GPUs.
 
     Any pod may have a label that Ray sets itself, such as that of its card.
     """
-    known = [
-        {key: value for key, value in labels.items() if key == NODE_GROUP or not _by_ray(key)}
-        for labels in pool.fallbacks
+    known = {key: wanted for key, wanted in selector.items() if key == NODE_GROUP or not _by_ray(key)}
+    return [
+        POOLS[name]
+        for name, pool in pools(config).items()
+        if pool.gpus >= gpus and fits(known, {**group_labels(name, pool), NODE_GROUP: POOLS[name]})
     ]
-    found = [POOLS[name]]
-    for other, host in pools(config).items():
-        labels = {**group_labels(other, host), NODE_GROUP: POOLS[other]}
-        if other != name and host.gpus >= pool.gpus and any(fits(selector, labels) for selector in known):
-            found.append(POOLS[other])
-    return found
 
 
 def _by_ray(label: str) -> bool:

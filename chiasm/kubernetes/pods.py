@@ -8,6 +8,7 @@ import math
 
 from chiasm.config import ClusterConfig
 from chiasm.kubernetes.names import ACCOUNT, HUB_SECRET, POOLS, Object, pod_labels
+from chiasm.kubernetes.placement import homes
 from chiasm.kubernetes.settings import in_bytes, toleration
 
 USER = 1000
@@ -50,10 +51,14 @@ POD_SECURITY: Object = {
 
 
 def shm_bytes(config: ClusterConfig, part: str) -> int:
-    """Bytes of /dev/shm: an engine keeps embeddings there, so that they are not copied from process to process."""
-    embeddings = {"encoders": config.wire.store_bytes, "decoders": config.wire.landing_bytes}
-    engine = ENGINE_SHM_BYTES if part in ("encoders", "decoders", "wholes") else 0
-    return OBJECT_STORE_BYTES + embeddings.get(part, 0) + engine
+    """Bytes of /dev/shm: an engine keeps embeddings there, so that they are not copied from process to process. A pod
+    has one worker, which may be a decoder that a fallback has led there."""
+    if part not in POOLS:
+        return OBJECT_STORE_BYTES
+    embeddings = config.wire.store_bytes if part == "encoders" else 0
+    if POOLS[part] in homes(config, "decoders", config.decoders):
+        embeddings = max(embeddings, config.wire.landing_bytes)
+    return OBJECT_STORE_BYTES + ENGINE_SHM_BYTES + embeddings
 
 
 def template(config: ClusterConfig, part: str, group: str, image: str, gpus: int = 0, **more: list[Object]) -> Object:

@@ -71,6 +71,11 @@ class KubernetesConfig(Section):
         description="PersistentVolumeClaim with the models (the hub's cache), at /models in all pods, instead of a "
         "copy in each; many must be able to mount it",
     )
+    model_in_pods: bool = Field(
+        False,
+        description="whether pods have the folder that `model` names, in their image or on a volume of an overlay of "
+        "yours; otherwise one outside of model_claim is refused",
+    )
     monitoring: bool = Field(
         True, description="whether the Prometheus operator is there: PodMonitor, PrometheusRule, Grafana's dashboard"
     )

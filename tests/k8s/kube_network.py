@@ -18,6 +18,14 @@ STRANGER = Pods(
     count=1,
 )
 
+OPERATOR = Pods(  # as KubeRay's chart makes them: helm-chart/kuberay-operator/templates/deployment.yaml
+    "KubeRay's operator",
+    {"app.kubernetes.io/name": "kuberay-operator", "app.kubernetes.io/component": "kuberay-operator"},
+    template={},
+    count=1,
+    namespace="kuberay-system",
+)
+
 
 def reaches(policies: list[Object], source: Pods | None, target: Pods, port: int) -> bool:
     """Whether a connection is let through; no source is one outside of the namespace."""
@@ -39,7 +47,16 @@ def _takes_source(rule: Object, source: Pods | None) -> bool:
         return True
     if source is None:
         return any("podSelector" not in peer for peer in rule["from"])
-    return any(selects(peer.get("podSelector", {}), source.labels) for peer in rule["from"])
+    return any(_takes_pods(peer, source) for peer in rule["from"])
+
+
+def _takes_pods(peer: Object, source: Pods) -> bool:
+    """A peer that says nothing of namespaces is of the policy's own."""
+    if "namespaceSelector" in peer:
+        near = selects(peer["namespaceSelector"], {"kubernetes.io/metadata.name": source.namespace})
+    else:
+        near = not source.namespace
+    return near and selects(peer.get("podSelector", {}), source.labels)
 
 
 def network_faults(objects: list[Object]) -> Iterator[str]:
@@ -75,6 +92,9 @@ def network_faults(objects: list[Object]) -> Iterator[str]:
     launcher = next(each for each in pods if each.owner.startswith("RayJob"))
     if not reaches(policies, launcher, ray["headgroup"], DASHBOARD_PORT):
         yield "the launcher cannot reach the dashboard to submit its job"
+    if not reaches(policies, OPERATOR, ray[HEAD_GROUP], DASHBOARD_PORT):
+        yield f"{OPERATOR.owner} cannot reach the dashboard to ask how the launcher's job does"
+    yield from _across_namespaces(policies, ray)
     # KubeRay makes it of the head's template, and changes this label.
     cleanup = replace(ray[HEAD_GROUP], labels={**ray[HEAD_GROUP].labels, "ray.io/node-type": "redis-cleanup"})
     if not reaches(policies, cleanup, redis, REDIS_PORT):
@@ -83,3 +103,14 @@ def network_faults(objects: list[Object]) -> Iterator[str]:
         yield f"{STRANGER.owner} can reach Redis"
     if any(selects(each["spec"]["podSelector"], STRANGER.labels) for each in policies):
         yield f"{STRANGER.owner} is under a policy of ours"
+
+
+def _across_namespaces(policies: list[Object], ray: dict[str, Pods]) -> Iterator[str]:
+    """Pods of a cluster in another namespace have the same labels."""
+    ports = (*RAY_PORTS.values(), EMBEDDINGS_PORT, AN_ENGINE, SCHEDULER_PORT, GCS_PORT, DASHBOARD_PORT)
+    for other, source in ray.items():
+        foreign = replace(source, namespace="other")
+        for name, target in ray.items():
+            for port in ports:
+                if reaches(policies, foreign, target, port):
+                    yield f"group {other} of another namespace can reach port {port} of group {name}"

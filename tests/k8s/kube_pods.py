@@ -19,6 +19,7 @@ class Pods:
     template: Object
     count: int
     ray_group: Object | None = None  # of a RayCluster
+    namespace: str = ""  # if it is another one than that of the manifests
 
     @property
     def spec(self) -> Object:

@@ -183,6 +183,18 @@ BROKEN: dict[str, tuple[Callable[[Objects], Any], str]] = {
         lambda o: policy(o, "head")["ingress"].append({"ports": [{"port": 8265, "protocol": "TCP"}]}),
         "from outside, port 8265 of RayCluster chiasm, group headgroup can be reached",
     ),
+    "a dashboard that KubeRay cannot ask": (
+        lambda o: policy(o, "head")["ingress"][1]["from"].pop(1),
+        "KubeRay's operator cannot reach the dashboard",
+    ),
+    "a dashboard for a KubeRay of the same namespace": (
+        lambda o: without(policy(o, "head")["ingress"][1]["from"][1], "namespaceSelector"),
+        "KubeRay's operator cannot reach the dashboard",
+    ),
+    "engines for gateways of every namespace": (
+        lambda o: policy(o, "engines")["ingress"][0]["from"][0].update(namespaceSelector={}),
+        "group gateway of another namespace can reach port 40000 of group encoder",
+    ),
     "a policy for the heads of others": (
         lambda o: without(policy(o, "head")["podSelector"]["matchLabels"], "app.kubernetes.io/part-of"),
         "the head of another Ray cluster is under a policy of ours",

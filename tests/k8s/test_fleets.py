@@ -12,6 +12,7 @@ from kube_tools import objects_in
 
 from chiasm.config import ClusterConfig
 from chiasm.kubernetes.names import EMBEDDINGS_PORT
+from chiasm.kubernetes.reachable import led_nowhere
 from chiasm.kubernetes.render import render, write
 
 NODES = {part: {"nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3"} for part in ("encoders", "decoders", "wholes")}
@@ -19,6 +20,7 @@ PAIR = {"count": 2, "gpus": 1}
 H100 = {"ray.io/accelerator-type": "H100"}
 TO_ENCODERS, TO_DECODERS, ANYWHERE = [{"chiasm-pool": "encoder"}], [{"ray.io/node-group": "decoder"}], [{}]
 ALL = ("encoder", "decoder", "whole")
+NOWHERE = "a fallback to pods that are not made"
 
 FLEETS: dict[str, tuple[dict[str, Any], set[tuple[str, str]]]] = {
     # What `chiasm roles` prints for cards of one kind.
@@ -50,7 +52,7 @@ FLEETS: dict[str, tuple[dict[str, Any], set[tuple[str, str]]]] = {
         {"encoders": PAIR, "decoders": {"count": 2, "gpus": 2, "labels": H100, "fallbacks": ANYWHERE}},
         {("decoder", "encoder")},
     ),
-    "a fallback that leads nowhere": (
+    NOWHERE: (
         {"encoders": {**PAIR, "labels": H100, "fallbacks": [{"card": "l4"}]}, "decoders": PAIR},
         {("decoder", "encoder")},
     ),
@@ -65,6 +67,7 @@ def test_embeddings_are_fetched_wherever_workers_may_be(fleet: str, tmp_path: Pa
     write(render(config, "mine"), tmp_path)
     objects = objects_in(tmp_path / "overlays" / "mine")
     assert faults(objects) == []
+    assert bool(list(led_nowhere(config))) == (fleet == NOWHERE)
     policies, ray = of_kind(objects, "NetworkPolicy"), ray_pods(objects)
     assert wanted == {
         (source, target)

@@ -38,6 +38,9 @@ BY_REASONS = {
     f"encoders: {{gpus: 1, labels: {{{CARDS}: '!in(L4,nvidia-a100-80gb)'}}}}": (
         "encoders.labels: Ray calls no card nvidia-a100-80gb. Its name for that one is A100."
     ),
+    f"encoders: {{gpus: 1, labels: {{zone: a}}, fallbacks: [{{}}, {{{CARDS}: RTX-4090}}]}}": (
+        "encoders.fallbacks: Ray calls no card RTX-4090. Its name for that one is GeForce-RTX-4090."
+    ),
     f"decoders: {{labels: {{{CARDS}: H100}}}}": f"decoders.gpus: decoders.labels wants {CARDS} H100, and 0 gives",
     "roles: auto": "roles: auto decides when a cluster starts",
     "gateway: {port: 80}": "gateway.port: it is 8000 on Kubernetes",
@@ -99,6 +102,33 @@ def test_nodes_with_a_card_are_for_pods_with_one(nodes: str, tmp_path: Path) -> 
     assert "Set it to 1 or more, or leave the label out." in result.output
     path.write_text(f"kubernetes: {{nodes: {{encoders: {{{nodes}}}}}}}\nencoders: {{gpus: 1}}\n")
     assert run("config", path).exit_code == 0
+
+
+@pytest.mark.parametrize("command", ["config", "render"])
+@pytest.mark.parametrize(
+    ("decoders", "fallback", "named"),
+    [
+        ("{}", "{ray.io/node-group: spare}", "ray.io/node-group spare"),
+        ("{}", "{card: 'in(l4,l40s)', zone: a}", "card in(l4,l40s), zone a"),
+        ("{gpus: 1}", "{chiasm-pool: decoder}", None),
+        ("{}", "{chiasm-pool: decoder}", "chiasm-pool decoder"),  # which has no card
+        ("{}", f"{{{CARDS}: L4}}", None),  # which only Ray will know
+    ],
+)
+def test_a_fallback_to_pods_that_are_not_made_is_warned_of_and_may_be(
+    command: str, decoders: str, fallback: str, named: str | None, tmp_path: Path
+) -> None:
+    path = tmp_path / "cluster.yaml"
+    pools = f"decoders: {decoders}\nencoders: {{gpus: 1, labels: {{zone: a}}, fallbacks: [{fallback}, {{}}]}}\n"
+    path.write_text(SECTION + pools)
+    result = run(command, path)
+    assert result.exit_code == 0
+    assert result.stderr == (
+        f"warning: encoders.fallbacks: no group that is made of this file has pods with {named} and GPUs enough. "
+        "Choose by another label, or add such a group in an overlay of yours.\n"
+        if named
+        else ""
+    )
 
 
 @pytest.mark.parametrize(

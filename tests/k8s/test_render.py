@@ -73,6 +73,8 @@ REFUSED = {
     "model: ./qwen": "name its claim in kubernetes.model_claim",
     "model: /models/qwen": "name its claim in kubernetes.model_claim",
     "{model: /data/qwen, kubernetes: {model_claim: models}}": "write where it is in the pods: /models/...",
+    "model: /opt/qwen": "If their image has it, or a volume of an overlay of yours, set kubernetes.model_in_pods",
+    "model: weights/qwen/7b": "model: weights/qwen/7b is a folder of this machine, and pods have none of those",
     "roles: auto": "roles: auto decides when a cluster starts, and pods are asked for before",
     "encoders: {gpus: 0.5}": "encoders.gpus: a pod has whole GPUs; not 0.5",
     "encoders: {cpus: ['0-3']}": "encoders.cpus: which cores a pod gets, Kubernetes decides",
@@ -86,6 +88,9 @@ REFUSED = {
     "scheduler: {port: 7000}": "scheduler.port: it is 7555 on Kubernetes",
     "wire: {port: 7000}": "wire.port: it is 7600 on Kubernetes",
     "kubernetes: {memory: {encoders: 4Gi}}": "kubernetes.memory.encoders: of 4Gi, 3328 MiB may be in /dev/shm",
+    "{decoders: {labels: {a: b}, fallbacks: [{}]}, wholes: {count: 1}, kubernetes: {memory: {wholes: 6Gi}}}": (
+        "kubernetes.memory.wholes: of 6Gi, 3328 MiB may be in /dev/shm"
+    ),
     "kubernetes: {memory: {encoder: 4Gi}}": "kubernetes.memory: there is no part encoder",
     "kubernetes: {tolerations: {encoders: [spot]}}": 'kubernetes.tolerations.encoders: "spot" is no taint',
     "kubernetes: {memory: {encoders: 16GB}}": "kubernetes.memory",
@@ -135,10 +140,44 @@ def test_whole_workers_have_a_group_if_there_are_any() -> None:
     assert groups(1) == ["gateway", "encoder", "decoder", "whole"]
 
 
-def test_a_model_may_be_in_the_claim_or_in_the_hub() -> None:
-    for model, claim in (("/models/qwen", "models"), ("/models", "models"), ("Qwen/Qwen2.5-VL-7B-Instruct", None)):
-        config = ClusterConfig.model_validate({"model": model, "kubernetes": {"model_claim": claim}})
-        assert yaml.safe_load(made(config, "config")["data"]["cluster.yaml"])["model"] == model
+@pytest.mark.parametrize(
+    ("model", "section"),
+    [
+        ("/models/qwen", {"model_claim": "models"}),
+        ("/models", {"model_claim": "models"}),
+        ("/opt/qwen", {"model_in_pods": True}),
+        ("Qwen/Qwen2.5-VL-7B-Instruct", {}),
+        ("s3://bucket/qwen/7b", {}),
+    ],
+)
+def test_a_model_may_be_in_the_claim_in_pods_or_elsewhere_for_all(model: str, section: dict[str, Any]) -> None:
+    config = ClusterConfig.model_validate({"model": model, "kubernetes": section})
+    assert yaml.safe_load(made(config, "config")["data"]["cluster.yaml"])["model"] == model
+
+
+@pytest.mark.parametrize(
+    ("fallbacks", "sizes"),
+    [
+        ([], {"encoder": "3328Mi", "decoder": "6400Mi", "whole": "2304Mi"}),
+        ([{"chiasm-pool": "whole"}], {"encoder": "3328Mi", "decoder": "6400Mi", "whole": "6400Mi"}),
+        ([{}], {"encoder": "6400Mi", "decoder": "6400Mi", "whole": "6400Mi"}),
+    ],
+)
+def test_embeddings_have_room_wherever_a_decoder_may_be(fallbacks: list[Any], sizes: dict[str, str]) -> None:
+    config = ClusterConfig.model_validate(
+        {
+            "decoders": {"labels": {"card": "a100"}, "fallbacks": fallbacks},
+            "wholes": {"count": 1},
+            "wire": {"landing_bytes": 4 << 30},
+        }
+    )
+    found = {
+        each["groupName"]: volume["emptyDir"]["sizeLimit"]
+        for each in made(config, "raycluster")["spec"]["workerGroupSpecs"]
+        for volume in each["template"]["spec"]["volumes"]
+        if volume["name"] == "shm"
+    }
+    assert found == {"gateway": "256Mi", **sizes}
 
 
 def test_a_claim_takes_the_place_of_copies() -> None:

@@ -129,6 +129,14 @@ def test_words_as_a_list_are_what_yaml_reads_back() -> None:
             "wholes.engine_args: --tensor-parallel-size 2 is 2 cards for one engine, and wholes.gpus is 1",
         ),
         (
+            "decoders: {gpus: 2, engine_args: [-tp=2, -dp, '2']}",
+            "--tensor-parallel-size 2 times --data-parallel-size 2 is 4 cards for one engine, and decoders.gpus is 2",
+        ),
+        (
+            "decoders: {gpus: 1, engine_args: [-pcp=2]}",
+            "decoders.engine_args: --prefill-context-parallel-size 2 is 2 cards for one engine, and decoders.gpus is 1",
+        ),
+        (
             "scheduler: {stealing: yield}\ndecoders: {gpus: 2, engine_args: [-tp=2]}\nencoders: {gpus: 1, engine_args: "
             "[--gpu-memory-utilization=0.3], text_engine_args: [--gpu-memory-utilization=0.6, "
             "--kv-cache-memory-bytes=4G]}",
@@ -151,6 +159,8 @@ def test_an_engine_has_no_more_cards_than_its_worker(tmp_path: Path, text: str, 
         "decoders: {gpus: 1, engine_args: [-tp=8, -tp=1]}",  # the last counts
         "decoders: {gpus: 1, engine_args: [-tp=2, --distributed-executor-backend=ray]}",
         "decoders: {gpus: 1, engine_args: [-tp=2, -n, '2']}",
+        "decoders: {gpus: 2, engine_args: [-tp=2, -dp=4, -dpl=1]}",
+        "decoders: {gpus: 2, engine_args: [-tp=2, -dp=2, --data-parallel-external-lb, -dpn=0]}",
         "decoders: {gpus: 2, engine_args: [-tp=2]}\nwholes: {gpus: 1}",  # there are none
         "decoders: {gpus: 2}",
     ],

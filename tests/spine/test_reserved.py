@@ -12,9 +12,12 @@ from chiasm.reserved import (
     DECODERS_DECIDE,
     ENVIRONMENT,
     FLAGS,
+    RANKS,
+    REPLICAS_APART,
     STEP_LIMITS,
     UNCALIBRATED,
     decoders_flags,
+    flags,
     reason_against_calibration,
     refused_flags,
     refused_variables,
@@ -139,9 +142,11 @@ def test_vllm_has_these_flags_and_none_is_taken_for_another() -> None:
 
     actions = make_arg_parser(FlexibleArgumentParser())._actions
     spellings = {spelling for action in actions for spelling in action.option_strings}
-    assert {*ALIKE, *DECODERS_DECIDE, *FLAGS, *STEP_LIMITS, *UNCALIBRATED} <= spellings
+    assert {*ALIKE, *DECODERS_DECIDE, *FLAGS, *RANKS, *REPLICAS_APART, *STEP_LIMITS, *UNCALIBRATED} <= spellings
     for action in actions:
         decided = not set(action.option_strings).isdisjoint(DECODERS_DECIDE)
+        short = [spelling for spelling in action.option_strings if not spelling.startswith("--")]
+        assert {flag for flag, _ in flags(short)} <= set(action.option_strings)
         for spelling in action.option_strings:
             assert bool(decoders_flags([spelling])) is decided, spelling
             assert bool(refused_flags([spelling])) is (spelling in FLAGS), spelling
