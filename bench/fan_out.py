@@ -104,7 +104,7 @@ def _measured(cluster: TwoEncoders, rounds: int) -> list[Row]:
     dice = random.Random(SEED)
     series: list[Row] = []
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console) as progress:
+    with Progress(*columns, console=console, redirect_stdout=False) as progress:  # what engines say stays dropped
         task = progress.add_task("", total=rounds * len(POLICIES))
         for number in range(1, rounds + 1):
             for name in POLICIES if number % 2 else reversed(list(POLICIES)):
