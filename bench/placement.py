@@ -129,7 +129,7 @@ def _measure(cluster: TwoEncoders, setting: Setting, pictures: int) -> Turns:
         capacity = _capacity(cluster, pictures)
         turns = Turns(capacity, min(setting.share, KEEPS_UP * capacity.halves), {policy: [] for policy in POLICIES})
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        with Progress(*columns, console=console) as progress:
+        with Progress(*columns, console=console, redirect_stdout=False) as progress:
             title = f"encoders 1 : {capacity.speed_ratio:.1f}, {turns.per_s:.1f} pictures/s"
             task = progress.add_task(title, total=setting.rounds * len(POLICIES))
             for number in range(setting.rounds):

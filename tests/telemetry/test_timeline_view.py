@@ -109,6 +109,15 @@ def test_every_timeline_fits_the_terminal(width: int, timeline: Timeline) -> Non
     assert sum(bool(set(line) & set("█░")) for line in lines) >= len(timeline.spans)
 
 
+def test_a_narrow_terminal_has_fewer_numbers_and_all_bars() -> None:
+    timeline = image_request().timeline(image_records())
+    lines = drawn(timeline, 45)
+    assert max(map(cell_len, lines)) <= 45
+    assert lines[2].split()[:3] == ["phase", "item", "where"]
+    assert "self" not in lines[2]
+    assert sum(bool(set(line) & set("█░")) for line in lines) >= len(timeline.spans)
+
+
 @pytest.mark.parametrize("ending", ["svg", "png"])
 def test_a_timeline_is_drawn_as_a_picture(tmp_path: Path, ending: str) -> None:
     file = tmp_path / f"timeline.{ending}"

@@ -60,7 +60,9 @@ def _headline(timeline: Timeline) -> str:
 
 def _gantt(timeline: Timeline, width: int, signs: str) -> Table:
     columns = _columns(timeline)
-    bar = max(LEAST_BAR, width - sum(max(map(cell_len, column)) + GAP for column in columns))
+    while len(columns) > 1 and _width(columns) > width - LEAST_BAR:
+        columns.pop()  # else rich would cut the bars off
+    bar = max(LEAST_BAR, width - _width(columns))
     table = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False)
     for column in columns:
         heading = column[0]
@@ -69,6 +71,10 @@ def _gantt(timeline: Timeline, width: int, signs: str) -> Table:
     for row, span in enumerate(timeline.spans, 1):
         table.add_row(*(column[row] for column in columns), _bar(span, timeline, bar, signs))
     return table
+
+
+def _width(columns: list[list[str]]) -> int:
+    return sum(max(map(cell_len, column)) + GAP for column in columns)
 
 
 def _columns(timeline: Timeline) -> list[list[str]]:
