@@ -1,7 +1,6 @@
 """`chiasm bench serve`."""
 
 import sys
-from collections.abc import Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,7 +18,6 @@ from bench.load.workloads import BadWorkload
 from bench.load_generators import GeneratorFailed
 from bench.serve import cross_check
 from bench.serve.comparing import Files, compare, prices_for
-from bench.serve.measured import MONOLITHIC
 from bench.serve.options import (
     ARRANGEMENTS,
     OF_CHECK,
@@ -50,7 +48,11 @@ from bench.topologies.setting import BadSetting
 from chiasm.client_options import api_key
 from chiasm.preflight import PreflightFailed
 
-COMPARED = (Arrangement.SPLIT, Arrangement.SPLIT_STEAL)  # beside the best of the monolithic ones
+CANDIDATES = (
+    (Arrangement.MONO, Arrangement.MONO_X2),
+    (Arrangement.MONO_CALIBRATED, Arrangement.MONO_X2_CALIBRATED),
+)
+COMPARED = (Arrangement.SPLIT, Arrangement.SPLIT_STEAL)  # beside the best of each kind of candidates
 QUICKLY = (Arrangement.MONO, Arrangement.SPLIT)
 QUICKLY_UNEQUAL = (Arrangement.MONO_X2, Arrangement.SPLIT)
 ON_ALL_CORES = (Arrangement.MONO, Arrangement.MONO_CALIBRATED)
@@ -103,7 +105,7 @@ console = Console(stderr=True, highlight=False)
     multiple=True,
     type=Topology(),
     help=f"What is compared; repeat it. One of {ARRANGEMENTS}; or the URL of a server that serves the bench model.  "
-    f"[default: the best of {', '.join(MONOLITHIC)}; {', '.join(COMPARED)}]",
+    f"[default: {'; '.join('the best of ' + ' and '.join(kind) for kind in CANDIDATES)}; {', '.join(COMPARED)}]",
 )
 @click.option("--full", is_flag=True, help="Compare all arrangements, at more rates, for longer: hours.")
 @click.option(
@@ -169,14 +171,15 @@ def serve(context: click.Context, /, **given: Any) -> None:
     objective figures are told at. Those that are quoted were fixed before anything was measured, and the one of the
     gaps lies above that, for a tail is more than a median.
 
-    By default the four monolithic arrangements come first, for one round. The one whose goodput is the highest
-    over all workloads and the grid is then measured in turn with the split ones, all rounds; the others count as they
-    were seen, so the best at some objectives may be one of these. --full measures everything to the end, and so does
-    --topology what it names.
+    By default the four monolithic arrangements come first, for one round: one engine and two, with vLLM's own prefill
+    chunk and with a calibrated one. With either chunk, the one whose goodput is the highest over all workloads and the
+    grid is then measured in turn with the split ones, all rounds. Ratios are to the better of these two, under each
+    workload and at each pair of objectives; what one round told of the others is in none. --full measures everything to
+    the end, and so does --topology what it names.
 
-    It takes 65 minutes and 20 GB of memory, engines' starts included, and four hours with --full. Where there is less
-    memory, fewer are up together, the first of them in every group, and it takes longer: what it says at its beginning.
-    Nothing else should run meanwhile.
+    It takes 75 minutes and 20 GB of memory, engines' starts included, and four hours with --full. Where memory does not
+    hold all of it, fewer are up together, the first of them in every group, and it takes longer: what it says at its
+    beginning. Nothing else should run meanwhile.
 
     Equal for all is the principle, so no arrangement is as it ships: all engines run eagerly, and all that generate
     share one number of slots and one size of KV cache. Whatever else there is has the same two cores, and a
@@ -242,17 +245,19 @@ def plan_of(options: Options) -> Plan:
     )
 
 
-def _sides(options: Options) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Candidates, and who is measured to the end in any case. No card is slow in part: then nobody has both cores."""
+def _sides(options: Options) -> tuple[tuple[tuple[str, ...], ...], tuple[str, ...]]:
+    """Candidates by kind, and who is measured to the end in any case.
+
+    No card is slow in part: where cores are unequal nobody has both, and of each kind one is left, which needs no
+    first round.
+    """
     unequal = options.pace > 1
     if options.topologies:
         return (), tuple(dict.fromkeys(options.topologies))
     if options.quick:
         return (), QUICKLY_UNEQUAL if unequal else QUICKLY
-    candidates, sides = ((), tuple(Arrangement)) if options.full else (MONOLITHIC, COMPARED)
-    left_out = ON_ALL_CORES if unequal else ()
-    return _without(candidates, left_out), _without(sides, left_out)
-
-
-def _without(sides: Sequence[str], left_out: Sequence[str]) -> tuple[str, ...]:
-    return tuple(side for side in sides if side not in left_out)
+    if options.full:
+        return (), tuple(side for side in Arrangement if not unequal or side not in ON_ALL_CORES)
+    if unequal:
+        return (), (*(side for kind in CANDIDATES for side in kind if side not in ON_ALL_CORES), *COMPARED)
+    return CANDIDATES, COMPARED

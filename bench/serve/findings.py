@@ -24,9 +24,8 @@ Row = dict[str, Any]
 
 
 def best_monolithic(contest: Contest, objectives: Objectives) -> Side | None:
-    """That of the highest goodput; None where no monolithic arrangement was measured."""
-    sides = [side for side in contest.sides.values() if side.monolithic]
-    return max(sides, key=lambda side: side.climb.goodput(objectives), default=None)
+    """That of the highest goodput; None where no monolithic arrangement was measured to the end."""
+    return max(contest.rivals, key=lambda side: side.climb.goodput(objectives), default=None)
 
 
 def against_best(contest: Contest, name: str, objectives: Objectives) -> Ratio | None:
@@ -40,20 +39,15 @@ def against_best(contest: Contest, name: str, objectives: Objectives) -> Ratio |
 def wait_ratio(contest: Contest, name: str) -> Ratio | None:
     """Median time to first token under the lightest load, to the quickest monolithic arrangement's.
 
-    Its interval is from what it would be without each round of ours, and without the same one of theirs if they have as
-    many.
+    Its interval is from what it would be without each round, ours and theirs.
     """
-    mono = [side for side in contest.sides.values() if side.monolithic and contest.waits_ms(side.pooled)]
+    mono = [side for side in contest.rivals if contest.waits_ms(side.pooled)]
     quickest = min(mono, key=lambda side: statistics.median(contest.waits_ms(side.pooled)), default=None)
     if quickest is None or name not in contest.sides or not contest.waits_ms(contest.sides[name].pooled):
         return None
     ours = [contest.waits_ms(each) for each in contest.sides[name].rounds]
     theirs = [contest.waits_ms(each) for each in quickest.rounds]
-    alike = len(ours) == len(theirs)
-    others = [
-        _medians([*ours[:n], *ours[n + 1 :]], [*theirs[:n], *theirs[n + 1 :]] if alike else theirs)
-        for n in range(len(ours))
-    ]
+    others = [_medians([*ours[:n], *ours[n + 1 :]], [*theirs[:n], *theirs[n + 1 :]]) for n in range(len(ours))]
     value = statistics.median(contest.waits_ms(contest.sides[name].pooled))
     value /= statistics.median(contest.waits_ms(quickest.pooled))
     kept = [each for each in others if each is not None]
@@ -179,8 +173,10 @@ def tail_of(samples: Sequence[float]) -> tuple[str, float]:
 def _against(contest: Contest, side: Side, objectives: Objectives) -> Row:
     """Its goodput to the best monolithic arrangement's; of one that is asked again, this tells of drift."""
     best = best_monolithic(contest, objectives)
-    ratio = against_best(contest, side.name, objectives)
-    if best is None or ratio is None or side.monolithic:
+    if best is None or side.monolithic:
+        return {}
+    ratio = side.climb.against(best.climb, objectives)
+    if ratio is None:
         return {}
     return {
         "best_mono": best.name,

@@ -40,7 +40,7 @@ class Side:
 
     @property
     def monolithic(self) -> bool:
-        """Whether it is one of those that the splits are held against."""
+        """Whether no part of it is split."""
         return self.name in MONOLITHIC
 
     @property
@@ -57,6 +57,15 @@ class Contest:
     capacity: float  # requests/s of the fastest, when many come at once
     ladder: Steps
     sides: dict[str, Side] = field(default_factory=dict)
+
+    @property
+    def rivals(self) -> list[Side]:
+        """The monolithic arrangements that the splits are held against: those that were measured to the end.
+
+        A candidate's single round has fewer gaps, whose tail is told at a lower percentile: it would look better.
+        """
+        rounds = max(len(side.rounds) for side in self.sides.values())
+        return [side for side in self.sides.values() if side.monolithic and len(side.rounds) == rounds]
 
     @property
     def lightest(self) -> float:
@@ -78,4 +87,4 @@ class Measured:
 
     plan: Plan
     contests: dict[str, Contest] = field(default_factory=dict)  # by workload
-    best: str | None = None  # of the candidates, if there were any
+    finalists: tuple[str, ...] = ()  # of each kind of candidates the best

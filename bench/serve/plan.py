@@ -81,7 +81,8 @@ class Plan:
     workloads: tuple[Workload, ...]
     amounts: Amounts
     objectives: Objectives = DEFAULT_OBJECTIVES
-    candidates: tuple[str, ...] = ()  # of which the best in one round is measured to the end, as the first of the sides
+    # Of each kind the best in one round is measured to the end, before the sides.
+    candidates: tuple[tuple[str, ...], ...] = ()
     bursts: int = 1  # requests that come at one moment
     pace: int = 1  # how many times faster one core is than the other
     seed: int = SEED
@@ -103,6 +104,11 @@ class Plan:
         }
 
     @property
+    def all_sides(self) -> tuple[str, ...]:
+        """Whatever is measured, if only for a round."""
+        return (*itertools.chain(*self.candidates), *self.sides)
+
+    @property
     def rung_s(self) -> float:
         """How long a rate lasts at least."""
         return RUNG_TO_TTFT * self.objectives.ttft_ms / 1000 if self.amounts.rung_s is None else self.amounts.rung_s
@@ -111,7 +117,7 @@ class Plan:
         """About how long it takes so many sides in so many groups, after the candidates, engines' starts included."""
         climb_s = sum(self._climb_s(self.amounts.dose(one.name)) for one in self.workloads)
         bursts_s = len(self.workloads) * self.amounts.at_once_s
-        scouted_s = len(self.candidates) * (climb_s + bursts_s)
+        scouted_s = sum(map(len, self.candidates)) * (climb_s + bursts_s)
         measured_s = sides * (self.amounts.rounds * climb_s + bursts_s)
         starts = groups + bool(self.candidates)
         return (scouted_s + measured_s) / 60 + START_MINUTES * starts

@@ -119,7 +119,7 @@ class Climb:
         return found or [self.goodput(objectives)]
 
     def against(self, other: "Climb", objectives: Objectives) -> Ratio | None:
-        """This one's goodput to the other's; None where neither keeps the objectives even at the lowest rate.
+        """This one's goodput to the other's of as many rounds; None where neither keeps the objectives at any rate.
 
         Where one does not, the lowest rate stands for it, and the ratio is a bound.
         """
@@ -133,18 +133,10 @@ class Climb:
             bound = Bound.AT_LEAST
         elif not ours or other.is_open(objectives):
             bound = Bound.AT_MOST
-        others = [(one or self.lowest) / (two or other.lowest) for one, two in self._pairs(other, objectives)]
+        pairs = zip(self.without_one(objectives), other.without_one(objectives), strict=True)
+        others = [(one or self.lowest) / (two or other.lowest) for one, two in pairs]
         value = (ours or self.lowest) / (theirs or other.lowest)
         return Ratio(value, over_rounds(value, others), bound)
-
-    def _pairs(self, other: "Climb", objectives: Objectives) -> Iterator[tuple[float, float]]:
-        """Both without the same round; who has fewer of them, in every case with all that there are."""
-        ours, theirs = self.without_one(objectives), other.without_one(objectives)
-        if len(ours) == len(theirs):
-            return zip(ours, theirs, strict=True)
-        if len(ours) > len(theirs):
-            return ((one, other.goodput(objectives)) for one in ours)
-        return ((self.goodput(objectives), two) for two in theirs)
 
 
 def over_rounds(value: float, without_one: Sequence[float]) -> Interval | None:

@@ -1,7 +1,7 @@
 """Measures a comparison: the arrangements of a group are up together and take turns, round by round.
 
-Where there are candidates, they come first, for one round; the best of them is then measured with the others. Whatever
-has been measured is in the journal at once. A group of which everything is there is not even started.
+Where there are candidates, they come first, for one round; the best of each kind is then measured with the others.
+Whatever has been measured is in the journal at once. A group of which everything is there is not even started.
 """
 
 import time
@@ -54,11 +54,11 @@ class Comparison:
             OtherRun, OSError: of the journal.
         """
         measured = Measured(self._plan)
-        sides = self._plan.sides
-        if self._plan.candidates:
-            self._measure(measured, self._plan.candidates, [PRELIMINARY], start)
-            measured.best = best_of(self._plan.candidates, measured)
-            sides = (measured.best, *sides)
+        kinds = self._plan.candidates
+        if kinds:
+            self._measure(measured, [name for kind in kinds for name in kind], [PRELIMINARY], start)
+            measured.finalists = tuple(best_of(kind, measured) for kind in kinds)
+        sides = (*measured.finalists, *self._plan.sides)
         self._measure(measured, sides, range(self._plan.amounts.rounds), start)
         return measured
 

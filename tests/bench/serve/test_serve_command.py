@@ -160,12 +160,13 @@ def options(**given: Any) -> Options:
 def test_full_compares_everything_and_unequal_silicon_nothing_that_has_both_cores() -> None:
     plan = plan_of(options())
     assert plan.sides == ("split", "split+steal")
-    assert plan.candidates == ("mono", "mono-x2", "mono-calibrated", "mono-x2-calibrated")
+    assert plan.candidates == (("mono", "mono-x2"), ("mono-calibrated", "mono-x2-calibrated"))
     assert plan_of(options(topologies=("mono", "split"))).candidates == ()
     everything = plan_of(options(full=True))
     assert (everything.candidates, set(everything.sides)) == ((), set(Arrangement))
     assert [one.name for one in everything.workloads] == ["text", "1img", "2img", "4img"]
-    assert plan_of(options(pace=4)).candidates == ("mono-x2", "mono-x2-calibrated")
+    unequal = plan_of(options(pace=4))
+    assert (unequal.candidates, unequal.sides) == ((), ("mono-x2", "mono-x2-calibrated", "split", "split+steal"))
     assert not {"mono", "mono-calibrated"} & set(plan_of(options(pace=4, full=True)).sides)
     assert plan_of(options(pace=4, quick=True)).sides == ("mono-x2", "split")
     assert plan_of(options(rounds=7)).amounts.rounds == 7

@@ -135,17 +135,19 @@ def test_a_server_that_answers_nothing_ends_the_run_with_its_own_words(tmp_path:
         compare(Stage(mono=mono), tmp_path, replace(PLAN, sides=("mono",)))
 
 
-def test_the_best_candidate_is_measured_with_the_others(tmp_path: Path) -> None:
+def test_the_best_candidate_of_each_kind_is_measured_with_the_others(tmp_path: Path) -> None:
     """One that is five times as slow bears no rate that the other does."""
-    plan = replace(PLAN, sides=("split",), candidates=("mono", "mono-x2"))
+    plan = replace(PLAN, sides=("split",), candidates=(("mono", "mono-x2"), ("mono-calibrated",)))
     with playing(Played(busy_s=0.05)) as mono, playing(Played(busy_s=0.01)) as x2, playing(Played()) as split:
-        stage = Stage(**{"mono": mono, "mono-x2": x2, "split": split})
+        stage = Stage(**{"mono": mono, "mono-x2": x2, "mono-calibrated": mono, "split": split})
         measured = compare(stage, tmp_path, plan)
-    assert stage.started == [["mono", "mono-x2"], ["mono-x2", "split"]]
-    assert measured.best == "mono-x2"
-    rounds = {side.name: len(side.rounds) for side in measured.contests["text"].sides.values()}
-    assert rounds == {"mono": 1, "mono-x2": 3, "split": 3}
-    assert len(list(tmp_path.glob("*at once*"))) == 3  # of the best one no other time
+    assert stage.started == [["mono", "mono-x2", "mono-calibrated"], ["mono-x2", "mono-calibrated", "split"]]
+    assert measured.finalists == ("mono-x2", "mono-calibrated")
+    contest = measured.contests["text"]
+    rounds = {side.name: len(side.rounds) for side in contest.sides.values()}
+    assert rounds == {"mono": 1, "mono-x2": 3, "mono-calibrated": 3, "split": 3}
+    assert [side.name for side in contest.rivals] == ["mono-x2", "mono-calibrated"]
+    assert len(list(tmp_path.glob("*at once*"))) == 4  # of the best ones no other time
 
 
 def test_who_is_overloaded_has_no_goodput_beyond_what_it_answers(tmp_path: Path) -> None:
