@@ -32,7 +32,7 @@ test-unit: $(STAMP)  ## what needs no engine and is quick (a minute on two cores
 test-soak: $(STAMP)  ## long runs (hours)
 	$(BIN)/pytest -m soak
 
-gpu-checks: $(STAMP)  ## what only an NVIDIA GPU can show, and the phase signature there (5 minutes); results in build/gpu
+gpu-checks: $(STAMP)  ## what only an NVIDIA GPU can show, and the phase signature there (15 minutes); results in build/gpu
 	PYTHON=$(BIN)/python tools/gpu_checks.sh build/gpu
 
 aiperf: $(STAMP)  ## install AIPerf for `chiasm bench clients`, in an environment of its own

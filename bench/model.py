@@ -43,6 +43,12 @@ VISION = {
     "window_size": 112,
     "fullatt_block_indexes": [4, 9],
 }
+SPECIAL = {
+    "image_token_id": TOKEN_IDS["<|image_pad|>"],
+    "video_token_id": TOKEN_IDS["<|video_pad|>"],
+    "vision_start_token_id": TOKEN_IDS["<|vision_start|>"],
+    "vision_end_token_id": TOKEN_IDS["<|vision_end|>"],
+}
 
 
 def build_bench_model(vision: Mapping[str, Any] | None = None) -> Path:
@@ -68,14 +74,20 @@ def build_bench_model(vision: Mapping[str, Any] | None = None) -> Path:
 
 def random_model(vision: Mapping[str, Any]) -> Any:
     """The model itself, in float32."""
+    return drawn(configuration(vision), "cpu")
+
+
+def drawn(config: Any, device: str) -> Any:
+    """A model with such a configuration, whose greedy answers are of printable characters."""
     import torch
     from transformers import AutoModelForImageTextToText
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
     torch.manual_seed(SEED)
-    model = AutoModelForImageTextToText.from_config(configuration(vision))
-    draw_weights(model)
+    with torch.device(device):
+        model = AutoModelForImageTextToText.from_config(config)
+        draw_weights(model)
     with torch.no_grad():
         # The best of 94 random logits is above zero, so greedy sampling takes none of the others.
         model.lm_head.weight[PRINTABLE:] = 0
@@ -89,12 +101,5 @@ def configuration(vision: Mapping[str, Any]) -> Any:
     from transformers import Qwen2_5_VLConfig
 
     return Qwen2_5_VLConfig(
-        text_config=TEXT,
-        vision_config=dict(vision),
-        image_token_id=TOKEN_IDS["<|image_pad|>"],
-        video_token_id=TOKEN_IDS["<|video_pad|>"],
-        vision_start_token_id=TOKEN_IDS["<|vision_start|>"],
-        vision_end_token_id=TOKEN_IDS["<|vision_end|>"],
-        tie_word_embeddings=False,
-        dtype="float32",
+        text_config=TEXT, vision_config=dict(vision), tie_word_embeddings=False, dtype="float32", **SPECIAL
     )

@@ -131,12 +131,12 @@ def _role(command: list[str]) -> str:
 
 
 @contextmanager
-def running_serving(folder: Path) -> Iterator[Serving]:
-    """`chiasm serve`, and the unsplit engine."""
-    model = str(model_folder())
-    whole = Engine(EngineSpec("whole", Role.WHOLE, model, "model", "token", args=ENGINE_ARGS), log=print)
+def running_serving(folder: Path, more_config: str = "", more_args: Sequence[str] = ()) -> Iterator[Serving]:
+    """`chiasm serve`, and the unsplit engine, which gets `more_args`."""
+    spec = EngineSpec("whole", Role.WHOLE, str(model_folder()), "model", "token", args=(*ENGINE_ARGS, *more_args))
+    whole = Engine(spec, log=print)
     try:
-        with running_cluster(folder, CONFIG) as serving:
+        with running_cluster(folder, CONFIG + more_config) as serving:
             whole.wait_ready(START_TIMEOUT_S)
             serving.whole = whole
             yield serving

@@ -245,7 +245,7 @@ def test_every_section_says_where_it_loses_and_what_it_does_not_show(checkout: P
     sections = page(checkout).split("\n## ")[2:-2]  # but for the one at a glance, and the two at the end
     assert len(sections) >= len(TO_COME)
     for section in sections:
-        for part in ("> `chiasm bench ", "at commit `", "**Where it loses.**", "**What it does not show.**"):
+        for part in ("> `chiasm ", "at commit `", "**Where it loses.**", "**What it does not show.**"):
             assert part in section, section.partition("\n")[0]
 
 
