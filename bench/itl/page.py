@@ -68,12 +68,12 @@ def described_towers(plan: Plan) -> list[str]:
         "same in all rows; the vision tower differs, and with it what a picture costs to encode, by FLOPs of the "
         "encode over FLOPs of prefilling its tokens. Both sides have a prefill chunk for the same objective, and the "
         f"same two cores. There are {plan.blocks} blocks, in which both sides are measured in turn.",
-        "The tail is each stream's longest gap during a burst: the mean over streams, by block. Predicted, in each "
-        f"block: (encode + chunk of mono) / chunk of split. Encode: the longest time to first token of {slot.carriers} "
-        "pictures, each alone at the monolithic engine, less the longest of as much text. Chunk: the tail during "
-        "bursts of text. All are the longest of as many. An encode is a part of one step, and whoever is beside waits "
-        "for it and for the chunk; bystanders of the split wait for the chunk alone. Intervals (95 %) are Student's, "
-        "of logarithms.",
+        f"A stall is the mean of a stream's {slot.carriers} longest gaps during a burst, and of that the mean over "
+        "streams, by block. Predicted, in each block: (encode + chunk of mono) / chunk of split. Encode: the median "
+        f"time to first token of {slot.carriers} pictures, each alone at the monolithic engine, less the median of as "
+        "much text. Chunk: the stall during bursts of text. An encode is a part of one step, and whoever is beside "
+        "waits for it and for the chunk; bystanders of the split wait for the chunk alone. Intervals (95 %) are "
+        "Student's, of logarithms.",
     ]
 
 

@@ -19,6 +19,18 @@ from bench.load.slopes import LEAST, Interval, jackknife_interval
 from bench.percentiles import percentile, tail
 
 
+def stalls_ms(one: Seen, other: Seen) -> tuple[float, float] | None:
+    """Of a stream beside each of two slots: the mean of as many longest gaps as there were carriers, over all streams.
+
+    That is what one carrier's heaviest step makes a stream wait, for each has its own. None if something failed.
+    """
+    if one.failure or other.failure:
+        return None
+    until_s = max(one.computed_s, other.computed_s)
+    first, second = (_Watched(seen, until_s).longest_of(seen.slot.carriers) for seen in (one, other))
+    return None if first is None or second is None else (first, second)
+
+
 @dataclass(frozen=True)
 class Tail:
     """Of one side. Times in ms."""
@@ -95,8 +107,15 @@ class _Watched:
                 lines.setdefault(gap.line, []).append(1000 * gap.seconds)
         self.block = seen.block
         self.is_overloaded = seen.overload is not None
-        self.gaps_ms = [ms for line in lines.values() for ms in line]
-        self.longest_ms = statistics.fmean(map(max, lines.values())) if lines else 0.0
+        self._lines = list(lines.values())
+        self.gaps_ms = [ms for line in self._lines for ms in line]
+        self.longest_ms = self.longest_of(1) or 0.0
+
+    def longest_of(self, number: int) -> float | None:
+        """Of a stream, the mean of so many longest ones, in the mean over streams; None without a gap."""
+        if not self._lines:
+            return None
+        return statistics.fmean(statistics.fmean(sorted(line)[-number:]) for line in self._lines)
 
 
 def _tail(side: Sequence[_Watched], share: float) -> Tail:

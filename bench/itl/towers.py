@@ -6,14 +6,14 @@ computed from its phases, each of which is measured where the others do not come
     predicted = (encode + chunk of mono) / chunk of split
 
     encode  of one picture by the monolithic engine: the time to first token of a picture alone, less that of as many
-            tokens of text alone, each the longest of as many as a burst has. Preparing the picture, in vLLM's
-            front-end, is a part of it that stalls nobody: some hundredths of it, which make the prediction higher
-    chunk   a step with the largest chunk of a prompt in it, beside all streams: a stream's longest gap during a burst
-            of text, the mean over streams
+            tokens of text alone, medians of as many as a burst has. Preparing the picture, in vLLM's front-end, is a
+            part of it that stalls nobody: some hundredths of it, which make the prediction higher
+    chunk   a step with a large chunk of a prompt in it, beside all streams: of a stream during a burst of text the mean
+            of as many longest gaps as there are texts, in the mean over streams
 
 An encode is a part of one step, in front of a chunk of its prompt, and whoever is beside waits for both. The split's
-bystanders wait for the chunk alone. What is measured is a stream's longest gap during a burst of pictures, in the mean:
-the longest in all of these, so that no share has to be chosen, and a mishap counts alike in each.
+bystanders wait for the chunk alone. Measured is, during a burst of so many pictures, the mean of as many longest
+gaps of a stream: each picture's one. So no share has to be chosen, and all of these are means or medians of four.
 """
 
 import math
@@ -25,7 +25,7 @@ from typing import Any
 from bench.itl.fits import QUOTED_FROM
 from bench.itl.plan import Drive, Kind, Load, Plan, Slot
 from bench.itl.slots import Seen, Unmeasurable
-from bench.itl.tails import tails
+from bench.itl.tails import stalls_ms
 from bench.load.slopes import LEAST, mean_interval
 from bench.topologies.arrangement import Arrangement
 from bench.towers import Variant
@@ -59,7 +59,7 @@ class Block:
 
     @property
     def measured(self) -> float:
-        """How many times longer the tail of the monolithic engine is."""
+        """How many times longer the monolithic engine's stalls are."""
         return self.mono_ms / self.split_ms
 
     @property
@@ -123,21 +123,20 @@ def _block(slots: Sequence[Seen]) -> Block | None:
     def of(side: str, kind: Kind, is_burst: bool) -> list[Seen]:
         return [one for one in slots if (one.side, one.slot.kind, one.slot.carriers > 1) == (side, kind, is_burst)]
 
-    images, texts = (tails(of(MONO, kind, True), of(SPLIT, kind, True)) for kind in (Kind.LIVE, Kind.TEXT))
+    bursts = [[*of(MONO, kind, True), *of(SPLIT, kind, True)] for kind in (Kind.LIVE, Kind.TEXT)]
     alone = {(side, kind): of(side, kind, False) for side in (MONO, SPLIT) for kind in (Kind.LIVE, Kind.TEXT)}
-    if images is None or texts is None or any(one.fault for found in alone.values() for one in found):
+    if any(len(pair) < 2 for pair in bursts) or any(one.fault for found in alone.values() for one in found):
         return None
-    ttfts = {key: [1000 * one.carriers[0].ttft_s for one in found] for key, found in alone.items()}
-    if not all(ttfts.values()):
+    images, texts = (stalls_ms(*pair) for pair in bursts)
+    ttfts_ms = {key: [1000 * one.carriers[0].ttft_s for one in found] for key, found in alone.items()}
+    if images is None or texts is None or not all(ttfts_ms.values()):
         return None
     return Block(
-        mono_ms=images.one.longest_ms,
-        split_ms=images.other.longest_ms,
-        encode_ms=max(ttfts[MONO, Kind.LIVE]) - max(ttfts[MONO, Kind.TEXT]),
-        mono_chunk_ms=texts.one.longest_ms,
-        split_chunk_ms=texts.other.longest_ms,
-        mono_ttft_ms=median(ttfts[MONO, Kind.LIVE]),
-        split_ttft_ms=median(ttfts[SPLIT, Kind.LIVE]),
+        *images,
+        median(ttfts_ms[MONO, Kind.LIVE]) - median(ttfts_ms[MONO, Kind.TEXT]),
+        *texts,
+        mono_ttft_ms=median(ttfts_ms[MONO, Kind.LIVE]),
+        split_ttft_ms=median(ttfts_ms[SPLIT, Kind.LIVE]),
     )
 
 

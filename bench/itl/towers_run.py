@@ -81,6 +81,6 @@ def _draw(found: Sequence[Compared]) -> Figure:
     panel.axhline(1, color="grey", linewidth=0.5)
     panel.set_ylim(bottom=0)
     panel.set_xlabel("FLOPs of encoding a picture : of prefilling it")
-    panel.set_ylabel("longest gap of bystanders, mono : split")
+    panel.set_ylabel("stall of bystanders, mono : split")
     panel.legend(fontsize="small")
     return figure

@@ -48,11 +48,11 @@ from bench.topologies.setting import BadSetting
 from chiasm.client_options import api_key
 from chiasm.preflight import PreflightFailed
 
-CANDIDATES = (
-    (Arrangement.MONO, Arrangement.MONO_X2),
-    (Arrangement.MONO_CALIBRATED, Arrangement.MONO_X2_CALIBRATED),
+# The first is in every group that memory makes of them, so it is small; the splits are up with it if there is room.
+COMPARED = (
+    *(Arrangement.MONO, Arrangement.MONO_CALIBRATED, Arrangement.SPLIT, Arrangement.SPLIT_STEAL),
+    *(Arrangement.MONO_X2, Arrangement.MONO_X2_CALIBRATED),
 )
-COMPARED = (Arrangement.SPLIT, Arrangement.SPLIT_STEAL)  # beside the best of each kind of candidates
 QUICKLY = (Arrangement.MONO, Arrangement.SPLIT)
 QUICKLY_UNEQUAL = (Arrangement.MONO_X2, Arrangement.SPLIT)
 ON_ALL_CORES = (Arrangement.MONO, Arrangement.MONO_CALIBRATED)
@@ -105,7 +105,7 @@ console = Console(stderr=True, highlight=False)
     multiple=True,
     type=Topology(),
     help=f"What is compared; repeat it. One of {ARRANGEMENTS}; or the URL of a server that serves the bench model.  "
-    f"[default: {'; '.join('the best of ' + ' and '.join(kind) for kind in CANDIDATES)}; {', '.join(COMPARED)}]",
+    f"[default: {', '.join(COMPARED)}]",
 )
 @click.option("--full", is_flag=True, help="Compare all arrangements, at more rates, for longer: hours.")
 @click.option(
@@ -160,26 +160,24 @@ def serve(context: click.Context, /, **given: Any) -> None:
 
     Without, it starts the bench model (120 M parameters, random weights) in several arrangements on two cores, with
     equal memory, and climbs a ladder of request rates with each of them in turn, round by round. The same rates for
-    all, relative to what the fastest answers when many requests come at once. A rate lasts for three times the
-    objective of the time to first token, and for four requests a round at least. Goodput is the highest rate that can
-    go on for ever: no queue grows, it is not above what the arrangement answers at once, and P99 of the time to first
-    token (TTFT, from when a request was due) and of the gaps between tokens (ITL) keep their objectives; or P95, at all
-    rates, if one has fewer than a thousand samples: a request has one TTFT, and many gaps. It is told over a grid of
-    objectives, not at one point.
+    all, relative to what the fastest of those that are up first answers when many requests come at once. A rate lasts
+    for three times the objective of the time to first token, and for four requests a round at least. Goodput is the
+    highest rate that can go on for ever: no queue grows, it is not above what the arrangement answers when many come at
+    once, and P99 of the time to first token (TTFT, from when a request was due) and of the gaps between tokens (ITL)
+    keep their objectives; or P95, at all rates of a workload, if one has fewer than a thousand samples: a request has
+    one TTFT, and many gaps. It is told over a grid of objectives, not at one point.
 
     Every calibrated prefill chunk, the split's and the monolithic ones', is for a median step of 200 ms, whatever
     objective figures are told at. Those that are quoted were fixed before anything was measured, and the one of the
     gaps lies above that, for a tail is more than a median.
 
-    By default the four monolithic arrangements come first, for one round: one engine and two, with vLLM's own prefill
-    chunk and with a calibrated one. With either chunk, the one whose goodput is the highest over all workloads and the
-    grid is then measured in turn with the split ones, all rounds. Ratios are to the better of these two, under each
-    workload and at each pair of objectives; what one round told of the others is in none. --full measures everything to
-    the end, and so does --topology what it names.
+    Compared are the split, with and without stealing, and four monolithic arrangements: one engine and two, with vLLM's
+    own prefill chunk and with a calibrated one. Ratios are to the best of these four, under each workload and at each
+    pair of objectives anew. --full has vLLM's own encoder disaggregation as well, and more workloads and rates.
 
-    It takes 75 minutes and 20 GB of memory, engines' starts included, and four hours with --full. Where memory does not
-    hold all of it, fewer are up together, the first of them in every group, and it takes longer: what it says at its
-    beginning. Nothing else should run meanwhile.
+    It takes two hours and a quarter and 20 GB of memory, engines' starts included, and six hours with --full. Memory
+    does not hold all of it at once: so many as fit are up together and take turns, and the first is in every group,
+    which shows how the machine drifts. It says so at its beginning. Nothing else should run meanwhile.
 
     Equal for all is the principle, so no arrangement is as it ships: all engines run eagerly, and all that generate
     share one number of slots and one size of KV cache. Whatever else there is has the same two cores, and a
@@ -232,32 +230,23 @@ def plan_of(options: Options) -> Plan:
     quick, full = options.quick, options.full
     amounts = QUICK if quick else FULL if full else DEFAULT
     workloads = options.workload_names or (QUICKLY_BY if quick else FULLY_BY if full else COMPARED_BY)
-    candidates, sides = _sides(options)
     return Plan(
-        sides=sides,
+        sides=_sides(options),
         workloads=tuple(workload_of(name, options.random_mm) for name in dict.fromkeys(workloads)),
         amounts=amounts if options.rounds is None else replace(amounts, rounds=options.rounds),
         objectives=objectives_of(options.goodput) or DEFAULT_OBJECTIVES,
-        candidates=candidates,
         bursts=options.bursts,
         pace=options.pace,
         seed=options.seed,
     )
 
 
-def _sides(options: Options) -> tuple[tuple[tuple[str, ...], ...], tuple[str, ...]]:
-    """Candidates by kind, and who is measured to the end in any case.
-
-    No card is slow in part: where cores are unequal nobody has both, and of each kind one is left, which needs no
-    first round.
-    """
-    unequal = options.pace > 1
+def _sides(options: Options) -> tuple[str, ...]:
+    """Those that were named; else, where cores are unequal, none that has both, for no card is slow in part."""
     if options.topologies:
-        return (), tuple(dict.fromkeys(options.topologies))
+        return tuple(dict.fromkeys(options.topologies))
+    unequal = options.pace > 1
     if options.quick:
-        return (), QUICKLY_UNEQUAL if unequal else QUICKLY
-    if options.full:
-        return (), tuple(side for side in Arrangement if not unequal or side not in ON_ALL_CORES)
-    if unequal:
-        return (), (*(side for kind in CANDIDATES for side in kind if side not in ON_ALL_CORES), *COMPARED)
-    return CANDIDATES, COMPARED
+        return QUICKLY_UNEQUAL if unequal else QUICKLY
+    compared = (*COMPARED, *(side for side in Arrangement if options.full and side not in COMPARED))
+    return tuple(side for side in compared if not unequal or side not in ON_ALL_CORES)

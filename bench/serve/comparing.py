@@ -1,6 +1,5 @@
 """A comparison from its plan to its report: engines' starts, progress, tables, files."""
 
-import itertools
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -46,7 +45,7 @@ def prices_for(plan: Plan, file: Path | None) -> Prices | None:
     if file is None and plan.pace > 1:
         return None
     prices = load_prices(file or SHIPPED)
-    for side in plan.all_sides:
+    for side in plan.sides:
         if is_started_here(side):
             prices.per_hour(side)
     return prices
@@ -72,7 +71,7 @@ def compare(plan: Plan, prices: Prices | None, key: str | None, files: Files, co
             measured = comparison.measure(partial(up, setting=setting, key=key, note=journal.note))
         described = [
             {"what": "side", "arrangement": side, "engine_args": " ".join(setting.engine_args), **chunk}
-            for side in plan.all_sides
+            for side in plan.sides
             for chunk in journal.noted(chunks_of(side)) or [{}]
         ]
         setting_told = {**setting.described(), "nonce": journal.nonce}
@@ -127,15 +126,9 @@ def _journal(settings: Mapping[str, object], folder: Path | None) -> Iterator[Jo
 
 
 def _announce(plan: Plan, grouped: Grouped, console: Console) -> None:
-    """As if the candidate of each kind that needs the most memory were the best: which it is, is to be seen."""
-    sides = (*(kind[-1] for kind in plan.candidates), *plan.sides)
-    groups = grouped(sides)
+    groups = grouped(plan.sides)
     minutes = plan.about_minutes(len(groups), sum(map(len, groups)))
     console.print(f"About {minutes:.0f} minutes, engines' starts included.")
-    if plan.candidates:
-        first = "; then ".join(", ".join(group) for group in grouped(list(itertools.chain(*plan.candidates))))
-        kinds = " and ".join(f"the best of {', '.join(kind)}" for kind in plan.candidates)
-        console.print(f"First {first}, one round each; then {kinds}, with {', '.join(plan.sides)}.")
     if len(groups) > 1:
         said = "; then ".join(", ".join(group) for group in groups)
         console.print(f"Memory does not hold all at once: {said}. {groups[0][0]} in each shows how the machine drifts.")

@@ -26,7 +26,7 @@ from bench.serve.foreign import Alike, OnTheSame, alike
 from bench.serve.salted import salted
 
 TOKENS = 32  # of every answer
-ROUNDS, QUICK_ROUNDS = 5, 1
+ROUNDS, QUICK_ROUNDS = 11, 1
 NUMBER, QUICK_NUMBER = 24, 8  # requests of a tool in a round
 SHARE = 0.5  # of what the server answers when they come at once: the rate, unless it is told
 QUOTED = ("median_ttft_ms", "median_tpot_ms", "median_itl_ms", "request_throughput", "output_throughput")
@@ -145,15 +145,23 @@ def _row(name: str, found: Found) -> Row:
 
 
 def headline(series: Sequence[Row]) -> dict[str, float]:
-    """By how much the tools differ, in per cent, in what people quote, and in how many of these they are equivalent."""
+    """By how much the tools differ, in per cent, in what people quote; in how many of these five that is within noise,
+    and in how many they are equivalent.
+    """
     quoted = [row for row in series if row["figure"] in QUOTED]
     found = {
         f"{row['figure']}_difference_percent": round(row["difference_percent"], 2)
         for row in quoted
         if row["difference_percent"] is not None
     }
-    verdicts = [row["equivalent"] for row in quoted if "equivalent" in row]
-    return found | ({"equivalent_of_5": float(sum(verdicts))} if verdicts else {})
+    told = [row for row in quoted if "equivalent" in row]
+    if not told:
+        return found
+    within_noise = sum(row["low_percent"] <= 0 <= row["high_percent"] for row in told)
+    return found | {
+        "within_noise_of_5": float(within_noise),
+        "equivalent_of_5": float(sum(row["equivalent"] for row in told)),
+    }
 
 
 def tables(series: Sequence[Row]) -> Iterator[Table]:

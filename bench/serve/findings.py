@@ -24,8 +24,9 @@ Row = dict[str, Any]
 
 
 def best_monolithic(contest: Contest, objectives: Objectives) -> Side | None:
-    """That of the highest goodput; None where no monolithic arrangement was measured to the end."""
-    return max(contest.rivals, key=lambda side: side.climb.goodput(objectives), default=None)
+    """That of the highest goodput; None where no monolithic arrangement was measured."""
+    sides = [side for side in contest.sides.values() if side.monolithic]
+    return max(sides, key=lambda side: contest.climbs[side.name].goodput(objectives), default=None)
 
 
 def against_best(contest: Contest, name: str, objectives: Objectives) -> Ratio | None:
@@ -33,7 +34,7 @@ def against_best(contest: Contest, name: str, objectives: Objectives) -> Ratio |
     best = best_monolithic(contest, objectives)
     if best is None or name not in contest.sides:
         return None
-    return contest.sides[name].climb.against(best.climb, objectives)
+    return contest.climbs[name].against(contest.climbs[best.name], objectives)
 
 
 def wait_ratio(contest: Contest, name: str) -> Ratio | None:
@@ -41,7 +42,7 @@ def wait_ratio(contest: Contest, name: str) -> Ratio | None:
 
     Its interval is from what it would be without each round, ours and theirs.
     """
-    mono = [side for side in contest.rivals if contest.waits_ms(side.pooled)]
+    mono = [side for side in contest.sides.values() if side.monolithic and contest.waits_ms(side.pooled)]
     quickest = min(mono, key=lambda side: statistics.median(contest.waits_ms(side.pooled)), default=None)
     if quickest is None or name not in contest.sides or not contest.waits_ms(contest.sides[name].pooled):
         return None
@@ -97,16 +98,16 @@ def rows(measured: Measured, prices: Prices | None) -> list[Row]:
 
 def _summary(measured: Measured, contest: Contest, side: Side, prices: Prices | None) -> Row:
     objectives = measured.plan.objectives
-    burst = figures(side.burst)
+    tokens_per_s = statistics.mean(figures(burst).get("output_throughput", 0.0) for burst in side.bursts)
     answered = [answer for rung in side.pooled.values() for answer in rung.answers if answer.ok]
     tokens = statistics.mean(answer.output_tokens for answer in answered) if answered else 0.0
     row: Row = {
         "rounds": len(side.rounds),
         "requests": len(answered),
         "burst_requests_per_s": side.most,
-        "burst_output_tokens_per_s": burst.get("output_throughput", 0.0),
-        **_goodput(side, objectives),
-        "goodput_output_tokens_per_s": side.climb.goodput(objectives) * tokens,
+        "burst_output_tokens_per_s": tokens_per_s,
+        **_goodput(contest, side, objectives),
+        "goodput_output_tokens_per_s": contest.climbs[side.name].goodput(objectives) * tokens,
         **_waits(contest, side),
     }
     if prices is not None and side.arrangement in prices.arrangements:
@@ -120,14 +121,15 @@ def _summary(measured: Measured, contest: Contest, side: Side, prices: Prices | 
     return _rounded(row | _against(contest, side, objectives))
 
 
-def _goodput(side: Side, objectives: Objectives) -> Row:
+def _goodput(contest: Contest, side: Side, objectives: Objectives) -> Row:
+    climb = contest.climbs[side.name]
     return {
         "ttft_objective_ms": objectives.ttft_ms,
         "itl_objective_ms": objectives.itl_ms,
-        "percentiles": str(side.climb.shares),
-        "goodput_per_s": side.climb.goodput(objectives),
-        **_bounds("goodput", side.climb.interval(objectives), "_per_s"),
-        "goodput_at_least": side.climb.is_open(objectives),
+        "percentiles": str(contest.shares),
+        "goodput_per_s": climb.goodput(objectives),
+        **_bounds("goodput", climb.interval(objectives), "_per_s"),
+        "goodput_at_least": climb.is_open(objectives),
     }
 
 
@@ -175,7 +177,7 @@ def _against(contest: Contest, side: Side, objectives: Objectives) -> Row:
     best = best_monolithic(contest, objectives)
     if best is None or side.monolithic:
         return {}
-    ratio = side.climb.against(best.climb, objectives)
+    ratio = against_best(contest, side.name, objectives)
     if ratio is None:
         return {}
     return {
@@ -193,7 +195,7 @@ def _rates(contest: Contest, side: Side) -> Iterator[Row]:
         seconds = sum(_span_s(each[rate].answers) for each in side.rounds)
         medians = [figures(each[rate].answers).get("median_ttft_ms") for each in side.rounds]
         medians_ms = [median for median in medians if median is not None]
-        tails, shares = side.climb.seen(rate).tails, side.climb.shares
+        tails, shares = contest.climbs[side.name].seen(rate).tails, contest.shares
         row: Row = {
             "rate_per_s": rate,
             "share_of_capacity": rate / contest.capacity,
@@ -218,7 +220,7 @@ def _span_s(answers: Sequence[Answer]) -> float:
 
 def _curve(measured: Measured, contest: Contest, side: Side) -> Iterator[Row]:
     for objectives in measured.plan.grid():
-        yield _rounded(_goodput(side, objectives) | _against(contest, side, objectives))
+        yield _rounded(_goodput(contest, side, objectives) | _against(contest, side, objectives))
 
 
 def _rounded(row: Mapping[str, Any]) -> Row:

@@ -5,11 +5,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from bench.load.answers import Answer
+from bench.load.goodput import Shares, shares_of
 from bench.load.workloads import kind_of
 from bench.serve.plan import Plan
 from bench.serve.reach import Climb
 from bench.serve.sides import AGAIN
-from bench.serve.staircase import Round, Rung, Steps, answered_per_s
+from bench.serve.staircase import Round, Rung, Steps, answered_per_s, pooled
 from bench.topologies.arrangement import Arrangement
 
 MONOLITHIC = (Arrangement.MONO, Arrangement.MONO_X2, Arrangement.MONO_CALIBRATED, Arrangement.MONO_X2_CALIBRATED)
@@ -20,33 +21,28 @@ class Side:
     """One arrangement under one workload."""
 
     name: str
-    burst: Sequence[Answer]  # of requests that all came at once
+    bursts: list[Sequence[Answer]] = field(default_factory=list)  # of each round: requests that all came at once
     rounds: list[Round] = field(default_factory=list)
 
     @property
     def most(self) -> float:
         """What it answers in a second when many come at once: no rate above that can go on."""
-        return answered_per_s(self.burst)
+        return answered_per_s(self.bursts)
 
     @cached_property
-    def climb(self) -> Climb:
-        """Its ladder. To be asked for when all rounds are there."""
-        return Climb(self.rounds, self.most)
-
-    @property
     def pooled(self) -> Mapping[float, Rung]:
         """All rounds together, by rate. To be asked for when all rounds are there."""
-        return self.climb.pooled
+        return pooled(self.rounds)
 
     @property
     def monolithic(self) -> bool:
-        """Whether no part of it is split."""
+        """Whether it is one of those that the splits are held against."""
         return self.name in MONOLITHIC
 
     @property
     def arrangement(self) -> str:
         """What it is, whatever group it was measured in."""
-        return self.name.removesuffix(AGAIN)
+        return self.name.partition(AGAIN)[0]
 
 
 @dataclass
@@ -54,23 +50,24 @@ class Contest:
     """All arrangements under one workload."""
 
     workload: str
-    capacity: float  # requests/s of the fastest, when many come at once
+    capacity: float  # requests/s of the first group's fastest, when many come at once
     ladder: Steps
     sides: dict[str, Side] = field(default_factory=dict)
-
-    @property
-    def rivals(self) -> list[Side]:
-        """The monolithic arrangements that the splits are held against: those that were measured to the end.
-
-        A candidate's single round has fewer gaps, whose tail is told at a lower percentile: it would look better.
-        """
-        rounds = max(len(side.rounds) for side in self.sides.values())
-        return [side for side in self.sides.values() if side.monolithic and len(side.rounds) == rounds]
 
     @property
     def lightest(self) -> float:
         """The lowest rate: a light load, of whose queues an answer's time says little. Everybody has seen it."""
         return min(self.ladder)
+
+    @cached_property
+    def shares(self) -> Shares:
+        """The percentiles at which objectives are held: the same for all, by whoever has the fewest samples."""
+        return shares_of(rung.answers for side in self.sides.values() for rung in side.pooled.values())
+
+    @cached_property
+    def climbs(self) -> Mapping[str, Climb]:
+        """What each did with the ladder. To be asked for when all rounds of all are there."""
+        return {name: Climb(side.rounds, side.bursts, self.shares) for name, side in self.sides.items()}
 
     def waits_ms(self, seen: Round) -> list[float]:
         """From when a request was due to its first token, under the lightest load: of requests with images, or of all
@@ -87,4 +84,3 @@ class Measured:
 
     plan: Plan
     contests: dict[str, Contest] = field(default_factory=dict)  # by workload
-    finalists: tuple[str, ...] = ()  # of each kind of candidates the best

@@ -64,7 +64,7 @@ class Options:
 
 
 class Objective(click.ParamType[tuple[str, float]]):
-    """`ttft:MS` and `itl:MS`, as `vllm bench serve --goodput` has them."""
+    """`ttft:MS` and `itl:MS`, written as `vllm bench serve --goodput` has its own, which are of other times."""
 
     name = "name:ms"
 

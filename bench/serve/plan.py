@@ -1,7 +1,8 @@
 """What `chiasm bench serve` measures when it compares: arrangements, workloads, rates, rounds, objectives.
 
-Every workload has a *ladder* of rates, given as shares of what the fastest arrangement answers when many requests come
-at once. That is measured first, in the same run. A round climbs every arrangement's ladder once, for each workload.
+Every workload has a *ladder* of rates, given as shares of what the fastest arrangement of the first group answers when
+many requests come at once. That is measured first, in the same run. A round has such a burst for every arrangement and
+workload, and climbs the ladder once.
 
 A rate has to last for several times the objective of the time to first token. On a shorter rung, overload ends before
 anybody has waited for so long, and it would pass.
@@ -81,8 +82,6 @@ class Plan:
     workloads: tuple[Workload, ...]
     amounts: Amounts
     objectives: Objectives = DEFAULT_OBJECTIVES
-    # Of each kind the best in one round is measured to the end, before the sides.
-    candidates: tuple[tuple[str, ...], ...] = ()
     bursts: int = 1  # requests that come at one moment
     pace: int = 1  # how many times faster one core is than the other
     seed: int = SEED
@@ -91,7 +90,6 @@ class Plan:
         """All that decides what is measured, for the journal. What is made of it afterwards may differ."""
         return {
             "sides": self.sides,
-            "candidates": self.candidates,
             "workloads": [_described(workload) for workload in self.workloads],
             "rounds": self.amounts.rounds,
             "least": self.amounts.least,
@@ -104,23 +102,15 @@ class Plan:
         }
 
     @property
-    def all_sides(self) -> tuple[str, ...]:
-        """Whatever is measured, if only for a round."""
-        return (*itertools.chain(*self.candidates), *self.sides)
-
-    @property
     def rung_s(self) -> float:
         """How long a rate lasts at least."""
         return RUNG_TO_TTFT * self.objectives.ttft_ms / 1000 if self.amounts.rung_s is None else self.amounts.rung_s
 
     def about_minutes(self, groups: int, sides: int) -> float:
-        """About how long it takes so many sides in so many groups, after the candidates, engines' starts included."""
+        """About how long it takes so many sides in so many groups, engines' starts included."""
         climb_s = sum(self._climb_s(self.amounts.dose(one.name)) for one in self.workloads)
-        bursts_s = len(self.workloads) * self.amounts.at_once_s
-        scouted_s = sum(map(len, self.candidates)) * (climb_s + bursts_s)
-        measured_s = sides * (self.amounts.rounds * climb_s + bursts_s)
-        starts = groups + bool(self.candidates)
-        return (scouted_s + measured_s) / 60 + START_MINUTES * starts
+        bursts_s = len(self.workloads) * (self.amounts.at_once_s + self.amounts.settle_s)
+        return sides * self.amounts.rounds * (climb_s + bursts_s) / 60 + START_MINUTES * groups
 
     def _climb_s(self, dose: Dose) -> float:
         """One side's ladder of one workload. Slow ones take longer than the shortest time at their lowest rate."""

@@ -3,18 +3,20 @@
 Where both objectives hold at one rate of the ladder and not at the next, the answer lies between: there each tail is
 taken to rise in a line. A rate at which ever more requests wait for their first token does not hold, however short the
 waiting still is: of such a one counts how many got it there. And no rate counts that is above what the arrangement
-answers when many requests come at once. All rounds count together, since a tail is not told by the few requests of one.
-How sure the figure is shows in what it would be without each of the rounds (`jackknife_interval`).
+answers when many requests come at once, which every round has as well. All rounds count together, since a tail is not
+told by the few requests of one. How sure the figure is shows in what it would be without each of the rounds
+(`jackknife_interval`).
 """
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TypeVar
 
-from bench.load.goodput import Objectives, Shares, Tails, shares_of, tails
+from bench.load.answers import Answer
+from bench.load.goodput import Objectives, Shares, Tails, tails
 from bench.load.slopes import LEAST, Interval, jackknife_interval
-from bench.serve.staircase import Round, Rung, pooled
+from bench.serve.staircase import Round, Rung, answered_per_s, pooled
 
 
 @dataclass(frozen=True)
@@ -73,49 +75,65 @@ class Bound(StrEnum):
 
 @dataclass(frozen=True)
 class Ratio:
-    """One figure to another. Of fewer than three rounds there is no interval."""
+    """One figure to another. A bound has no interval, nor has what was seen in fewer than three rounds."""
 
     value: float
     interval: Interval | None
     bound: Bound = Bound.NONE
 
 
-class Climb:
-    """What one arrangement did with one workload, in all rounds. `most` is what it answers when all come at once."""
+@dataclass(frozen=True)
+class _Part:
+    """All rounds, or all but one."""
 
-    def __init__(self, rounds: Sequence[Round], most: float = math.inf) -> None:
-        self.pooled = pooled(rounds)
-        self.most = most
-        # Those of all rounds hold also where one is left out.
-        self.shares = shares_of(rung.answers for rung in self.pooled.values())
-        self._all = _ladder(rounds, self.shares)
-        others = [[*rounds[:n], *rounds[n + 1 :]] for n in range(len(rounds)) if len(rounds) > 1]
-        self._without_one = [_ladder(each, self.shares) for each in others]
+    ladder: Mapping[float, Seen]
+    most: float  # requests/s
+
+    def goodput(self, objectives: Objectives) -> float:
+        return min(self.most, reach(self.ladder, objectives))
+
+
+class Climb:
+    """What one arrangement did with one workload, in all rounds.
+
+    `bursts` are the answers of each round to requests that came at once. `shares` are those of all rounds, and hold
+    also where one is left out.
+    """
+
+    def __init__(self, rounds: Sequence[Round], bursts: Sequence[Sequence[Answer]], shares: Shares) -> None:
+        self._all = _Part(_ladder(rounds, shares), answered_per_s(bursts))
+        self._without_one = [
+            _Part(_ladder(_without(rounds, n), shares), answered_per_s(_without(bursts, n)))
+            for n in range(len(rounds))
+            if len(rounds) > 1
+        ]
 
     def seen(self, rate: float) -> Seen:
         """At that rate, in all rounds."""
-        return self._all[rate]
+        return self._all.ladder[rate]
 
     @property
     def lowest(self) -> float:
         """The lowest rate that was measured."""
-        return min(self._all)
+        return min(self._all.ladder)
 
     def goodput(self, objectives: Objectives) -> float:
         """See above."""
-        return min(self.most, reach(self._all, objectives))
+        return self._all.goodput(objectives)
 
     def is_open(self, objectives: Objectives) -> bool:
         """Whether the goodput may be higher than any rate that was measured."""
-        return self.goodput(objectives) == max(self._all) and all(one.holds(objectives) for one in self._all.values())
+        ladder = self._all.ladder
+        return self.goodput(objectives) == max(ladder) and all(one.holds(objectives) for one in ladder.values())
 
     def interval(self, objectives: Objectives) -> Interval | None:
-        """Of the goodput; None of fewer than three rounds."""
-        return over_rounds(self.goodput(objectives), self.without_one(objectives))
+        """Of the goodput; None of fewer than three rounds, and where one of the ladder's ends decides."""
+        without = self.without_one(objectives)
+        return over_rounds(self.goodput(objectives), without) if any(without) and not self.is_open(objectives) else None
 
     def without_one(self, objectives: Objectives) -> list[float]:
         """The goodput without the first round, without the second, ...; where there is but one round, with that."""
-        found = [min(self.most, reach(ladder, objectives)) for ladder in self._without_one]
+        found = [part.goodput(objectives) for part in self._without_one]
         return found or [self.goodput(objectives)]
 
     def against(self, other: "Climb", objectives: Objectives) -> Ratio | None:
@@ -136,12 +154,19 @@ class Climb:
         pairs = zip(self.without_one(objectives), other.without_one(objectives), strict=True)
         others = [(one or self.lowest) / (two or other.lowest) for one, two in pairs]
         value = (ours or self.lowest) / (theirs or other.lowest)
-        return Ratio(value, over_rounds(value, others), bound)
+        return Ratio(value, over_rounds(value, others) if bound is Bound.NONE else None, bound)
 
 
 def over_rounds(value: float, without_one: Sequence[float]) -> Interval | None:
     """Of what all rounds give together, from what it would be without each; None of fewer than three."""
     return jackknife_interval(value, without_one) if len(without_one) >= LEAST else None
+
+
+Each = TypeVar("Each")
+
+
+def _without(rounds: Sequence[Each], number: int) -> list[Each]:
+    return [*rounds[:number], *rounds[number + 1 :]]
 
 
 def _ladder(rounds: Sequence[Round], shares: Shares) -> dict[float, Seen]:

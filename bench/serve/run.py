@@ -1,11 +1,10 @@
 """Measures a comparison: the arrangements of a group are up together and take turns, round by round.
 
-Where there are candidates, they come first, for one round; the best of each kind is then measured with the others.
 Whatever has been measured is in the journal at once. A group of which everything is there is not even started.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 
 from rich.progress import Progress
@@ -14,17 +13,15 @@ from bench.load.answers import Answer
 from bench.load.driver import Planned, drive
 from bench.load.journal import Journal
 from bench.load.workloads import Workload
-from bench.serve.choosing import best_of
 from bench.serve.measured import Contest, Measured, Side
 from bench.serve.plan import Plan, in_turn
-from bench.serve.sides import side_names
+from bench.serve.sides import AGAIN, side_names
 from bench.serve.staircase import answered_per_s, at_once, by_rate, climb, steps, up_to
 from bench.streams import Unanswered
 from bench.topologies.turns import Wake
 
 WARM_UP = 2  # requests of each workload, before anything of it is measured
 TIMEOUT_S = 300.0  # of one request, far beyond any objective
-PRELIMINARY = -1  # the round in which candidates show what they are worth
 
 Start = Callable[[Sequence[str]], AbstractContextManager[Mapping[str, Wake]]]
 """Has these sides up and ready for as long as the context lasts."""
@@ -42,8 +39,7 @@ class Comparison:
         self._grouped = grouped
         self._journal = journal
         self._progress = progress
-        self._task = progress.add_task("", total=0)
-        self._total = 0
+        self._task = progress.add_task("", total=None)
 
     def measure(self, start: Start) -> Measured:
         """All of it.
@@ -54,34 +50,26 @@ class Comparison:
             OtherRun, OSError: of the journal.
         """
         measured = Measured(self._plan)
-        kinds = self._plan.candidates
-        if kinds:
-            self._measure(measured, [name for kind in kinds for name in kind], [PRELIMINARY], start)
-            measured.finalists = tuple(best_of(kind, measured) for kind in kinds)
-        sides = (*measured.finalists, *self._plan.sides)
-        self._measure(measured, sides, range(self._plan.amounts.rounds), start)
-        return measured
-
-    def _measure(self, measured: Measured, sides: Sequence[str], rounds: Sequence[int], start: Start) -> None:
-        groups = side_names(self._grouped(sides))
-        self._total += sum(map(len, groups)) * len(self._plan.workloads) * (1 + len(rounds))
-        self._progress.update(self._task, total=self._total)
+        groups = side_names(self._grouped(self._plan.sides))
+        self._progress.update(self._task, total=sum(len(self._points(group)) for group in groups))
         for group in groups:
-            if all(self._journal.get(point) is not None for point in self._points(group, rounds)):
-                self._measure_group(measured, dict.fromkeys(group), rounds)
+            if all(self._journal.get(point) is not None for point in self._points(group)):
+                self._measure_group(measured, dict.fromkeys(group))
                 continue
             self._progress.update(self._task, description=f"starting {', '.join(group.values())}")
             with start(list(group.values())) as wake:
                 up = {name: wake[what] for name, what in group.items()}
                 self._warm_up(up)
-                self._measure_group(measured, up, rounds)
+                self._measure_group(measured, up)
+        return measured
 
-    def _points(self, group: Mapping[str, str], rounds: Sequence[int]) -> list[str]:
+    def _points(self, group: Mapping[str, str]) -> list[str]:
         return [
-            point
+            point(workload, side, number)
             for workload in self._plan.workloads
             for side in group
-            for point in (_burst(workload, side), *(_round(workload, side, number) for number in rounds))
+            for number in range(self._plan.amounts.rounds)
+            for point in (_burst, _round)
         ]
 
     def _warm_up(self, up: Mapping[str, Wake]) -> None:
@@ -89,55 +77,54 @@ class Comparison:
         for workload in self._plan.workloads:
             for name, wake in up.items():
                 self._progress.update(self._task, description=f"warming up {name}, {workload.name}")
-                answers = drive(wake(), at_once(workload, WARM_UP, self._seed("warming up")), timeout_s=TIMEOUT_S)
+                answers = drive(wake(), at_once(workload, WARM_UP, self._seed("warming up", name)), timeout_s=TIMEOUT_S)
                 _some_must_be_answered(name, workload, answers)
 
-    def _measure_group(self, measured: Measured, up: Mapping[str, Wake | None], rounds: Sequence[int]) -> None:
+    def _measure_group(self, measured: Measured, up: Mapping[str, Wake | None]) -> None:
         """Points that the journal has need nobody to be up."""
         for workload in self._plan.workloads:
-            bursts = {name: self._measure_burst(workload, name, wake) for name, wake in up.items()}
-            # The first group's fastest decides for all, so that every side meets the same rates; the candidates', if
-            # there are any.
-            contest = measured.contests.get(workload.name) or self._contest(workload, bursts)
+            sides = {name: Side(name, [self._measure_burst(workload, name, wake, 0)]) for name, wake in up.items()}
+            # The first group's fastest decides for all, so that every side meets the same rates.
+            contest = measured.contests.get(workload.name) or self._contest(workload, sides.values())
             measured.contests[workload.name] = contest
-            contest.sides |= {name: Side(name, burst) for name, burst in bursts.items()}
-        for number in rounds:
+            contest.sides |= sides
+        for number in range(self._plan.amounts.rounds):
             for workload in self._plan.workloads:
                 contest = measured.contests[workload.name]
                 for name in in_turn(list(up), number, f"{self._plan.seed} {workload.name}"):
-                    self._measure_round(workload, contest, contest.sides[name], up[name], number)
+                    side, wake = contest.sides[name], up[name]
+                    if number:
+                        side.bursts.append(self._measure_burst(workload, name, wake, number))
+                    self._measure_round(workload, contest, side, wake, number)
 
-    def _contest(self, workload: Workload, bursts: Mapping[str, Sequence[Answer]]) -> Contest:
-        capacity = max(map(answered_per_s, bursts.values()))
+    def _contest(self, workload: Workload, sides: Iterable[Side]) -> Contest:
+        capacity = max(side.most for side in sides)
         amounts = self._plan.amounts
         rates = [float(f"{share * capacity:.3g}") for share in amounts.dose(workload.name).rungs]
         return Contest(workload.name, capacity, steps(rates, self._plan.rung_s, amounts.least, self._plan.bursts))
 
-    def _measure_burst(self, workload: Workload, name: str, wake: Wake | None) -> list[Answer]:
+    def _measure_burst(self, workload: Workload, name: str, wake: Wake | None, number: int) -> list[Answer]:
         count = self._plan.amounts.dose(workload.name).burst
-        what = f"{workload.name}, {name}: many at once"
+        what = _burst(workload, name, number)
 
         def planned() -> list[Planned]:
-            return at_once(workload, count, self._seed(f"{workload.name} at once"))
+            return at_once(workload, count, self._seed(f"{workload.name} at once {number}", name))
 
-        return self._point(_burst(workload, name), what, wake, planned)
+        return self._point(what, wake, planned)
 
     def _measure_round(self, workload: Workload, contest: Contest, side: Side, wake: Wake | None, number: int) -> None:
-        """As far up as its burst tells that it can come, and one rate further."""
-        ladder = up_to(contest.ladder, side.most)
-        what = _round(workload, side.name, number)
+        """As far up as its first burst tells that it can come, and one rate further: the same rates in every round."""
+        ladder = up_to(contest.ladder, answered_per_s(side.bursts[:1]))
 
         def planned() -> list[Planned]:
-            seed = self._seed(f"{workload.name} round {number}")
+            seed = self._seed(f"{workload.name} round {number}", side.name)
             return climb(workload, ladder, seed, self._plan.bursts)
 
-        side.rounds.append(by_rate(self._point(what, what, wake, planned), ladder))
+        side.rounds.append(by_rate(self._point(_round(workload, side.name, number), wake, planned), ladder))
 
-    def _point(
-        self, point: str, what: str, wake: Wake | None, planned: Callable[[], Sequence[Planned]]
-    ) -> list[Answer]:
+    def _point(self, point: str, wake: Wake | None, planned: Callable[[], Sequence[Planned]]) -> list[Answer]:
         """From the journal, or else measured now."""
-        self._progress.update(self._task, description=what)
+        self._progress.update(self._task, description=point)
         answers = self._journal.get(point)
         if answers is None:
             assert wake is not None
@@ -145,22 +132,26 @@ class Comparison:
             time.sleep(self._plan.amounts.settle_s)
             answers = drive(endpoint, planned(), timeout_s=TIMEOUT_S)
             if not any(answer.ok for answer in answers):
-                raise Unanswered(f"{endpoint.url} answers nothing ({what}). The first error: {answers[0].error}")
+                raise Unanswered(f"{endpoint.url} answers nothing ({point}). The first error: {answers[0].error}")
             self._journal.put(point, answers)
         self._progress.advance(self._task)
         return answers
 
-    def _seed(self, of: str) -> str:
-        """What is drawn by it is another thing in every run, for a server may remember what the last one asked."""
-        return f"{self._plan.seed} {self._journal.nonce} {of}"
+    def _seed(self, of: str, side: str = "") -> str:
+        """What is drawn by it is another thing in every run, for a server may remember what the last one asked.
+
+        All sides get the same, but for one that is measured a second time: it may never have been stopped.
+        """
+        again = side.partition(AGAIN)[2]
+        return f"{self._plan.seed} {self._journal.nonce} {of}{again}"
 
 
-def _burst(workload: Workload, side: str) -> str:
-    return f"{workload.name}, {side}, at once"
+def _burst(workload: Workload, side: str, number: int) -> str:
+    return f"{workload.name}, {side}, at once {number + 1}"
 
 
 def _round(workload: Workload, side: str, number: int) -> str:
-    return f"{workload.name}, {side}, " + ("preliminary" if number == PRELIMINARY else f"round {number + 1}")
+    return f"{workload.name}, {side}, round {number + 1}"
 
 
 def _some_must_be_answered(side: str, workload: Workload, answers: Sequence[Answer]) -> None:

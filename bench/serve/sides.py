@@ -16,7 +16,7 @@ from bench.topologies.setting import Setting
 from bench.topologies.turns import Wake, in_turns
 from chiasm.calibration import Chunk
 
-AGAIN = " again"  # after the name of the first in every group but its first
+AGAIN = " again"  # after the name of the first in every group but its first, and then which group's
 
 
 class NoRoom(ValueError):
@@ -47,7 +47,7 @@ def grouped(needs: Mapping[str, int], room: int) -> list[list[str]]:
 def side_names(groups: Sequence[Sequence[str]]) -> list[dict[str, str]]:
     """For each group: what a side is called in figures -> what it is."""
     return [
-        {name + (AGAIN if number and name == groups[0][0] else ""): name for name in group}
+        {name + (f"{AGAIN} {number}" if number and name == groups[0][0] else ""): name for name in group}
         for number, group in enumerate(groups)
     ]
 

@@ -20,6 +20,7 @@ Steps = Mapping[float, range]
 
 UNWATCHED = 1 / 3  # of a rung: until then what belongs to the rate before has left
 BACKLOG = 0.05  # of what comes may be left over
+BY_CHANCE = 1.645  # standard deviations, which nineteen of twenty stable rungs do not exceed
 TICK_S = 1e-6  # more than what sums of times are wrong by
 
 
@@ -29,7 +30,8 @@ class Rung:
 
     Whether the server keeps up is told from the requests that wait: due, and without a first token. Those that are
     being answered are not among them: there come to be more of these until the first have ended, and no rung is so long
-    that nothing of that would be seen.
+    that nothing of that would be seen. So a server with slots left for what comes in a rung keeps up even where it
+    generates too slowly to go on like that for ever; how fast it does, bursts tell.
     """
 
     answers: Sequence[Answer]
@@ -45,11 +47,10 @@ class Rung:
 
     @property
     def keeps_up(self) -> bool:
-        """Whether no backlog grows, but for a twentieth of what comes, and for what chance makes.
-
-        That is a standard deviation of the difference of two counts of which each is Poisson's.
+        """Whether no backlog grows, but for a twentieth of what comes, and for what chance makes of the difference of
+        two counts of which each is Poisson's.
         """
-        return self.after - self.before <= BACKLOG * self.due + math.sqrt(self.before + self.after)
+        return self.after - self.before <= BACKLOG * self.due + BY_CHANCE * math.sqrt(self.before + self.after)
 
 
 Round = Mapping[float, Rung]
@@ -149,6 +150,7 @@ def at_once(workload: Workload, count: int, seed: str) -> list[Planned]:
     return [Planned(0.0, kind, body) for kind, body in workload.bodies(count, random.Random(seed))]
 
 
-def answered_per_s(burst: Sequence[Answer]) -> float:
-    """Of those that came at once: answers over the time to the last."""
-    return sum(answer.ok for answer in burst) / max(answer.ended_s for answer in burst)
+def answered_per_s(bursts: Sequence[Sequence[Answer]]) -> float:
+    """Of those that came at once, of all bursts together: answers over the time to the last."""
+    answered = sum(answer.ok for burst in bursts for answer in burst)
+    return answered / sum(max(answer.ended_s for answer in burst) for burst in bursts)

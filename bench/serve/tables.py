@@ -67,8 +67,8 @@ def ratio_grids(series: Sequence[Row], arrangement: str) -> Iterator[Table]:
 
 
 LEGEND = (
-    "In parentheses: 95 % intervals over the rounds. TTFT: of requests with images, at the lowest rate, from "
-    "when they were due, to the quickest monolithic arrangement's.\n≥ and ≤: one of the two lies beyond the ladder of "
-    "rates; both: keep the objectives at all rates; –: neither does even at the lowest rate, or was not measured. One "
-    "round: a candidate that was not the best of its kind, and is in no ratio."
+    "In parentheses: 95 % intervals over the rounds; bounds have none. TTFT: of requests with images, at the lowest "
+    "rate, from when they were due, to the quickest monolithic arrangement's.\n≥ and ≤: one of the two lies beyond the "
+    "ladder of rates; both: keep the objectives at all rates; –: neither does even at the lowest rate, or was not "
+    "measured."
 )

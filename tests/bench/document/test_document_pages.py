@@ -29,7 +29,7 @@ TO_COME: dict[str, dict[str, Any]] = {  # benchmarks whose results may not be th
     "serve_pace2": {"goodput_split_steal_vs_mono_4img": 1.375},
     "serve_pace4": {"goodput_split_steal_vs_mono_4img": 1.875},
     "fan_out": {"image_ttft_two_vs_one_encoder_4img": 0.625},
-    "cross_check": {"median_ttft_ms_difference_percent": 1.25, "equivalent_of_5": 4.0},
+    "cross_check": {"median_ttft_ms_difference_percent": 1.25, "within_noise_of_5": 5.0, "equivalent_of_5": 4.0},
     "overhead": {"added_ttft_p50_ms": 3.5, "added_per_token_ms": 0.0625, "throughput_vs_direct": 0.985},
     "vllm_epd": {"ttft_p50_vs_vllm_epd": 0.625, "throughput_vs_vllm_epd": 1.25},
     "profile": {

@@ -124,6 +124,7 @@ def test_the_difference_is_told_with_its_noise() -> None:
     assert headline([first, second]) == {
         "median_ttft_ms_difference_percent": 2.33,
         "request_throughput_difference_percent": 0.0,
+        "within_noise_of_5": 2.0,
         "equivalent_of_5": float(first["equivalent"]) + 1,
     }
 

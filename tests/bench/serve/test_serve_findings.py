@@ -37,7 +37,7 @@ def contest(workload: str = "1img") -> Contest:
         "split": [ladder(200, 100, 150, 350), ladder(300, 100, 150, 350)],
     }
     found = Contest(workload, capacity=4.0, ladder=LADDER)
-    found.sides = {name: Side(name, AT_ONCE, list(rounds)) for name, rounds in sides.items()}
+    found.sides = {name: Side(name, [AT_ONCE] * len(rounds), list(rounds)) for name, rounds in sides.items()}
     return found
 
 
@@ -61,16 +61,17 @@ def test_the_split_is_held_against_the_best_monolithic_arrangement() -> None:
     assert row["vs_best_mono_bound"] == ""
 
 
-def test_a_candidate_of_one_round_is_no_rival_however_good_it_looked() -> None:
-    found = contest()
-    found.sides["mono-calibrated"] = Side("mono-calibrated", AT_ONCE, [ladder(10, 10, 10, 10)])
-    series = rows(measured(found), None)
-    [row] = of(series, "summary", "split")
-    assert (row["best_mono"], row["vs_best_mono"]) == ("mono-x2", pytest.approx(0.9))
-    assert row["light_ttft_p50_vs_mono"] == pytest.approx(2.5)
-    [seen] = of(series, "summary", "mono-calibrated")
-    assert (seen["rounds"], seen["goodput_per_s"]) == (1, 3.0)
-    assert "vs_best_mono" not in seen
+def test_all_are_held_at_one_percentile_that_of_whoever_has_the_fewest_samples() -> None:
+    many = {rate: rung(alike(1000, 100, 50)) for rate in LADDER}
+    found = Contest("1img", capacity=4.0, ladder=LADDER)
+    found.sides = {name: Side(name, [AT_ONCE], [many]) for name in ("mono", "split")}
+    assert {row["percentiles"] for row in rows(measured(found), None) if "percentiles" in row} == {
+        "P99 of TTFT, P99 of ITL"
+    }
+    fewer = Contest("1img", capacity=4.0, ladder=LADDER, sides=dict(found.sides))
+    fewer.sides["mono"] = Side("mono", [AT_ONCE], [ladder(100, 50, 50, 50)])
+    told = {row["arrangement"]: row["percentiles"] for row in rows(measured(fewer), None) if "percentiles" in row}
+    assert told == dict.fromkeys(("mono", "split"), "P95 of TTFT, P95 of ITL")
 
 
 def test_under_other_objectives_another_one_may_be_the_best() -> None:
@@ -98,7 +99,8 @@ def test_a_bound_says_so_in_its_name_and_what_is_not_told_is_left_out() -> None:
     def only(split: tuple[float, ...], mono: tuple[float, ...]) -> dict[str, float]:
         found = contest()
         del found.sides["mono-x2"]
-        found.sides["split"].rounds, found.sides["mono"].rounds = [ladder(100, *split)], [ladder(100, *mono)]
+        for name, itls_ms in (("split", split), ("mono", mono)):
+            found.sides[name] = Side(name, [AT_ONCE], [ladder(100, *itls_ms)])
         return {name: value for name, value in headline(measured(found)).items() if "goodput" in name}
 
     assert only((100, 300, 900), (300, 900, 900)) == {"goodput_split_vs_mono_1img_at_least": 1.5}

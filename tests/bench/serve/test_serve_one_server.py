@@ -20,13 +20,13 @@ ANSWERS = [answer(100, 50), answer(100, 300), answer(3000, 50), answer(1, 1, err
 def test_a_request_is_good_whose_first_token_and_every_gap_are_in_time() -> None:
     found = row(ENDPOINT, LOAD, ANSWERS, Objectives(ttft_ms=1000, itl_ms=200))
     assert (found["completed"], found["failed"]) == (3, 1)
-    assert found["request_goodput"] == pytest.approx(1 / found["duration"])
+    assert found["within_objectives_per_s"] == pytest.approx(1 / found["duration"])
     assert found["objectives_hold"] is False
 
 
 def test_objectives_hold_if_tails_do() -> None:
     assert row(ENDPOINT, LOAD, ANSWERS[:1], Objectives(1000, 200))["objectives_hold"] is True
-    assert "request_goodput" not in row(ENDPOINT, LOAD, ANSWERS, None)
+    assert "within_objectives_per_s" not in row(ENDPOINT, LOAD, ANSWERS, None)
 
 
 def test_the_burstiness_decides_how_evenly_requests_come() -> None:

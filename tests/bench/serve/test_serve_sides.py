@@ -83,5 +83,5 @@ def test_what_fits_beside_nothing_is_refused() -> None:
 def test_who_is_there_again_has_another_name_in_the_figures() -> None:
     assert side_names([["mono", "split"], ["mono", "x2"]]) == [
         {"mono": "mono", "split": "split"},
-        {"mono again": "mono", "x2": "x2"},
+        {"mono again 1": "mono", "x2": "x2"},
     ]

@@ -8,7 +8,7 @@ from made_answers import answer
 from bench.load.goodput import Objectives
 from bench.load.workloads import MIXES
 from bench.serve.plan import DEFAULT, FULL, QUICK, Amounts, Plan, in_turn
-from bench.serve.staircase import Rung, answered_per_s, at_once, by_rate, climb, steps, up_to
+from bench.serve.staircase import Rung, answered_per_s, at_once, by_rate, climb, pooled, steps, up_to
 
 
 def test_each_rate_has_its_time_and_some_requests_at_least() -> None:
@@ -72,7 +72,8 @@ def served(rate: float, per_s: float, seconds: float, takes_s: float = 0.5) -> R
 
 
 def test_who_answers_less_than_comes_does_not_keep_up() -> None:
-    kept, piled = served(1.8, per_s=1.9, seconds=8), served(3.0, per_s=1.9, seconds=8)
+    """Of five rounds, since one of so few requests leaves it to chance."""
+    kept, piled = (pooled([{rate: served(rate, 1.9, seconds=8)}] * 5)[rate] for rate in (1.8, 3.0))
     assert kept.keeps_up
     assert kept.begun_per_s == pytest.approx(1.8, abs=0.2)
     assert not piled.keeps_up
@@ -94,13 +95,14 @@ def test_answers_that_last_long_are_no_backlog() -> None:
 
 
 def test_what_chance_leaves_over_is_no_backlog() -> None:
-    assert Rung([], due=100, before=40, after=50, watched_s=50).keeps_up  # 5 by the twentieth, 9.5 by chance
-    assert not Rung([], due=100, before=40, after=60, watched_s=50).keeps_up
+    assert Rung([], due=100, before=40, after=60, watched_s=50).keeps_up  # 5 by the twentieth, 16.4 by chance
+    assert not Rung([], due=100, before=40, after=63, watched_s=50).keeps_up
 
 
 def test_a_burst_tells_how_much_is_answered_at_most() -> None:
     burst = [answer(1000, 50), answer(3000, 50), answer(1, 1, error="broken")]
-    assert answered_per_s(burst) == pytest.approx(2 / 4)
+    assert answered_per_s([burst]) == pytest.approx(2 / 4)
+    assert answered_per_s([burst, [answer(1000, 50)]]) == pytest.approx(3 / 6)  # all answers over all the time
 
 
 def test_nobody_always_comes_after_the_same_one() -> None:
@@ -114,15 +116,16 @@ def test_nobody_always_comes_after_the_same_one() -> None:
 
 
 SPLITS = ("split", "split+steal")
-KINDS = (("mono", "mono-x2"), ("mono-calibrated", "mono-x2-calibrated"))
+MONOS = ("mono", "mono-x2", "mono-calibrated", "mono-x2-calibrated")
 
 
-def test_the_documents_plan_takes_an_hour_and_a_quarter_and_the_quick_one_a_minute() -> None:
+def test_the_documents_plan_takes_two_hours_and_a_quarter_and_the_quick_one_a_minute() -> None:
     workloads = tuple(MIXES[name] for name in ("text", "1img", "4img"))
-    assert 65 < Plan(SPLITS, workloads, DEFAULT, candidates=KINDS).about_minutes(groups=1, sides=4) <= 76
+    compared = Plan((*MONOS, *SPLITS), workloads, DEFAULT)
+    assert 110 < compared.about_minutes(groups=2, sides=7) <= 140
     assert Plan(("mono", "split"), workloads[1:2], QUICK).about_minutes(groups=0, sides=2) <= 1
-    everything = Plan((*KINDS[0], *KINDS[1], "vllm-epd", *SPLITS), (*workloads, MIXES["2img"]), FULL)
-    assert everything.about_minutes(groups=3, sides=9) <= 250
+    everything = Plan((*MONOS, "vllm-epd", *SPLITS), (*workloads, MIXES["2img"]), FULL)
+    assert everything.about_minutes(groups=2, sides=8) <= 360
 
 
 @pytest.mark.parametrize("amounts", [DEFAULT, FULL])
