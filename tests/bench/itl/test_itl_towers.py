@@ -27,11 +27,11 @@ def alone(side: str, number: int, slower: float) -> list[Seen]:
 
 
 def bursts(side: str, number: int, gaps_s: tuple[float, ...]) -> list[Seen]:
-    """For each slot a gap of that length for each of its carriers."""
+    """For each slot as many gaps as it has carriers, of that length in the mean."""
     waits, carriers = {}, []
     for place, (slot, gap_s) in enumerate(zip(BURSTS.slots, gaps_s, strict=True)):
         begins_s = BURSTS.slot_s * place
-        waits |= {begins_s + each / 1e6: gap_s - GAP_S for each in range(slot.carriers)}
+        waits |= {begins_s + each / 1e6: gap_s * (0.7 + 0.2 * each) - GAP_S for each in range(slot.carriers)}
         carriers += [carrier(slot, begins_s, COMPUTED_S)] * slot.carriers
     return read([stream(2 * BURSTS.slot_s, waits), *carriers], BURSTS, side, number)
 
