@@ -61,6 +61,11 @@ def test_the_split_is_held_against_the_best_monolithic_arrangement() -> None:
     assert row["vs_best_mono_bound"] == ""
 
 
+def test_who_is_there_again_costs_the_same_and_is_no_rival() -> None:
+    again = Side("mono again 1")
+    assert (again.arrangement, again.monolithic) == ("mono", False)
+
+
 def test_all_are_held_at_one_percentile_that_of_whoever_has_the_fewest_samples() -> None:
     many = {rate: rung(alike(1000, 100, 50)) for rate in LADDER}
     found = Contest("1img", capacity=4.0, ladder=LADDER)
