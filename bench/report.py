@@ -28,18 +28,22 @@ def write_report(
     series: Sequence[Mapping[str, Any]],
     seeds: Sequence[int] = (),
     setting: Mapping[str, Any] | None = None,
+    measured_at: str | None = None,
 ) -> None:
     """Write one benchmark's JSON to `path`.
 
     `headline` holds the few figures to quote, `series` one flat object for each measured point, `seeds` those of every
-    source of randomness, `setting` what engines were started with, if they were.
+    source of randomness, `setting` what engines were started with, if they were. `measured_at` is the commit that
+    measured what figures were made of, where that may be another one than this.
 
     Raises:
         OSError: `path` cannot be written.
     """
+    now = commit()
     report = {
         "name": name,
-        "commit": commit(),
+        "commit": measured_at or now,
+        **({} if measured_at in (None, now) else {"figures_commit": now}),
         "machine": machine(),
         "versions": versions(),
         "seeds": list(seeds),

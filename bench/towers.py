@@ -1,7 +1,7 @@
 """The bench model with other vision towers: what an image token costs to encode, against what it costs to prefill.
 
 Where a split wins depends on that ratio, and models differ in it by a factor of thirty. The language model is the bench
-model's in all of them, and every image has the same number of tokens, so only the encode changes. Must not import vLLM.
+model's in all of them, so for a picture of some size only the encode changes. Must not import vLLM.
 """
 
 from collections.abc import Mapping

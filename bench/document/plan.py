@@ -55,7 +55,7 @@ STEPS = (
     Step(
         "itl-towers",
         "chiasm bench itl --towers --json bench/results/itl_towers.json --plot docs/itl_towers.svg --resume {kept}",
-        minutes=60,
+        minutes=65,
     ),
     *(
         Step(

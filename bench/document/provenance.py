@@ -18,12 +18,18 @@ def made(report: Report) -> str:
     """All of it, as a quotation."""
     word = "seed" if len(report.seeds) == 1 else "seeds"
     seeds = f", {word} {', '.join(map(str, report.seeds))}" if report.seeds else ""
-    return f"> `{report.command}`, at commit `{commit(report)}`{seeds}  \n> on {machine(report)}; {versions(report)}"
+    made_at = f", its figures at `{_short(report.figures_commit)}`" if report.figures_commit else ""
+    where = f"at commit `{commit(report)}`{made_at}{seeds}"
+    return f"> `{report.command}`, {where}  \n> on {machine(report)}; {versions(report)}"
 
 
 def commit(report: Report) -> str:
     """Shortened, and whether the tree differed from it."""
-    name, dash, dirty = report.commit.partition("-")
+    return _short(report.commit)
+
+
+def _short(told: str) -> str:
+    name, dash, dirty = told.partition("-")
     return f"{name[:COMMIT_LETTERS]}{dash}{dirty}"
 
 

@@ -23,6 +23,7 @@ class Report(msgspec.Struct, frozen=True):
     command: str
     headline: dict[str, int | float]
     series: list[dict[str, Any]]
+    figures_commit: str | None = None  # where another one made figures of what that commit had measured
 
 
 def read_report(path: Path) -> Report:

@@ -115,6 +115,7 @@ def _compare_loads(quick: bool, subject: Subject, folder: Path | None, command: 
         described(measured.plan, subject.sides, subject.model),
         lambda: draw(told, measured.slots),
         subject.described(),
+        measured.commit,
     )
 
 

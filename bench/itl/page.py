@@ -58,22 +58,23 @@ def described(plan: Plan, sides: Sequence[str], model: str) -> list[str]:
     ]
 
 
-def described_towers(plan: Plan) -> list[str]:
-    """The same of `--towers`."""
-    bursts = plan.drives[0]
-    slot = bursts.slots[0]
+def described_towers(plans: Mapping[str, Plan]) -> list[str]:
+    """The same of `--towers`, by what rows are called."""
+    bursts = {name: plan.drives[0] for name, plan in plans.items()}
+    sizes = (f"{name}: {one.slots[0].carriers}, with {one.slots[0].load} pixels each" for name, one in bursts.items())
+    some = next(iter(plans.values()))
     return [
-        f"{bursts.streams} text streams run beside bursts of {slot.carriers} requests with pictures that nobody has "
-        f"seen ({slot.load} pixels each), and beside bursts of as many with as much text. The language model is the "
-        "same in all rows; the vision tower differs, and with it what a picture costs to encode, by FLOPs of the "
-        "encode over FLOPs of prefilling its tokens. Both sides have a prefill chunk for the same objective, and the "
-        f"same two cores. There are {plan.blocks} blocks, in which both sides are measured in turn.",
-        f"A stall is the mean of a stream's {slot.carriers} longest gaps during a burst, and of that the mean over "
-        "streams, by block. Predicted, in each block: (encode + chunk of mono) / chunk of split. Encode: the median "
-        f"time to first token of {slot.carriers} pictures, each alone at the monolithic engine, less the median of as "
-        "much text. Chunk: the stall during bursts of text. An encode is a part of one step, and whoever is beside "
-        "waits for it and for the chunk; bystanders of the split wait for the chunk alone. Intervals (95 %) are "
-        "Student's, of logarithms.",
+        f"{some.drives[0].streams} text streams run beside bursts of requests with pictures that nobody has seen, and "
+        f"beside as many texts of as many tokens, one at a time ({'; '.join(sizes)}). The language model is the same "
+        "in all rows; the vision tower or the picture differs, and with it what a picture costs to encode, by FLOPs of "
+        "the encode over FLOPs of prefilling its tokens. Both sides have a prefill chunk for the same objective, and "
+        f"the same two cores. There are {some.blocks} blocks, in which both sides are measured in turn.",
+        "A stall is the mean of as many of a stream's longest gaps during a burst as that has requests, and of that "
+        "the mean over streams, by block. Predicted, in each block: (encode + chunk of mono) / chunk of split. Encode: "
+        "the median time to first token of as many pictures, each alone at the monolithic engine, less the median of "
+        "as much text. Chunk: the longest gap beside a text, in the mean over texts and streams. An encode is a part "
+        "of one step, and whoever is beside waits for it and for the chunk; bystanders of the split wait for the chunk "
+        "alone. Intervals (95 %) are Student's, of logarithms.",
     ]
 
 

@@ -81,10 +81,12 @@ class Drive:
 
     @property
     def heaviest(self) -> list[Slot]:
-        """Which bring the most pixels that are still to be encoded: slots are to be as long as these need."""
-        live = list(dict.fromkeys(slot for slot in self.slots if slot.kind is Kind.LIVE))
+        """Which bring the most pixels that are still to be encoded, or else the most text: slots are to be as long as
+        these need.
+        """
+        live = [slot for slot in self.slots if slot.kind is Kind.LIVE] or self.slots
         most = max(slot.pixels for slot in live)
-        return [slot for slot in live if slot.pixels == most]
+        return list(dict.fromkeys(slot for slot in live if slot.pixels == most))
 
     def slots_for(self, encoded: bool, block: int) -> list[Slot]:
         """In the order in which they come in that block, which is the same for whoever is measured. `encoded` ones are

@@ -13,7 +13,7 @@ from bench.itl.plan import SEED
 from bench.itl.plots import Figure, as_svg, save
 from bench.itl.points import Row
 from bench.itl.tables import Sheet, as_table
-from bench.report import commit, machine, versions, write_report
+from bench.report import machine, versions, write_report
 
 WIDTH = 200  # of tables that go to a file
 
@@ -33,6 +33,7 @@ class Results:
     told: Sequence[str]
     draw: Callable[[], Figure]
     setting: Mapping[str, Any]  # what was started, and with which arguments
+    commit: str  # that has measured it
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ def publish(results: Results, files: Files) -> None:
             series=results.series,
             seeds=[SEED],
             setting=results.setting,
+            measured_at=results.commit,
         )
     if files.plot is None and files.html is None:
         return
@@ -73,7 +75,7 @@ def publish(results: Results, files: Files) -> None:
         about = {**machine(), **versions(), **{f"setting: {name}": each for name, each in results.setting.items()}}
         files.html.parent.mkdir(parents=True, exist_ok=True)
         files.html.write_text(
-            page(results.title, results.command, commit(), results.told, as_svg(figure), sheets, about)
+            page(results.title, results.command, results.commit, results.told, as_svg(figure), sheets, about)
         )
         console.print(f"wrote {files.html}", markup=False)
 

@@ -52,6 +52,7 @@ class Measured:
     slots: Sequence[Seen]
     chunks: Mapping[str, Sequence[int]]  # prefill chunks of each side's calibrated engines, in tokens
     kv_token_bytes: int | None  # None where nobody tells
+    commit: str  # that has measured it
 
     @property
     def side_rows(self) -> list[Row]:
@@ -99,7 +100,7 @@ def measure(plan: Plan, subject: Subject, folder: Path | None, console: Console)
         every = steps(timed, subject.sides)
         slots = [one for step in every for one in read(found[step], step.drive, step.side, step.block)]
         chunks = {name: journal.noted(_chunks_of(name)) or [] for name in subject.sides}
-        return Measured(timed, slots, chunks, journal.noted(KV))
+        return Measured(timed, slots, chunks, journal.noted(KV), journal.commit)
 
 
 def steps(plan: Plan, sides: Sequence[str]) -> list[Step]:

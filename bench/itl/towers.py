@@ -1,19 +1,23 @@
 """`chiasm bench itl --towers`: the tail of bystanders' latency, unsplit to split, over models with other vision towers.
 
-For each model both sides get the same bursts in turn, of pictures and of as much text, and what the ratio should be is
-computed from its phases, each of which is measured where the others do not come into it, in every block anew:
+For each model both sides get the same bursts of pictures in turn, and what the ratio should be is computed from its
+phases, each of which is measured where the others do not come into it, in every block anew:
 
     predicted = (encode + chunk of mono) / chunk of split
 
     encode  of one picture by the monolithic engine: the time to first token of a picture alone, less that of as many
             tokens of text alone, medians of as many as a burst has. Preparing the picture, in vLLM's front-end, is a
             part of it that stalls nobody: some hundredths of it, which make the prediction higher
-    chunk   a step with a large chunk of a prompt in it, beside all streams: of a stream during a burst of text the mean
-            of as many longest gaps as there are texts, in the mean over streams
+    chunk   a step with a large chunk of a prompt in it: of a stream beside a text of as many tokens the longest gap, in
+            the mean over so many texts, one at a time, and over streams. Several at once would fill what a step has
+            room for beside a chunk, as pictures do not, which come one by one from their encodes
 
 An encode is a part of one step, in front of a chunk of its prompt, and whoever is beside waits for both. The split's
 bystanders wait for the chunk alone. Measured is, during a burst of so many pictures, the mean of as many longest
-gaps of a stream: each picture's one. So no share has to be chosen, and all of these are means or medians of four.
+gaps of a stream: each picture's one. So no share has to be chosen, and all of these are means or medians over as many.
+
+A chunk is bounded by the objective that it is calibrated to, and an encode by nothing: larger pictures make longer
+ones. So the dearest tower is measured with larger ones, too.
 """
 
 import math
@@ -28,21 +32,45 @@ from bench.itl.slots import Seen, Unmeasurable
 from bench.itl.tails import stalls_ms
 from bench.load.slopes import LEAST, mean_interval
 from bench.topologies.arrangement import Arrangement
-from bench.towers import Variant
+from bench.towers import VARIANTS, Variant
 
 MONO, SPLIT = str(Arrangement.MONO_CALIBRATED), str(Arrangement.SPLIT)
-PICTURE = Load(1, 448)  # 256 tokens
 STREAMS = 4
+CELL = 28  # pixels a side of an image token
+USUAL = Load(1, 448)  # 256 tokens
 TIMES = ("mono_ms", "split_ms", "encode_ms", "mono_chunk_ms", "split_chunk_ms", "mono_ttft_ms", "split_ttft_ms")
 """Of a block."""
 
 
-def tower_plan(quick: bool) -> Plan:
-    """Bursts beside streams, and as many pictures and texts one at a time beside nothing."""
-    size = 2 if quick else 4
-    bursts = Drive("bursts", STREAMS, tuple(Slot(kind, PICTURE, size) for kind in (Kind.LIVE, Kind.TEXT)), 32)
-    alone = Drive("alone", 0, size * tuple(Slot(kind, PICTURE) for kind in (Kind.LIVE, Kind.TEXT)), 1)
-    return Plan(1 if quick else 5, (bursts, alone))
+@dataclass(frozen=True)
+class Case:
+    """A model, the pictures that it gets, and how many of them are a burst."""
+
+    variant: Variant
+    picture: Load = USUAL
+    at_once: int = 4
+
+    @property
+    def tokens(self) -> int:
+        """Of a picture."""
+        return (self.picture.side // CELL) ** 2
+
+    @property
+    def name(self) -> str:
+        """No other case's."""
+        return self.variant.name if self.picture == USUAL else f"{self.variant.name}_{self.tokens}"
+
+    def plan(self, quick: bool) -> Plan:
+        """A burst beside streams, as many texts one at a time beside streams, and pictures and texts beside nothing."""
+        size = 2 if quick else self.at_once
+        picture, text = Slot(Kind.LIVE, self.picture), Slot(Kind.TEXT, self.picture)
+        burst = Drive("burst", STREAMS, (Slot(Kind.LIVE, self.picture, size),), 32)
+        chunks = Drive("chunks", STREAMS, size * (text,), 1)
+        alone = Drive("alone", 0, size * (picture, text), 1)
+        return Plan(1 if quick else 5, (burst, chunks, alone))
+
+
+CASES = (*(Case(variant) for variant in VARIANTS), Case(VARIANTS[-1], Load(1, 672), at_once=2))
 
 
 @dataclass(frozen=True)
@@ -70,9 +98,9 @@ class Block:
 
 @dataclass(frozen=True)
 class Compared:
-    """One model."""
+    """One case."""
 
-    variant: Variant
+    case: Case
     blocks: Sequence[Block]
     lost: int  # blocks in which something failed
 
@@ -82,9 +110,11 @@ class Compared:
         times = {name: round(median(getattr(block, name) for block in self.blocks), 1) for name in TIMES}
         return {
             "what": "tower",
-            "variant": self.variant.name,
-            "like": self.variant.like,
-            "encode_to_prefill_flops": round(self.variant.ratio(), 3),
+            "variant": self.case.name,
+            "like": self.case.variant.like,
+            "tokens": self.case.tokens,
+            "at_once": self.case.at_once,
+            "encode_to_prefill_flops": round(self.case.variant.ratio(self.case.tokens), 3),
             "blocks": len(self.blocks),
             "lost": self.lost,
             **times,
@@ -95,8 +125,8 @@ class Compared:
         }
 
 
-def compared(variant: Variant, slots: Sequence[Seen]) -> Compared:
-    """What was found of one model.
+def compared(case: Case, slots: Sequence[Seen]) -> Compared:
+    """What was found of one case.
 
     Raises:
         Unmeasurable: in no block both sides have all that is needed.
@@ -106,13 +136,16 @@ def compared(variant: Variant, slots: Sequence[Seen]) -> Compared:
     blocks = [block for block in found if block is not None]
     if not blocks:
         fault = next((one.fault for one in slots if one.fault), "nothing came")
-        raise Unmeasurable(f"Of the model with the {variant.name} tower no block is whole on both sides: {fault}")
-    return Compared(variant, blocks, len(found) - len(blocks))
+        raise Unmeasurable(
+            f"Of the model with the {case.variant.name} tower no block is whole on both sides, with pictures of "
+            f"{case.tokens} tokens: {fault}"
+        )
+    return Compared(case, blocks, len(found) - len(blocks))
 
 
 def headline(found: Sequence[Compared]) -> dict[str, float]:
-    """The ratio with each tower, and how it stands to what was predicted, where there are enough blocks."""
-    told = {one.variant.name: one.row for one in found if len(one.blocks) >= QUOTED_FROM}
+    """The ratio in each case, and how it stands to what was predicted, where there are enough blocks."""
+    told = {one.case.name: one.row for one in found if len(one.blocks) >= QUOTED_FROM}
     figures = {f"bystander_tail_itl_mono_vs_split_{name}": row["measured"] for name, row in told.items()}
     return figures | {f"measured_vs_predicted_{name}": row["measured_vs_predicted"] for name, row in told.items()}
 
@@ -120,24 +153,33 @@ def headline(found: Sequence[Compared]) -> dict[str, float]:
 def _block(slots: Sequence[Seen]) -> Block | None:
     """None if something of it failed."""
 
-    def of(side: str, kind: Kind, is_burst: bool) -> list[Seen]:
-        return [one for one in slots if (one.side, one.slot.kind, one.slot.carriers > 1) == (side, kind, is_burst)]
+    def of(side: str, drive: str, kind: Kind) -> list[Seen]:
+        return [one for one in slots if (one.side, one.drive.name, one.slot.kind) == (side, drive, kind)]
 
-    bursts = [[*of(MONO, kind, True), *of(SPLIT, kind, True)] for kind in (Kind.LIVE, Kind.TEXT)]
-    alone = {(side, kind): of(side, kind, False) for side in (MONO, SPLIT) for kind in (Kind.LIVE, Kind.TEXT)}
-    if any(len(pair) < 2 for pair in bursts) or any(one.fault for found in alone.values() for one in found):
+    bursts = _pairs_ms(of(MONO, "burst", Kind.LIVE), of(SPLIT, "burst", Kind.LIVE))
+    chunks = _pairs_ms(of(MONO, "chunks", Kind.TEXT), of(SPLIT, "chunks", Kind.TEXT))
+    alone = {(side, kind): of(side, "alone", kind) for side in (MONO, SPLIT) for kind in (Kind.LIVE, Kind.TEXT)}
+    if bursts is None or chunks is None or any(one.fault for found in alone.values() for one in found):
         return None
-    images, texts = (stalls_ms(*pair) for pair in bursts)
     ttfts_ms = {key: [1000 * one.carriers[0].ttft_s for one in found] for key, found in alone.items()}
-    if images is None or texts is None or not all(ttfts_ms.values()):
+    if not all(ttfts_ms.values()):
         return None
     return Block(
-        *images,
+        *bursts,
         median(ttfts_ms[MONO, Kind.LIVE]) - median(ttfts_ms[MONO, Kind.TEXT]),
-        *texts,
+        *chunks,
         mono_ttft_ms=median(ttfts_ms[MONO, Kind.LIVE]),
         split_ttft_ms=median(ttfts_ms[SPLIT, Kind.LIVE]),
     )
+
+
+def _pairs_ms(mono: Sequence[Seen], split: Sequence[Seen]) -> tuple[float, float] | None:
+    """Stalls beside the same slots on both sides, in the mean over slots; None if one is missing or failed."""
+    found = [stalls_ms(*pair) for pair in zip(mono, split, strict=False)]
+    stalls = [pair for pair in found if pair is not None]
+    if not stalls or len(stalls) < max(len(mono), len(split)):
+        return None
+    return fmean(one for one, _ in stalls), fmean(other for _, other in stalls)
 
 
 def _told(name: str, ratios: Sequence[float]) -> dict[str, float]:

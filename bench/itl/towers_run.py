@@ -8,30 +8,40 @@ from bench.itl.plots import Figure, new_figure
 from bench.itl.points import Row
 from bench.itl.publishing import Results, console
 from bench.itl.run import measure
+from bench.itl.slots import Unmeasurable
 from bench.itl.subjects import DEFAULT, Arrangements
 from bench.itl.tables import Sheet
-from bench.itl.towers import TIMES, Compared, compared, headline, tower_plan
-from bench.towers import VARIANTS
+from bench.itl.towers import CASES, TIMES, Compared, compared, headline
 
-QUICK = "bench"  # the one tower of a quick run
+QUICK = "bench"  # the one case of a quick run
 
 
 def compare_towers(quick: bool, folder: Path | None, command: str) -> Results:
-    """All towers, or one of them; what a journal below `folder` has is not measured again.
+    """All cases, or one of them; what a journal below `folder` has is not measured again.
 
     Raises:
-        Unmeasurable, OtherRun, OSError: see there.
+        Unmeasurable: no case could be told. One that could not is left out, and `series` says why.
+        OtherRun, OSError: see there.
         Also what `Arrangements.up` raises.
     """
-    variants = [variant for variant in VARIANTS if not quick or variant.name == QUICK]
+    cases = [case for case in CASES if not quick or case.name == QUICK]
     found: list[Compared] = []
     rows: list[Row] = []
-    for variant in variants:
-        with console.status(f"making the model with the {variant.name} tower, unless that is done ..."):
-            subject = Arrangements(DEFAULT, variant.build())
-        measured = measure(tower_plan(quick), subject, folder and folder / variant.name, console)
-        found.append(compared(variant, measured.slots))
-        rows += [{**row, "variant": variant.name} for row in measured.side_rows]
+    left_out: list[Unmeasurable] = []
+    for case in cases:
+        with console.status(f"making the model with the {case.variant.name} tower, unless that is done ..."):
+            subject = Arrangements(DEFAULT, case.variant.build())
+        try:
+            measured = measure(case.plan(quick), subject, folder and folder / case.name, console)
+            found.append(compared(case, measured.slots))
+        except Unmeasurable as error:
+            console.print(f"{case.name} is left out. {error}", markup=False)
+            left_out.append(error)
+            rows.append({"what": "left out", "variant": case.name, "fault": str(error)})
+            continue
+        rows += [{**row, "variant": case.name} for row in measured.side_rows]
+    if not found:
+        raise left_out[0]
     return Results(
         "itl_towers",
         "Bystanders during bursts of pictures, by what a picture costs",
@@ -39,19 +49,31 @@ def compare_towers(quick: bool, folder: Path | None, command: str) -> Results:
         headline(found),
         [*rows, *(one.row for one in found)],
         [_sheet(found)],
-        described_towers(tower_plan(quick)),
+        described_towers({case.name: case.plan(quick) for case in cases}),
         lambda: _draw(found),
         subject.described(),
+        measured.commit,
     )
 
 
 def _sheet(found: Sequence[Compared]) -> Sheet:
-    columns = ["tower", "like", "encode : prefill FLOPs", "mono", "split", "encode", "chunk mono", "chunk split"]
+    columns = [
+        "tower",
+        "like",
+        "tokens",
+        "encode : prefill FLOPs",
+        "mono",
+        "split",
+        "encode",
+        "chunk mono",
+        "chunk split",
+    ]
     columns += ["TTFT mono", "TTFT split", "ratio", "predicted", "measured : predicted", "blocks"]
     rows = [
         [
             row["variant"],
             row["like"],
+            f"{row['tokens']:,}",
             f"{row['encode_to_prefill_flops']:.2f}",
             *(f"{row[name]:,.0f}" for name in TIMES),
             *(_with_bounds(row, name) for name in ("measured", "predicted", "measured_vs_predicted")),
@@ -59,7 +81,7 @@ def _sheet(found: Sequence[Compared]) -> Sheet:
         ]
         for row in (one.row for one in found)
     ]
-    title = "Longest gap of a bystander during bursts, mono to split, and a picture's TTFT alone (ms; 95 %)"
+    title = "Longest gaps of a bystander during bursts, mono to split, and a picture's TTFT alone (ms; 95 %)"
     return Sheet(title, columns, rows)
 
 
@@ -71,13 +93,17 @@ def _with_bounds(row: Row, name: str) -> str:
 def _draw(found: Sequence[Compared]) -> Figure:
     figure, [panel] = new_figure(1, 1)
     rows = [one.row for one in found]
-    xs = [row["encode_to_prefill_flops"] for row in rows]
-    panel.plot(xs, [row["measured"] for row in rows], "o-", label="measured")
-    panel.plot(xs, [row["predicted"] for row in rows], "x:", label="predicted from the phases")
-    for x, row in zip(xs, rows, strict=True):
+    for tokens in dict.fromkeys(row["tokens"] for row in rows):  # of several towers a line, of one a point
+        some = [row for row in rows if row["tokens"] == tokens]
+        xs = [row["encode_to_prefill_flops"] for row in some]
+        told = "" if some[0] is rows[0] else "_"  # matplotlib's sign for what is in no legend
+        panel.plot(xs, [row["measured"] for row in some], "o-", color="C0", label=f"{told}measured")
+        panel.plot(xs, [row["predicted"] for row in some], "x:", color="C1", label=f"{told}predicted from the phases")
+    for row in rows:
+        x, label = row["encode_to_prefill_flops"], f"{row['like']}, {row['tokens']} tokens"
         if "measured_low" in row:
             panel.vlines(x, row["measured_low"], row["measured_high"], color="C0", alpha=0.5)
-        panel.annotate(row["like"], (x, row["measured"]), xytext=(0, 6), textcoords="offset points", fontsize="x-small")
+        panel.annotate(label, (x, row["measured"]), xytext=(0, 6), textcoords="offset points", fontsize="x-small")
     panel.axhline(1, color="grey", linewidth=0.5)
     panel.set_ylim(bottom=0)
     panel.set_xlabel("FLOPs of encoding a picture : of prefilling it")

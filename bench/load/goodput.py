@@ -1,8 +1,8 @@
 """Whether tails of TTFT and ITL are within their objectives at a rate.
 
 One percentile of each holds for a whole ladder of rates, and figures carry its name: P99, or P95 where a rate has fewer
-than a thousand samples over all rounds (`bench.percentiles`). A request is one sample of TTFT, and of ITL as many as it
-has gaps. So no rate is judged more leniently than another.
+than a thousand samples over all rounds (`bench.percentiles`). A request is one sample of TTFT, each gap between two of
+its tokens one of ITL. So no rate is judged more leniently than another.
 """
 
 from collections.abc import Iterable, Sequence
@@ -47,22 +47,19 @@ class Tails:
         return self.ttft_ms <= objectives.ttft_ms and (self.itl_ms is None or self.itl_ms <= objectives.itl_ms)
 
 
-def shares_of(rates: Iterable[Sequence[Answer]]) -> Shares:
-    """Those of a ladder, by what was asked at each rate: where nothing failed, that depends on the plan alone."""
-    samples = [(len(answers), sum(len(answer.gaps_s) for answer in answers if answer.ok)) for answers in rates]
+def shares_of(samples: Iterable[tuple[int, int]]) -> Shares:
+    """Those of a ladder, by how many requests and gaps there are at each rate."""
     requests, gaps = zip(*samples, strict=True)
     return Shares(tail(min(requests)), tail(min(gaps)))
 
 
-def tails(answers: Sequence[Answer], shares: Shares) -> Tails:
-    """Of all that was asked at one rate.
+def tails(answers: Sequence[Answer], gaps_s: Sequence[float], shares: Shares) -> Tails:
+    """Of all that was asked at one rate, and all gaps between tokens (`Answer.gaps_s`) that are told of it.
 
-    First tokens are timed from when a request was due, so that a load generator that is late hides nothing; gaps are
-    those between tokens (`Answer.gaps_s`).
+    First tokens are timed from when a request was due, so that a load generator that is late hides nothing.
     """
     good = [answer for answer in answers if answer.ok]
     waits_s = [answer.waited_s for answer in good]
-    gaps_s = [gap_s for answer in good for gap_s in answer.gaps_s]
     return Tails(len(answers), len(answers) - len(good), _tail_ms(waits_s, shares.ttft), _tail_ms(gaps_s, shares.itl))
 
 
@@ -72,4 +69,5 @@ def _tail_ms(samples_s: Sequence[float], share: float) -> float | None:
 
 def holds(answers: Sequence[Answer], objectives: Objectives) -> bool:
     """Whether both objectives do, of a rate that is asked alone; where any request failed, they do not."""
-    return bool(answers) and tails(answers, shares_of([answers])).within(objectives)
+    gaps_s = [gap_s for answer in answers if answer.ok for gap_s in answer.gaps_s]
+    return bool(answers) and tails(answers, gaps_s, shares_of([(len(answers), len(gaps_s))])).within(objectives)

@@ -24,10 +24,14 @@ class OtherRun(ValueError):
 class Journal:
     """Points are named freely, e.g. `split 4 images, 2.5/s, round 3`. `settings` are all that decides what is measured,
     as JSON can hold it; commit, machine and versions, which do too, are added to them.
+
+    `commit` is the one that measured.
     """
 
-    def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, settings: Mapping[str, Any], to_read: bool = False) -> None:
         """Begin in an empty folder, which may not exist yet, or go on in one of the same settings.
+
+        A run that is `to_read` is there already, and may be of another commit.
 
         Raises:
             OtherRun: see there.
@@ -37,11 +41,17 @@ class Journal:
         ours = _as_kept({**settings, "commit": commit(), "machine": machine(), "versions": versions()})
         path = folder / SETTINGS
         if path.exists():
-            _must_be_same(folder, _settings_in(path), ours)
+            theirs = _settings_in(path)
+            if to_read:
+                ours["commit"] = theirs.get("commit")
+            _must_be_same(folder, theirs, ours)
+        elif to_read:
+            raise OtherRun(f"{folder} holds no run of this benchmark. Name the folder that one was kept in.")
         elif folder.exists() and any(folder.iterdir()):
             raise OtherRun(f"{folder} holds files, but no run of this benchmark. Name an empty or new folder.")
         else:
             write_whole(path, msgspec.json.format(msgspec.json.encode(ours)))
+        self.commit = str(ours["commit"])
 
     def get(self, point: str) -> list[Answer] | None:
         """The answers at that point; None: it is not finished.

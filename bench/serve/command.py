@@ -144,6 +144,11 @@ console = Console(stderr=True, highlight=False)
     type=click.Path(file_okay=False, path_type=Path),
     help="Keep what is measured in this folder as it comes; an interrupted comparison goes on where it was.",
 )
+@click.option(
+    "--figures-only",
+    is_flag=True,
+    help="Measure nothing: make figures of the finished comparison in --resume, whatever commit has measured it.",
+)
 @random_mm_flags
 @click.pass_context
 def serve(context: click.Context, /, **given: Any) -> None:
@@ -159,13 +164,13 @@ def serve(context: click.Context, /, **given: Any) -> None:
     requests come when they are due, whatever has become of those before.
 
     Without, it starts the bench model (120 M parameters, random weights) in several arrangements on two cores, with
-    equal memory, and climbs a ladder of request rates with each of them in turn, round by round. The same rates for
+    equal KV cache, and climbs a ladder of request rates with each of them in turn, round by round. The same rates for
     all, relative to what the fastest of those that are up first answers when many requests come at once. A rate lasts
     for three times the objective of the time to first token, and for four requests a round at least. Goodput is the
     highest rate that can go on for ever: no queue grows, it is not above what the arrangement answers when many come at
-    once, and P99 of the time to first token (TTFT, from when a request was due) and of the gaps between tokens (ITL)
-    keep their objectives; or P95, at all rates of a workload, if one has fewer than a thousand samples: a request has
-    one TTFT, and many gaps. It is told over a grid of objectives, not at one point.
+    once (filling and emptying it included), and P99 of the time to first token (TTFT, from when a request was due) and
+    of the gaps between tokens (ITL) keep their objectives; or P95, at all rates of a workload, if one has fewer than a
+    thousand samples: a request has one TTFT, and many gaps. It is told over a grid of objectives, not at one point.
 
     Every calibrated prefill chunk, the split's and the monolithic ones', is for a median step of 200 ms, whatever
     objective figures are told at. Those that are quoted were fixed before anything was measured, and the one of the
@@ -218,7 +223,10 @@ def _compare(options: Options, command: str) -> None:
         prices = prices_for(plan, options.prices_file)
     except BadPrices as error:
         raise click.UsageError(str(error)) from error
-    compare(plan, prices, options.api_key, Files(options.json_file, options.plot, options.resume), command, console)
+    if options.figures_only and options.resume is None:
+        raise click.UsageError("--figures-only needs the folder of a finished comparison: name it with --resume.")
+    files = Files(options.json_file, options.plot, options.resume, options.figures_only)
+    compare(plan, prices, options.api_key, files, command, console)
 
 
 def plan_of(options: Options) -> Plan:

@@ -3,7 +3,7 @@
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from bench.load.journal import Journal
+from bench.load.journal import Journal, OtherRun
 from bench.load.prices import SHIPPED, Prices, load_prices
 from bench.model import build_bench_model
 from bench.report import write_report
@@ -19,11 +19,13 @@ from bench.serve import findings, tables
 from bench.serve.measured import Measured
 from bench.serve.plan import CHUNK_ITL_MS, Plan
 from bench.serve.plots import plot_curves
-from bench.serve.run import Comparison, Grouped
+from bench.serve.run import Comparison
 from bench.serve.sides import chunks_of, groups_of, is_started_here, up
 from bench.topologies.arrangement import CLUSTERS
 from bench.topologies.setting import COMMON_ARGS, Setting
+from bench.topologies.turns import Wake
 
+GROUPS = "groups"  # what a journal notes under it: which sides are up together
 LONG, LONG_CONTEXT = "8img", "--max-model-len=4096"
 
 
@@ -34,6 +36,7 @@ class Files:
     json: Path | None
     plot: Path | None
     resume: Path | None
+    figures_only: bool = False  # of what `resume` has, whatever commit has measured it; nothing is started
 
 
 def prices_for(plan: Plan, file: Path | None) -> Prices | None:
@@ -52,7 +55,7 @@ def prices_for(plan: Plan, file: Path | None) -> Prices | None:
 
 
 def compare(plan: Plan, prices: Prices | None, key: str | None, files: Files, command: str, console: Console) -> None:
-    """Measure, print, and write.
+    """Measure, write, and print.
 
     Raises:
         NoRoom, BadSetting, OtherRun, OSError: before anything is started.
@@ -62,20 +65,32 @@ def compare(plan: Plan, prices: Prices | None, key: str | None, files: Files, co
     with console.status("making the bench model, unless that is done ..."):
         model = build_bench_model()
     setting = Setting(model, itl_slo_ms=CHUNK_ITL_MS, engine_args=engine_args_for(plan), pace=plan.pace)
-    with _journal({**plan.settings(), "setting": setting.described()}, files.resume) as journal:
-        grouped = partial(groups_of, setting=setting)
-        _announce(plan, grouped, console)
+    with _journal({**plan.settings(), "setting": setting.described()}, files) as journal:
+        # Noted, for another time there may be less memory, and the same points would have other names.
+        if (groups := journal.noted(GROUPS)) is None:
+            journal.note(GROUPS, groups := groups_of(plan.sides, setting))
+        if not files.figures_only:
+            _announce(plan, groups, console)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         with Progress(*columns, console=console) as progress:
-            comparison = Comparison(plan, grouped, journal, progress)
-            measured = comparison.measure(partial(up, setting=setting, key=key, note=journal.note))
+            start = (
+                _nothing_is_started if files.figures_only else partial(up, setting=setting, key=key, note=journal.note)
+            )
+            measured = Comparison(plan, groups, journal, progress).measure(start)
         described = [
             {"what": "side", "arrangement": side, "engine_args": " ".join(setting.engine_args), **chunk}
             for side in plan.sides
             for chunk in journal.noted(chunks_of(side)) or [{}]
         ]
         setting_told = {**setting.described(), "nonce": journal.nonce}
-    report(measured, described, prices, files, command, setting_told)
+        report(measured, described, prices, files, command, setting_told, journal.commit)
+
+
+def _nothing_is_started(sides: Sequence[str]) -> AbstractContextManager[Mapping[str, Wake]]:
+    raise OtherRun(
+        f"Something of {', '.join(sides)} was not measured. Cure: finish that run at its own commit, without "
+        "--figures-only."
+    )
 
 
 def engine_args_for(plan: Plan) -> tuple[str, ...]:
@@ -90,10 +105,21 @@ def report(
     files: Files,
     command: str,
     setting: Mapping[str, object],
+    measured_at: str,
 ) -> None:
-    """Print what was found, and write it to the files that are wanted."""
+    """Write what was found to the files that are wanted, and print it."""
     plan, found, figures = measured.plan, findings.rows(measured, prices), findings.headline(measured)
-    series = [*described, *found]
+    if files.json is not None:
+        write_report(
+            files.json,
+            name="serve",
+            command=command,
+            headline=figures,
+            series=[*described, *found],
+            seeds=[plan.seed],
+            setting=setting,
+            measured_at=measured_at,
+        )
     printed = Console(width=None if sys.stdout.isatty() else 150, highlight=False)
     for table in tables.summaries(found):
         printed.print(table)
@@ -101,32 +127,28 @@ def report(
         if side in CLUSTERS:
             for table in tables.ratio_grids(found, side):
                 printed.print(table)
+    for table in tables.drifts(found):
+        printed.print(table)
     printed.print(tables.LEGEND)
     if prices is None:
         printed.print("Tokens per dollar are left out: cores of unequal pace have no price of ours. Cure: --prices.")
     for name, figure in figures.items():
         printed.print(f"{name:<50}{figure:g}")
-    if files.json is not None:
-        seeds = [plan.seed]
-        write_report(
-            files.json, name="serve", command=command, headline=figures, series=series, seeds=seeds, setting=setting
-        )
     if files.plot is not None:
         title = "cores of equal pace" if plan.pace == 1 else f"the encoder's core {plan.pace} times slower"
         plot_curves(found, plan.objectives, title, files.plot)
 
 
 @contextmanager
-def _journal(settings: Mapping[str, object], folder: Path | None) -> Iterator[Journal]:
-    if folder is not None:
-        yield Journal(folder, settings)
+def _journal(settings: Mapping[str, object], files: Files) -> Iterator[Journal]:
+    if files.resume is not None:
+        yield Journal(files.resume, settings, to_read=files.figures_only)
         return
     with tempfile.TemporaryDirectory(prefix="chiasm-serve-") as elsewhere:
         yield Journal(Path(elsewhere), settings)
 
 
-def _announce(plan: Plan, grouped: Grouped, console: Console) -> None:
-    groups = grouped(plan.sides)
+def _announce(plan: Plan, groups: Sequence[Sequence[str]], console: Console) -> None:
     minutes = plan.about_minutes(len(groups), sum(map(len, groups)))
     console.print(f"About {minutes:.0f} minutes, engines' starts included.")
     if len(groups) > 1:

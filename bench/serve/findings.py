@@ -10,7 +10,7 @@ from bench.load.goodput import Objectives
 from bench.load.prices import Prices, tokens_per_dollar
 from bench.load.slopes import Interval
 from bench.percentiles import named, percentile
-from bench.serve.measured import Contest, Measured, Side
+from bench.serve.measured import MONOLITHIC, Contest, Measured, Side
 from bench.serve.reach import Bound, Ratio, over_rounds
 from bench.serve.regions import SIGNS, grids, loses, spread, told
 from bench.topologies.arrangement import Arrangement
@@ -80,10 +80,12 @@ def rows(measured: Measured, prices: Prices | None) -> list[Row]:
     `summary`: an arrangement under a workload, at the objectives that were asked for. `rate`: the same at one rate, of
     all rounds together: means and medians by the names of `vllm bench serve`, whether it kept up, and what objectives
     are held against, named by percentile: from when a request was due to its first token, and gaps between tokens.
-    `goodput`: the same at one pair of objectives of the grid. `grid` and `loses`: see `regions`.
+    `goodput`: the same at one pair of objectives of the grid. `grid` and `loses`: see `regions`. `drift`: what an
+    arrangement that was measured a second time answered when many came at once, to what it did at first.
     """
     found: list[Row] = []
     for contest in measured.contests.values():
+        found += _drifts(contest)
         for side in contest.sides.values():
             of = {"workload": contest.workload, "arrangement": side.name}
             curve = [{"what": "goodput", **of, **row} for row in _curve(measured, contest, side)]
@@ -94,6 +96,25 @@ def rows(measured: Measured, prices: Prices | None) -> list[Row]:
                 found += ({"what": "grid", **of, **row} for row in grids(curve))
                 found.append({"what": "loses", **of, **loses(curve)})
     return found
+
+
+def _drifts(contest: Contest) -> Iterator[Row]:
+    for side in contest.sides.values():
+        if side.name == side.arrangement:
+            continue
+        first = contest.sides[side.arrangement]
+        others = [side.without(n) / first.without(n) for n in range(len(side.bursts)) if len(side.bursts) > 1]
+        ratio = side.most / first.most
+        yield _rounded(
+            {
+                "what": "drift",
+                "workload": contest.workload,
+                "arrangement": side.arrangement,
+                "again": side.name,
+                "burst_vs_first": ratio,
+                **_bounds("burst_vs_first", over_rounds(ratio, others)),
+            }
+        )
 
 
 def _summary(measured: Measured, contest: Contest, side: Side, prices: Prices | None) -> Row:
@@ -117,7 +138,10 @@ def _summary(measured: Measured, contest: Contest, side: Side, prices: Prices | 
             "burst_tokens_per_dollar": tokens_per_dollar(row["burst_output_tokens_per_s"], price),
             "goodput_tokens_per_dollar": tokens_per_dollar(row["goodput_output_tokens_per_s"], price),
         }
-    row["goodput_told"] = _goodput_told(row)
+        row["goodput_tokens_per_dollar_told"] = f"{_sign(row)}{row['goodput_tokens_per_dollar']:,.0f}"
+    row["goodput_told"] = _sign(row) + spread(
+        row["goodput_per_s"], row.get("goodput_low_per_s"), row.get("goodput_high_per_s")
+    )
     return _rounded(row | _against(contest, side, objectives))
 
 
@@ -133,9 +157,8 @@ def _goodput(contest: Contest, side: Side, objectives: Objectives) -> Row:
     }
 
 
-def _goodput_told(row: Row) -> str:
-    sign = SIGNS[Bound.AT_LEAST] if row["goodput_at_least"] else ""
-    return sign + spread(row["goodput_per_s"], row.get("goodput_low_per_s"), row.get("goodput_high_per_s"))
+def _sign(row: Row) -> str:
+    return SIGNS[Bound.AT_LEAST] if row["goodput_at_least"] else ""
 
 
 def _bounds(name: str, interval: Interval | None, unit: str = "") -> Row:
@@ -156,7 +179,7 @@ def _waits(contest: Contest, side: Side) -> Row:
             "light_ttft_tail": tail,
             "light_ttft_tail_ms": tail_ms,
         }
-    if not side.monolithic and (ratio := wait_ratio(contest, side.name)):
+    if side.arrangement not in MONOLITHIC and (ratio := wait_ratio(contest, side.name)):
         row |= {
             "light_ttft_p50_vs_mono": ratio.value,
             **_bounds("light_ttft_p50_vs_mono", ratio.interval),
@@ -173,11 +196,11 @@ def tail_of(samples: Sequence[float]) -> tuple[str, float]:
 
 
 def _against(contest: Contest, side: Side, objectives: Objectives) -> Row:
-    """Its goodput to the best monolithic arrangement's; of one that is asked again, this tells of drift."""
+    """Its goodput to the best monolithic arrangement's."""
     best = best_monolithic(contest, objectives)
-    if best is None or side.monolithic:
+    if best is None or side.arrangement in MONOLITHIC:
         return {}
-    ratio = against_best(contest, side.name, objectives)
+    ratio = contest.climbs[side.name].against(contest.climbs[best.name], objectives)
     if ratio is None:
         return {}
     return {

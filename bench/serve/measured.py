@@ -26,8 +26,12 @@ class Side:
 
     @property
     def most(self) -> float:
-        """What it answers in a second when many come at once: no rate above that can go on."""
+        """What it answers in a second when many come at once."""
         return answered_per_s(self.bursts)
+
+    def without(self, number: int) -> float:
+        """The same, if a round had not been."""
+        return answered_per_s([*self.bursts[:number], *self.bursts[number + 1 :]])
 
     @cached_property
     def pooled(self) -> Mapping[float, Rung]:
@@ -62,7 +66,8 @@ class Contest:
     @cached_property
     def shares(self) -> Shares:
         """The percentiles at which objectives are held: the same for all, by whoever has the fewest samples."""
-        return shares_of(rung.answers for side in self.sides.values() for rung in side.pooled.values())
+        rungs = (rung for side in self.sides.values() for rung in side.pooled.values())
+        return shares_of((len(rung.answers), len(rung.gaps_s)) for rung in rungs)
 
     @cached_property
     def climbs(self) -> Mapping[str, Climb]:

@@ -27,10 +27,11 @@ ARRANGEMENTS = ", ".join(Arrangement)
 # Options that go with one or two of the three things that the command does: load one server, check, compare.
 OF_SERVERS = ("rate", "number", "burstiness", "model")  # to load or to check
 OF_CHECK = ("tokenizer",)
-OF_COMPARISON = ("topologies", "full", "pace", "prices_file", "plot", "resume")
+OF_COMPARISON = ("topologies", "full", "pace", "prices_file", "plot", "resume", "figures_only")
 OF_REPEATED = ("rounds",)  # to check or to compare
 OF_LOAD = ("goodput", "bursts")  # to load or to compare
-UNTOLD = ("--api-key", "--json", "--plot", "--resume")
+UNTOLD = ("--api-key", "--json", "--plot", "--resume")  # nor what comes after them
+UNTOLD_FLAG = "--figures-only"
 WRITTEN = "bench.serve.written"
 TEXT_SAMPLE = 16  # tokens
 
@@ -60,6 +61,7 @@ class Options:
     json_file: Path | None
     plot: Path | None
     resume: Path | None
+    figures_only: bool
     random_mm: RandomMM
 
 
@@ -159,7 +161,7 @@ def written(context: click.Context) -> str:
     for word in words:
         option, equals, _ = word.partition("=")
         if option not in UNTOLD:
-            told.append(word)
+            told += [word] if word != UNTOLD_FLAG else []
         elif not equals:
             next(words)
     return " ".join(["chiasm bench serve", *map(shlex.quote, told)])

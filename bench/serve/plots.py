@@ -1,5 +1,6 @@
 """The curves of a comparison."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,7 @@ def _goodput(axes: Any, rows: Sequence[Row], over: str, held: tuple[str, float])
         points = sorted(
             (row[f"{over}_objective_ms"], *(row.get(f"goodput{bound}_per_s", row["goodput_per_s"]) for bound in BOUNDS))
             for row in mine
-            if row[f"{other}_objective_ms"] == value
+            if math.isclose(row[f"{other}_objective_ms"], value, abs_tol=1e-3)  # rows are rounded
         )
         xs, ys, low, high = zip(*points, strict=True)
         [line] = axes.plot(xs, ys, marker=".", label=name)

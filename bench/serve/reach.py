@@ -5,7 +5,7 @@ taken to rise in a line. A rate at which ever more requests wait for their first
 waiting still is: of such a one counts how many got it there. And no rate counts that is above what the arrangement
 answers when many requests come at once, which every round has as well. All rounds count together, since a tail is not
 told by the few requests of one. How sure the figure is shows in what it would be without each of the rounds
-(`jackknife_interval`).
+(`jackknife_interval`), unless one of the ladder's ends decides any of these: that one would not move.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -75,7 +75,7 @@ class Bound(StrEnum):
 
 @dataclass(frozen=True)
 class Ratio:
-    """One figure to another. A bound has no interval, nor has what was seen in fewer than three rounds."""
+    """One figure to another. Without an interval where one end of a ladder decides, and of fewer than three rounds."""
 
     value: float
     interval: Interval | None
@@ -91,6 +91,14 @@ class _Part:
 
     def goodput(self, objectives: Objectives) -> float:
         return min(self.most, reach(self.ladder, objectives))
+
+    def is_open(self, objectives: Objectives) -> bool:
+        holds = all(one.holds(objectives) for one in self.ladder.values())
+        return holds and self.goodput(objectives) == max(self.ladder)
+
+    def is_within(self, objectives: Objectives) -> bool:
+        """Whether neither end of the ladder decides."""
+        return self.goodput(objectives) > 0 and not self.is_open(objectives)
 
 
 class Climb:
@@ -123,13 +131,17 @@ class Climb:
 
     def is_open(self, objectives: Objectives) -> bool:
         """Whether the goodput may be higher than any rate that was measured."""
-        ladder = self._all.ladder
-        return self.goodput(objectives) == max(ladder) and all(one.holds(objectives) for one in ladder.values())
+        return self._all.is_open(objectives)
 
     def interval(self, objectives: Objectives) -> Interval | None:
         """Of the goodput; None of fewer than three rounds, and where one of the ladder's ends decides."""
-        without = self.without_one(objectives)
-        return over_rounds(self.goodput(objectives), without) if any(without) and not self.is_open(objectives) else None
+        if not self._is_within(objectives):
+            return None
+        return over_rounds(self.goodput(objectives), self.without_one(objectives))
+
+    def _is_within(self, objectives: Objectives) -> bool:
+        """With all rounds, and without any of them."""
+        return all(part.is_within(objectives) for part in (self._all, *self._without_one))
 
     def without_one(self, objectives: Objectives) -> list[float]:
         """The goodput without the first round, without the second, ...; where there is but one round, with that."""
@@ -151,15 +163,19 @@ class Climb:
             bound = Bound.AT_LEAST
         elif not ours or other.is_open(objectives):
             bound = Bound.AT_MOST
-        pairs = zip(self.without_one(objectives), other.without_one(objectives), strict=True)
-        others = [(one or self.lowest) / (two or other.lowest) for one, two in pairs]
         value = (ours or self.lowest) / (theirs or other.lowest)
-        return Ratio(value, over_rounds(value, others) if bound is Bound.NONE else None, bound)
+        if not (self._is_within(objectives) and other._is_within(objectives)):
+            return Ratio(value, None, bound)
+        pairs = zip(self.without_one(objectives), other.without_one(objectives), strict=True)
+        return Ratio(value, over_rounds(value, [one / two for one, two in pairs]), bound)
 
 
 def over_rounds(value: float, without_one: Sequence[float]) -> Interval | None:
-    """Of what all rounds give together, from what it would be without each; None of fewer than three."""
-    return jackknife_interval(value, without_one) if len(without_one) >= LEAST else None
+    """Of what all rounds give together, from what it would be without each; None of fewer than three, and where it
+    would always be the same, which noise never is: then something decides that no round moves.
+    """
+    tells = len(without_one) >= LEAST and len(set(without_one)) > 1
+    return jackknife_interval(value, without_one) if tells else None
 
 
 Each = TypeVar("Each")
@@ -170,4 +186,4 @@ def _without(rounds: Sequence[Each], number: int) -> list[Each]:
 
 
 def _ladder(rounds: Sequence[Round], shares: Shares) -> dict[float, Seen]:
-    return {rate: Seen(tails(rung.answers, shares), rung) for rate, rung in pooled(rounds).items()}
+    return {rate: Seen(tails(rung.answers, rung.gaps_s, shares), rung) for rate, rung in pooled(rounds).items()}

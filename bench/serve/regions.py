@@ -35,13 +35,33 @@ def grids(curve: Sequence[Mapping[str, Any]]) -> Iterator[Row]:
 
 
 def loses(curve: Sequence[Mapping[str, Any]]) -> Row:
-    """At which pairs of objectives the ratio is below 1, of how many that tell anything; at how many, surely."""
-    told_rows = [row for row in curve if row.get("vs_best_mono_bound", Bound.OPEN) != Bound.OPEN]
-    below = [row for row in told_rows if row["vs_best_mono"] < 1 and row["vs_best_mono_bound"] != Bound.AT_LEAST]
+    """At which pairs of objectives the ratio is below 1, of how many that tell on which side of 1 it is. At how many
+    the whole interval is, and at how many it is a bound.
+    """
+    told_rows = [row for row in curve if _is_decided(row)]
+    below = [row for row in told_rows if row["vs_best_mono"] < 1]
     by_ttft: dict[float, list[str]] = {}
     for row in below:
         cell = f"{row['itl_objective_ms']:g} ({row['vs_best_mono_told']})"
         by_ttft.setdefault(row["ttft_objective_ms"], []).append(cell)
     where = "; ".join(f"TTFT {ttft_ms:g} ms with ITL {', '.join(cells)} ms" for ttft_ms, cells in by_ttft.items())
-    surely = [row for row in below if row.get("vs_best_mono_high", math.inf) < 1]
-    return {"below_1": len(below), "surely_below_1": len(surely), "told": len(told_rows), "where": where or "nowhere"}
+    return {
+        "below_1": len(below),
+        "interval_below_1": sum(row.get("vs_best_mono_high", math.inf) < 1 for row in below),
+        "bound_below_1": sum(row["vs_best_mono_bound"] == Bound.AT_MOST for row in below),
+        "told": len(told_rows),
+        "where": where or "nowhere",
+    }
+
+
+def _is_decided(row: Mapping[str, Any]) -> bool:
+    """A bound that lies on the other side of 1 than what it bounds may, tells nothing."""
+    match row.get("vs_best_mono_bound", Bound.OPEN):
+        case Bound.NONE:
+            return True
+        case Bound.AT_LEAST:
+            return bool(row["vs_best_mono"] >= 1)
+        case Bound.AT_MOST:
+            return bool(row["vs_best_mono"] < 1)
+        case _:
+            return False

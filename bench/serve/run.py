@@ -27,16 +27,12 @@ Start = Callable[[Sequence[str]], AbstractContextManager[Mapping[str, Wake]]]
 """Has these sides up and ready for as long as the context lasts."""
 
 
-Grouped = Callable[[Sequence[str]], Sequence[Sequence[str]]]
-"""Which of these sides can be up together."""
-
-
 class Comparison:
-    """One run, or the rest of one that was interrupted."""
+    """One run, or the rest of one that was interrupted. Sides of one of the `groups` can be up together."""
 
-    def __init__(self, plan: Plan, grouped: Grouped, journal: Journal, progress: Progress) -> None:
+    def __init__(self, plan: Plan, groups: Sequence[Sequence[str]], journal: Journal, progress: Progress) -> None:
         self._plan = plan
-        self._grouped = grouped
+        self._groups = side_names(groups)
         self._journal = journal
         self._progress = progress
         self._task = progress.add_task("", total=None)
@@ -46,13 +42,11 @@ class Comparison:
 
         Raises:
             Unanswered: see there.
-            NoRoom: the sides do not fit into memory.
             OtherRun, OSError: of the journal.
         """
         measured = Measured(self._plan)
-        groups = side_names(self._grouped(self._plan.sides))
-        self._progress.update(self._task, total=sum(len(self._points(group)) for group in groups))
-        for group in groups:
+        self._progress.update(self._task, total=sum(len(self._points(group)) for group in self._groups))
+        for group in self._groups:
             if all(self._journal.get(point) is not None for point in self._points(group)):
                 self._measure_group(measured, dict.fromkeys(group))
                 continue

@@ -1,14 +1,16 @@
 """Traffic that climbs a ladder of rates: a stretch of time at each, one directly after the other.
 
 No stretch but the first begins with an empty server, so each rate is seen as it is in the middle of a long day. What an
-overloaded server still owes goes into the rates above, which do not count any more.
+overloaded server still owes goes into the rates above, which do not count any more. An answer may last longer than its
+rate does, so gaps between tokens count for the rate that came meanwhile, and not until what belongs to the rate before
+has left.
 """
 
 import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 from bench.load.answers import Answer
 from bench.load.arrivals import bursts, gamma
@@ -34,7 +36,8 @@ class Rung:
     generates too slowly to go on like that for ever; how fast it does, bursts tell.
     """
 
-    answers: Sequence[Answer]
+    answers: Sequence[Answer]  # to what was due there
+    gaps_s: Sequence[float] = ()  # between tokens of all streams, that ended in the part of it that is watched
     due: int = 0  # in the part of it that is watched
     before: int = 0  # waiting as that part begins
     after: int = 0  # and as it ends
@@ -111,6 +114,7 @@ def by_rate(answers: Sequence[Answer], ladder: Steps) -> dict[float, Rung]:
         from_s = begins_s + UNWATCHED * (ends_s - begins_s)
         rungs[rate] = Rung(
             answers[numbers.start : numbers.stop],
+            _gaps_s(answers, from_s, ends_s),
             sum(from_s <= answer.due_s + TICK_S < ends_s for answer in answers),
             _waiting(answers, from_s),
             _waiting(answers, ends_s),
@@ -118,6 +122,12 @@ def by_rate(answers: Sequence[Answer], ladder: Steps) -> dict[float, Rung]:
         )
         begins_s = ends_s
     return rungs
+
+
+def _gaps_s(answers: Sequence[Answer], from_s: float, until_s: float) -> list[float]:
+    """Those that ended meanwhile. What failed in the end is left out."""
+    pairs = (pair for answer in answers if answer.ok for pair in pairwise(answer.tokens_s))
+    return [later_s - earlier_s for earlier_s, later_s in pairs if from_s <= later_s < until_s]
 
 
 def _waiting(answers: Sequence[Answer], at_s: float) -> int:
@@ -138,6 +148,7 @@ def pooled(rounds: Sequence[Round]) -> dict[float, Rung]:
 def _together(rungs: Sequence[Rung]) -> Rung:
     return Rung(
         [answer for rung in rungs for answer in rung.answers],
+        [gap_s for rung in rungs for gap_s in rung.gaps_s],
         sum(rung.due for rung in rungs),
         sum(rung.before for rung in rungs),
         sum(rung.after for rung in rungs),
@@ -151,6 +162,9 @@ def at_once(workload: Workload, count: int, seed: str) -> list[Planned]:
 
 
 def answered_per_s(bursts: Sequence[Sequence[Answer]]) -> float:
-    """Of those that came at once, of all bursts together: answers over the time to the last."""
+    """Of those that came at once, of all bursts together: answers over the time to the last.
+
+    A server that has to be filled first, and runs empty at the end, might go on a little faster for ever.
+    """
     answered = sum(answer.ok for burst in bursts for answer in burst)
     return answered / sum(max(answer.ended_s for answer in burst) for burst in bursts)

@@ -22,7 +22,7 @@ def summaries(series: Sequence[Row]) -> Iterator[Table]:
             f"{first['itl_objective_ms']:g} ms, {first['percentiles']}"
         )
         table.add_column("arrangement")
-        for column in ("rounds", "at once, req/s", "goodput, req/s", "to best mono", "tokens/$"):
+        for column in ("rounds", "at once, req/s", "goodput, req/s", "to best mono", "which is", "tokens/$"):
             table.add_column(column, justify="right")
         for column in ("TTFT P50 ms", "tail", "of", "to mono"):
             table.add_column(column, justify="right")
@@ -36,7 +36,8 @@ def _cells(row: Row) -> Iterator[str]:
     yield f"{row['burst_requests_per_s']:.2f}"
     yield row["goodput_told"]
     yield _ratio(row, "vs_best_mono")
-    yield f"{row['goodput_tokens_per_dollar']:,.0f}" if "goodput_tokens_per_dollar" in row else NONE
+    yield row.get("best_mono", NONE)
+    yield row.get("goodput_tokens_per_dollar_told", NONE)
     timed = "light_ttft_p50_ms" in row
     yield f"{row['light_ttft_p50_ms']:.0f}" if timed else NONE
     yield f"{row['light_ttft_tail']} {row['light_ttft_tail_ms']:.0f}" if timed else NONE
@@ -63,6 +64,16 @@ def ratio_grids(series: Sequence[Row], arrangement: str) -> Iterator[Table]:
             table.add_column(f"ITL ≤ {name.split('_')[1]} ms", justify="right")
         for row in rows:
             table.add_row(f"{row['ttft_objective_ms']:g} ms", *(row[name] for name in names))
+        yield table
+
+
+def drifts(series: Sequence[Row]) -> Iterator[Table]:
+    """One, if anything was measured a second time, with what the machine made of that."""
+    found = [row for row in series if row["what"] == "drift"]
+    if found:
+        table = Table("again", "workload", "at once, to the first time", title="How the machine has drifted")
+        for row in found:
+            table.add_row(row["again"], row["workload"], _ratio(row, "burst_vs_first"))
         yield table
 
 

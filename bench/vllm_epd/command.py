@@ -127,6 +127,7 @@ def vllm_epd(
             series=series,
             seeds=[SEED],
             setting=described,
+            measured_at=journal.commit,
         )
     if plot is not None:
         draw(run.series, plot)

@@ -21,6 +21,15 @@ def test_a_report_says_what_was_measured_and_where(tmp_path: Path) -> None:
     assert {"python", "chiasm", "pyzmq"} <= report["versions"].keys()
 
 
+def test_what_another_commit_had_measured_is_told_as_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "serve.json"
+    monkeypatch.setenv("CHIASM_COMMIT", "two")
+    for measured_at, told in (("one", ("one", "two")), ("two", ("two", None))):
+        write_report(path, name="serve", command="", headline={}, series=[], measured_at=measured_at)
+        report = json.loads(path.read_text())
+        assert (report["commit"], report.get("figures_commit")) == told
+
+
 @pytest.mark.parametrize(("changed", "dirty"), [("bench/results/wire.json", False), ("bench/wire.py", True)])
 def test_a_commit_is_dirty_if_its_code_was_changed_and_not_if_its_results_were(
     changed: str, dirty: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

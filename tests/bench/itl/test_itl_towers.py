@@ -1,18 +1,22 @@
 """What the tail should be with a tower, from the phases of each block; engines are played by numbers."""
 
+from dataclasses import replace
+
 import pytest
 from made_slots import GAP_S, answer, carrier, failed, stream
 
-from bench.itl.plan import Kind, Slot
+from bench.itl import towers_run
+from bench.itl.plan import Drive, Kind, Plan, Slot
+from bench.itl.run import Measured
 from bench.itl.slots import Seen, Unmeasurable, read
 from bench.itl.tables import Sheet
-from bench.itl.towers import MONO, PICTURE, SPLIT, compared, headline, tower_plan
+from bench.itl.towers import CASES, MONO, SPLIT, compared, headline
 from bench.itl.towers_run import _draw, _sheet
-from bench.towers import VARIANTS
+from bench.towers import Variant
 
-NARROW, DEEP = VARIANTS[0], VARIANTS[-1]
-BURSTS, ALONE = tower_plan(quick=False).timed({"bursts": 16.0, "alone": 2.4}).drives
-COMPUTED_S = 8.0  # until the last carrier of a burst has its first token
+DEEP, LARGE = CASES[-2:]
+BURST, CHUNKS, ALONE = DEEP.plan(quick=False).timed({"burst": 16.0, "chunks": 1.4, "alone": 2.4}).drives
+COMPUTED_S = {"burst": 8.0, "chunks": 1.0}  # until the last carrier of a slot has its first token
 TTFTS = {Kind.LIVE: (1.4, 1.7, 1.6, 1.5), Kind.TEXT: (0.2, 0.3, 0.2, 0.2)}
 
 
@@ -22,22 +26,23 @@ def alone(side: str, number: int, slower: float) -> list[Seen]:
         for kind, ttfts in TTFTS.items():
             due_s = 6 * turn + 3 * (kind is Kind.TEXT)
             ttft_s = ttfts[turn] + slower * (kind is Kind.LIVE)
-            answers.append(answer(Slot(kind, PICTURE).name, due_s, (due_s + ttft_s,)))
+            answers.append(answer(Slot(kind, DEEP.picture).name, due_s, (due_s + ttft_s,)))
     return read(answers, ALONE, side, number)
 
 
-def bursts(side: str, number: int, gaps_s: tuple[float, ...]) -> list[Seen]:
-    """For each slot as many gaps as it has carriers, of that length in the mean."""
-    waits, carriers = {}, []
-    for place, (slot, gap_s) in enumerate(zip(BURSTS.slots, gaps_s, strict=True)):
-        begins_s = BURSTS.slot_s * place
-        waits |= {begins_s + each / 1e6: gap_s * (0.7 + 0.2 * each) - GAP_S for each in range(slot.carriers)}
-        carriers += [carrier(slot, begins_s, COMPUTED_S)] * slot.carriers
-    return read([stream(2 * BURSTS.slot_s, waits), *carriers], BURSTS, side, number)
+def beside(drive: Drive, side: str, number: int, gap_s: float) -> list[Seen]:
+    """As many long gaps as there are carriers, in one slot or in as many, of that length in the mean."""
+    waits, carriers, gaps_s = {}, [], iter(gap_s * (0.7 + 0.2 * each) for each in range(4))
+    for place, slot in enumerate(drive.slots):
+        begins_s = drive.slot_s * place
+        waits |= {begins_s + each / 1e6: next(gaps_s) - GAP_S for each in range(slot.carriers)}
+        carriers += [carrier(slot, begins_s, COMPUTED_S[drive.name])] * slot.carriers
+    return read([stream(drive.slot_s * len(drive.slots), waits), *carriers], drive, side, number)
 
 
 def block(side: str, number: int, live_s: float, text_s: float, slower: float = 0.0) -> list[Seen]:
-    return [*bursts(side, number, (live_s, text_s)), *alone(side, number, slower)]
+    chunks = beside(CHUNKS, side, number, text_s)
+    return [*beside(BURST, side, number, live_s), *chunks, *alone(side, number, slower)]
 
 
 def blocks(count: int = 5) -> list[Seen]:
@@ -46,6 +51,28 @@ def blocks(count: int = 5) -> list[Seen]:
         block(MONO, n, 1.55 + n / 10, 0.2, slower=n / 10) + block(SPLIT, n, 0.25, 0.25) for n in range(1, count + 1)
     ]
     return [one for pair in pairs for one in pair]
+
+
+def test_the_dearest_tower_has_larger_pictures_too_whose_encodes_take_longer() -> None:
+    assert [(case.name, case.tokens) for case in CASES] == [
+        ("narrow", 256),
+        ("slim", 256),
+        ("bench", 256),
+        ("deep", 256),
+        ("deep_576", 576),
+    ]
+    ratios = [case.variant.ratio(case.tokens) for case in CASES]
+    assert ratios == sorted(ratios)
+    burst, chunks, alone = LARGE.plan(quick=False).drives
+    assert {slot.load.side for slot in (*burst.slots, *chunks.slots, *alone.slots)} == {672}
+    assert [slot.carriers for slot in burst.slots] == [2]
+    assert (len(chunks.slots), len(alone.slots)) == (2, 2 + 2)
+
+
+def test_chunks_are_of_texts_that_come_one_at_a_time_as_pictures_do_from_their_encodes() -> None:
+    assert [(slot.kind, slot.carriers) for slot in CHUNKS.slots] == [(Kind.TEXT, 1)] * 4
+    assert CHUNKS.heaviest == [CHUNKS.slots[0]]
+    assert CHUNKS.streams == BURST.streams
 
 
 def test_it_is_predicted_from_encode_and_chunks_of_the_same_block() -> None:
@@ -81,8 +108,42 @@ def test_a_block_in_which_something_failed_is_lost_and_four_are_too_few_to_quote
 @pytest.mark.timeout(180)  # on a busy machine matplotlib alone takes half a minute
 def test_measured_and_predicted_are_drawn() -> None:
     pytest.importorskip("matplotlib")
-    [panel] = _draw([compared(DEEP, blocks(3))]).axes
-    assert {line.get_label() for line in panel.lines} >= {"measured", "predicted from the phases"}
+    found = compared(DEEP, blocks(3))
+    [panel] = _draw([found, replace(found, case=LARGE)]).axes
+    labels = [str(line.get_label()) for line in panel.lines]
+    assert [label for label in labels if not label.startswith("_")] == ["measured", "predicted from the phases"]
+    assert {text.get_text() for text in panel.texts} == {"Gemma-3-4B, 256 tokens", "Gemma-3-4B, 576 tokens"}
+
+
+def test_a_text_that_failed_costs_its_block() -> None:
+    slots = blocks()
+    lost = next(place for place, one in enumerate(slots) if one.drive is CHUNKS and one.block == 2)
+    found = compared(DEEP, [failed(one) if place == lost else one for place, one in enumerate(slots)])
+    assert (len(found.blocks), found.row["lost"]) == (4, 1)
+
+
+def test_a_case_that_cannot_be_told_leaves_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    def measured(plan: Plan, subject: object, folder: object, console: object) -> Measured:
+        if plan == LARGE.plan(quick=False):
+            raise Unmeasurable("The largest carrier failed on split: too long")
+        return Measured(plan, blocks(), {MONO: [128]}, None, "made up")
+
+    class NothingStarts:
+        def __init__(self, *_: object) -> None: ...
+
+        def described(self) -> dict[str, str]:
+            return {}
+
+    monkeypatch.setattr(towers_run, "measure", measured)
+    monkeypatch.setattr(towers_run, "Arrangements", NothingStarts)
+    monkeypatch.setattr(Variant, "build", lambda self: None)
+    results = towers_run.compare_towers(False, None, "chiasm bench itl --towers")
+    assert [row["variant"] for row in results.series if row["what"] == "tower"] == [case.name for case in CASES[:-1]]
+    [lost] = [row for row in results.series if row["what"] == "left out"]
+    assert (lost["variant"], lost["fault"]) == ("deep_576", "The largest carrier failed on split: too long")
+    monkeypatch.setattr(towers_run, "CASES", [LARGE])
+    with pytest.raises(Unmeasurable, match="too long"):
+        towers_run.compare_towers(False, None, "chiasm bench itl --towers")
 
 
 def test_without_a_block_on_both_sides_there_is_nothing_to_tell() -> None:

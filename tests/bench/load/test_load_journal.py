@@ -44,6 +44,19 @@ def test_another_state_of_the_code_is_another_run(tmp_path: Path, monkeypatch: p
         Journal(tmp_path, SETTINGS)
 
 
+def test_who_only_reads_may_be_of_another_commit_and_is_told_which_had_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CHIASM_COMMIT", "one")
+    assert Journal(tmp_path, SETTINGS).commit == "one"
+    monkeypatch.setenv("CHIASM_COMMIT", "two")
+    assert Journal(tmp_path, SETTINGS, to_read=True).commit == "one"
+    with pytest.raises(OtherRun, match="seed"):
+        Journal(tmp_path, {**SETTINGS, "seed": 2}, to_read=True)
+    with pytest.raises(OtherRun, match="holds no run of this benchmark"):
+        Journal(tmp_path / "empty", SETTINGS, to_read=True)
+
+
 def test_what_turned_out_to_be_so_must_stay_so(tmp_path: Path) -> None:
     Journal(tmp_path, SETTINGS).note("chunks of split", (64,))
     again = Journal(tmp_path, SETTINGS)

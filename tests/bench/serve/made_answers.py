@@ -14,7 +14,8 @@ def answer(ttft_ms: float, itl_ms: float, kind: str = "1img", due_s: float = 0.0
 
 def rung(answers: list[Answer], grown: int = 0, due: int = 20) -> Rung:
     """Watched for ten seconds, in which so many came, and so many more were under way at the end."""
-    return Rung(answers, due, 0, grown, 10.0)
+    gaps_s = [gap_s for each in answers if each.ok for gap_s in each.gaps_s]
+    return Rung(answers, gaps_s, due, 0, grown, 10.0)
 
 
 def alike(count: int, ttft_ms: float, itl_ms: float, kind: str = "1img") -> list[Answer]:

@@ -212,6 +212,47 @@ def test_a_kept_run_of_other_settings_is_not_gone_on_with(compared: Played, tmp_
     assert "seed (1 there, 2 now)" in result.output
 
 
+def test_figures_are_made_anew_of_what_another_commit_had_measured(
+    compared: Played, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, file = ["--quick", "--resume", str(tmp_path / "kept")], tmp_path / "serve.json"
+    monkeypatch.setenv("CHIASM_COMMIT", "one")
+    assert call(*kept).exit_code == 0
+    asked = len(compared.asked)
+    monkeypatch.setenv("CHIASM_COMMIT", "two")
+    assert "commit (one there, two now)" in call(*kept).output
+    result = call(*kept, "--figures-only", "--json", str(file))
+    assert result.exit_code == 0, result.output
+    assert len(compared.asked) == asked
+    report = json.loads(file.read_text())
+    assert (report["commit"], report["figures_commit"]) == ("one", "two")
+    assert report["command"] == "chiasm bench serve --quick"
+
+
+def test_figures_alone_need_a_finished_run(compared: Played, tmp_path: Path) -> None:
+    assert "--figures-only needs the folder" in call("--quick", "--figures-only").output
+    kept = ["--quick", "--resume", str(tmp_path / "kept")]
+    assert "holds no run" in call(*kept, "--figures-only").output
+    assert call(*kept).exit_code == 0
+    next((tmp_path / "kept").glob("*split, round 1*")).unlink()
+    asked = len(compared.asked)
+    result = call(*kept, "--figures-only")
+    assert result.exit_code == 1
+    assert "was not measured. Cure: finish that run" in result.output
+    assert len(compared.asked) == asked
+
+
+def test_who_is_up_together_is_noted_for_whoever_goes_on(
+    compared: Played, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = ["--quick", "--resume", str(tmp_path / "kept")]
+    assert call(*kept).exit_code == 0
+    asked = len(compared.asked)
+    monkeypatch.setattr(bench.serve.comparing, "groups_of", lambda sides, setting: [[side] for side in sides])
+    assert call(*kept).exit_code == 0
+    assert len(compared.asked) == asked
+
+
 def test_unequal_cores_have_no_price_of_ours(compared: Played, tmp_path: Path) -> None:
     words = ["--quick", "--pace", "2", "--json", str(tmp_path / "serve.json")]
     result = call(*words)

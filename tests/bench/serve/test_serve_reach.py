@@ -66,8 +66,8 @@ def test_one_round_tells_no_noise() -> None:
 
 
 def test_a_goodput_has_the_interval_that_its_rounds_give() -> None:
-    seen = climb([ladder(100, 150), ladder(100, 150), ladder(100, 300)])
-    error = (2 / 3 * (2 * (1 / 6) ** 2 + (1 / 3) ** 2)) ** 0.5  # of 1.5, 1.5 and 2.0, by hand
+    seen = climb([ladder(100, 150, 300), ladder(100, 150, 300), ladder(100, 300, 300)])
+    error = (2 / 3 * (2 * (5 / 18) ** 2 + (5 / 9) ** 2)) ** 0.5  # of 1.5, 1.5 and 2 1/3, by hand
     found = seen.interval(OBJECTIVES)
     assert found is not None
     assert (found.value, found.low, found.high) == pytest.approx(
@@ -149,6 +149,22 @@ def test_what_is_answered_at_once_has_the_noise_of_its_rounds() -> None:
     assert ratio is not None
     assert ratio.interval is not None
     assert ratio.interval.low < ratio.value < ratio.interval.high
+
+
+def test_where_an_end_decides_without_one_of_the_rounds_nothing_tells_either() -> None:
+    """Without the third round both rates hold, or none does: more, or less, than the ladder can tell."""
+    open_once = climb([ladder(100, 150), ladder(100, 150), ladder(100, 300)])
+    nothing_once = climb([ladder(100, 300)] * 2 + [ladder(300, 300)], 3.0, 3.0, 3.0)
+    for seen in (open_once, nothing_once):
+        assert seen.interval(OBJECTIVES) is None
+        ratio = seen.against(climb([ladder(100, 150, 300), ladder(100, 300, 300), ladder(100, 140, 300)]), OBJECTIVES)
+        assert ratio is not None
+        assert ratio.interval is None
+
+
+def test_what_no_round_moves_has_no_interval() -> None:
+    assert reach.over_rounds(1.5, [1.5, 1.5, 1.5]) is None
+    assert reach.over_rounds(1.5, [1.5, 1.4, 1.6]) is not None
 
 
 def test_where_an_end_of_the_ladder_decides_nothing_tells_how_sure_it_is() -> None:

@@ -49,11 +49,9 @@ def stage() -> Iterator[Stage]:
 
 
 def compare(stage: Stage, folder: Path, plan: Plan = PLAN, groups: Sequence[Sequence[str]] | None = None) -> Measured:
-    def grouped(sides: Sequence[str]) -> Sequence[Sequence[str]]:
-        return [sides] if groups is None else groups
-
     with Progress(console=Console(quiet=True)) as progress:
-        return Comparison(plan, grouped, Journal(folder, plan.settings()), progress).measure(stage.start)
+        journal = Journal(folder, plan.settings())
+        return Comparison(plan, groups or [plan.sides], journal, progress).measure(stage.start)
 
 
 def test_every_side_gets_the_same_requests_of_every_workload(stage: Stage, tmp_path: Path) -> None:
@@ -86,7 +84,7 @@ def test_sides_take_turns_round_by_round(stage: Stage, tmp_path: Path) -> None:
             super().put(point, answers)
 
     with Progress(console=Console(quiet=True)) as progress:
-        Comparison(PLAN, lambda sides: [sides], Telling(tmp_path, PLAN.settings()), progress).measure(stage.start)
+        Comparison(PLAN, [PLAN.sides], Telling(tmp_path, PLAN.settings()), progress).measure(stage.start)
     assert order[:2] == ["mono, at once 1", "split, at once 1"]
     first, second, third = order[2:4], order[4:8], order[8:]
     assert set(first) == {"mono, round 1", "split, round 1"}
@@ -140,13 +138,13 @@ def test_a_server_that_answers_nothing_ends_the_run_with_its_own_words(tmp_path:
 
 
 def test_who_is_overloaded_has_no_goodput_beyond_what_it_answers(tmp_path: Path) -> None:
-    """Ten a second at most, one after the other; for a second and a half come twice as many. Nobody waits long."""
+    """Five a second at most, one after the other; for a second and a half come many more. Nobody waits long."""
     amounts = Amounts(rounds=2, doses={}, other=Dose(12, (0.4, 1.0)), rung_s=1.5, pooled=1, settle_s=0.0)
     plan = replace(PLAN, amounts=amounts, objectives=Objectives(60_000, 60_000))
-    with playing(Played(busy_s=0.05)) as fast, playing(Played(busy_s=0.1)) as slow:
+    with playing(Played(busy_s=0.05)) as fast, playing(Played(busy_s=0.2)) as slow:
         measured = compare(Stage(mono=fast, split=slow), tmp_path, plan)
     contest = measured.contests["text"]
     pooled = contest.sides["split"].pooled
-    assert max(pooled) > 10  # requests/s, all of which are answered in the end
+    assert max(pooled) > 5  # requests/s, all of which are answered in the end
     assert not pooled[max(pooled)].keeps_up
-    assert contest.climbs["split"].goodput(plan.objectives) <= 10
+    assert contest.climbs["split"].goodput(plan.objectives) <= 5

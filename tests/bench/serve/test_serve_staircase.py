@@ -60,6 +60,18 @@ def test_answers_are_told_apart_by_their_place() -> None:
     assert {rate: rung.answers for rate, rung in found.items()} == {1.0: answers[:1], 2.0: answers[1:]}
 
 
+def test_gaps_count_for_the_rate_that_came_meanwhile() -> None:
+    """Two rates of three seconds each; an answer that was due under the first lasts until the second has ended."""
+    long = answer(150, 300, due_s=0.5)  # tokens from 0.65 s to 6.65 s
+    late = answer(100, 50, due_s=4.5)  # from 4.6 s to 5.6 s
+    lost = answer(100, 900, due_s=4.6, error="broken")
+    found = by_rate([long, late, lost], {1 / 3: range(1), 2 / 3: range(1, 3)})
+    first, second = found[1 / 3], found[2 / 3]
+    assert first.gaps_s == pytest.approx([0.3] * 6)  # of the seconds from 1 to 3: before, what was there earlier leaves
+    assert sorted(second.gaps_s) == pytest.approx([0.05] * 20 + [0.3] * 6)  # from 4 to 6
+    assert pooled([found, found])[1 / 3].gaps_s == pytest.approx([0.3] * 12)
+
+
 def served(rate: float, per_s: float, seconds: float, takes_s: float = 0.5) -> Rung:
     """By somebody who answers so many a second, one after the other; each takes so long beside that."""
     due_s = [number / rate for number in range(1, round(rate * seconds) + 1)]
