@@ -102,19 +102,15 @@ def _drifts(contest: Contest) -> Iterator[Row]:
     for side in contest.sides.values():
         if side.name == side.arrangement:
             continue
-        first = contest.sides[side.arrangement]
-        others = [side.without(n) / first.without(n) for n in range(len(side.bursts)) if len(side.bursts) > 1]
-        ratio = side.most / first.most
-        yield _rounded(
-            {
-                "what": "drift",
-                "workload": contest.workload,
-                "arrangement": side.arrangement,
-                "again": side.name,
-                "burst_vs_first": ratio,
-                **_bounds("burst_vs_first", over_rounds(ratio, others)),
-            }
-        )
+        of = {"what": "drift", "workload": contest.workload, "arrangement": side.arrangement, "again": side.name}
+        yield _rounded(of | _bursts("burst_vs_first", side, contest.sides[side.arrangement]))
+
+
+def _bursts(name: str, side: Side, other: Side) -> Row:
+    """What one answers when many come at once, to what another does."""
+    ratio = side.most / other.most
+    others = [side.without(n) / other.without(n) for n in range(len(side.bursts)) if len(side.bursts) > 1]
+    return {name: ratio, **_bounds(name, over_rounds(ratio, others))}
 
 
 def _summary(measured: Measured, contest: Contest, side: Side, prices: Prices | None) -> Row:
@@ -139,6 +135,9 @@ def _summary(measured: Measured, contest: Contest, side: Side, prices: Prices | 
             "goodput_tokens_per_dollar": tokens_per_dollar(row["goodput_output_tokens_per_s"], price),
         }
         row["goodput_tokens_per_dollar_told"] = f"{_sign(row)}{row['goodput_tokens_per_dollar']:,.0f}"
+    mono = [each for each in contest.sides.values() if each.monolithic]
+    if mono and side.arrangement not in MONOLITHIC:
+        row |= _bursts("burst_vs_best_mono", side, max(mono, key=lambda each: each.most))
     row["goodput_told"] = _sign(row) + spread(
         row["goodput_per_s"], row.get("goodput_low_per_s"), row.get("goodput_high_per_s")
     )

@@ -59,6 +59,19 @@ def test_the_split_is_held_against_the_best_monolithic_arrangement() -> None:
     assert row["goodput_per_s"] == pytest.approx(2.25)
     assert row["vs_best_mono"] == pytest.approx(0.9)
     assert row["vs_best_mono_bound"] == ""
+    assert row["burst_vs_best_mono"] == pytest.approx(1.0)
+
+
+def test_what_is_answered_at_once_is_held_against_the_most_of_any_monolithic_arrangement() -> None:
+    found = contest()
+    for name, itls_ms in (("mono", (50, 55, 60)), ("mono-x2", (50, 50, 50)), ("split", (60, 70, 65))):
+        bursts = [[answer(100, itl_ms)] * 11 for itl_ms in itls_ms]
+        found.sides[name] = Side(name, bursts, [ladder(100, 100, 300, 900)] * 3)
+    [row] = of(rows(measured(found), None), "summary", "split")
+    assert row["burst_vs_best_mono"] == pytest.approx(3.3 / (1.3 + 1.5 + 1.4), abs=1e-4)
+    assert row["burst_vs_best_mono_low"] < row["burst_vs_best_mono"] < row["burst_vs_best_mono_high"]
+    [mono] = of(rows(measured(found), None), "summary", "mono")
+    assert "burst_vs_best_mono" not in mono
 
 
 def test_who_is_there_again_is_held_against_itself() -> None:
