@@ -48,7 +48,7 @@ STEPS = (
     Step(
         "serve",
         "chiasm bench serve --json bench/results/serve.json --plot docs/serve.svg --resume {kept}",
-        minutes=140,
+        minutes=150,
     ),
     Step("fan-out", "chiasm bench fan-out --json bench/results/fan_out.json", minutes=10),
     Step("cross-check", "chiasm bench serve --cross-check --json bench/results/cross_check.json", minutes=30),
@@ -69,7 +69,7 @@ STEPS = (
     Step(
         "serve-full",
         "chiasm bench serve --full --json bench/results/serve_full.json --plot docs/serve_full.svg --resume {kept}",
-        minutes=360,
+        minutes=300,
     ),
     *(
         Step(

@@ -180,9 +180,9 @@ def serve(context: click.Context, /, **given: Any) -> None:
     own prefill chunk and with a calibrated one. Ratios are to the best of these four, under each workload and at each
     pair of objectives anew. --full has vLLM's own encoder disaggregation as well, and more workloads and rates.
 
-    It takes two hours and a quarter and 20 GB of memory, engines' starts included, and six hours with --full. Memory
+    It takes two hours and a half and 20 GB of memory, engines' starts included, and five hours with --full. Memory
     does not hold all of it at once: so many as fit are up together and take turns, and the first is in every group,
-    which shows how the machine drifts. It says so at its beginning. Nothing else should run meanwhile.
+    whose bursts show how the machine drifts. It says so at its beginning. Nothing else should run meanwhile.
 
     Equal for all is the principle, so no arrangement is as it ships: all engines run eagerly, and all that generate
     share one number of slots and one size of KV cache. Whatever else there is has the same two cores, and a

@@ -10,7 +10,7 @@ from bench.load.goodput import Objectives
 from bench.load.prices import Prices, tokens_per_dollar
 from bench.load.slopes import Interval
 from bench.percentiles import named, percentile
-from bench.serve.measured import MONOLITHIC, Contest, Measured, Side
+from bench.serve.measured import Contest, Measured, Side
 from bench.serve.reach import Bound, Ratio, over_rounds
 from bench.serve.regions import SIGNS, grids, loses, spread, told
 from bench.topologies.arrangement import Arrangement
@@ -99,9 +99,7 @@ def rows(measured: Measured, prices: Prices | None) -> list[Row]:
 
 
 def _drifts(contest: Contest) -> Iterator[Row]:
-    for side in contest.sides.values():
-        if side.name == side.arrangement:
-            continue
+    for side in contest.again.values():
         of = {"what": "drift", "workload": contest.workload, "arrangement": side.arrangement, "again": side.name}
         yield _rounded(of | _bursts("burst_vs_first", side, contest.sides[side.arrangement]))
 
@@ -127,8 +125,8 @@ def _summary(measured: Measured, contest: Contest, side: Side, prices: Prices | 
         "goodput_output_tokens_per_s": contest.climbs[side.name].goodput(objectives) * tokens,
         **_waits(contest, side),
     }
-    if prices is not None and side.arrangement in prices.arrangements:
-        price = prices.per_hour(side.arrangement)
+    if prices is not None and side.name in prices.arrangements:
+        price = prices.per_hour(side.name)
         row |= {
             "price_per_hour": price,
             "burst_tokens_per_dollar": tokens_per_dollar(row["burst_output_tokens_per_s"], price),
@@ -136,7 +134,7 @@ def _summary(measured: Measured, contest: Contest, side: Side, prices: Prices | 
         }
         row["goodput_tokens_per_dollar_told"] = f"{_sign(row)}{row['goodput_tokens_per_dollar']:,.0f}"
     mono = [each for each in contest.sides.values() if each.monolithic]
-    if mono and side.arrangement not in MONOLITHIC:
+    if mono and not side.monolithic:
         row |= _bursts("burst_vs_best_mono", side, max(mono, key=lambda each: each.most))
     row["goodput_told"] = _sign(row) + spread(
         row["goodput_per_s"], row.get("goodput_low_per_s"), row.get("goodput_high_per_s")
@@ -178,7 +176,7 @@ def _waits(contest: Contest, side: Side) -> Row:
             "light_ttft_tail": tail,
             "light_ttft_tail_ms": tail_ms,
         }
-    if side.arrangement not in MONOLITHIC and (ratio := wait_ratio(contest, side.name)):
+    if not side.monolithic and (ratio := wait_ratio(contest, side.name)):
         row |= {
             "light_ttft_p50_vs_mono": ratio.value,
             **_bounds("light_ttft_p50_vs_mono", ratio.interval),
@@ -197,7 +195,7 @@ def tail_of(samples: Sequence[float]) -> tuple[str, float]:
 def _against(contest: Contest, side: Side, objectives: Objectives) -> Row:
     """Its goodput to the best monolithic arrangement's."""
     best = best_monolithic(contest, objectives)
-    if best is None or side.arrangement in MONOLITHIC:
+    if best is None or side.monolithic:
         return {}
     ratio = contest.climbs[side.name].against(contest.climbs[best.name], objectives)
     if ratio is None:

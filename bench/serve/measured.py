@@ -51,12 +51,13 @@ class Side:
 
 @dataclass
 class Contest:
-    """All arrangements under one workload."""
+    """All arrangements under one workload. Of one that is there `again`, in another group, only bursts are measured."""
 
     workload: str
     capacity: float  # requests/s of the first group's fastest, when many come at once
     ladder: Steps
     sides: dict[str, Side] = field(default_factory=dict)
+    again: dict[str, Side] = field(default_factory=dict)
 
     @property
     def lightest(self) -> float:

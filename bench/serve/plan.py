@@ -1,8 +1,9 @@
 """What `chiasm bench serve` measures when it compares: arrangements, workloads, rates, rounds, objectives.
 
 Every workload has a *ladder* of rates, given as shares of what the fastest arrangement of the first group answers when
-many requests come at once. That is measured first, in the same run. A round has such a burst for every arrangement and
-workload, and climbs the ladder once.
+many requests come at once. That is measured first, in the same run, once everybody has answered such a burst: the
+first one is slower. A round has a burst for every arrangement and workload, and climbs the ladder once, up to more than
+what the fastest has answered, so that its end is seen.
 
 A rate has to last for several times the objective of the time to first token. On a shorter rung, overload ends before
 anybody has waited for so long, and it would pass.
@@ -63,15 +64,15 @@ class Amounts:
 
 DEFAULT = Amounts(
     rounds=5,
-    doses={"text": Dose(40, (0.5, 0.95)), "1img": Dose(20, (0.4, 0.7, 0.95)), "4img": Dose(8, (0.5, 0.95))},
-    other=Dose(16, (0.4, 0.7, 0.95)),
+    doses={"text": Dose(40, (0.5, 0.8, 1.05)), "1img": Dose(20, (0.4, 0.7, 1.05)), "4img": Dose(8, (0.5, 0.8, 1.05))},
+    other=Dose(16, (0.4, 0.7, 1.05)),
 )
 FULL = Amounts(
     rounds=5,
-    doses={"text": Dose(48, (0.35, 0.6, 0.8, 1.0)), "4img": Dose(10, (0.4, 0.6, 0.8, 1.0))},
-    other=Dose(20, (0.35, 0.6, 0.8, 1.0)),
+    doses={"text": Dose(48, (0.35, 0.6, 0.8, 1.05)), "4img": Dose(10, (0.4, 0.6, 0.8, 1.05))},
+    other=Dose(20, (0.35, 0.6, 0.8, 1.05)),
 )
-QUICK = Amounts(rounds=1, doses={}, other=Dose(4, (0.4, 0.8)), rung_s=4.0, pooled=1, at_once_s=6.0)
+QUICK = Amounts(rounds=1, doses={}, other=Dose(4, (0.4, 0.8)), rung_s=3.0, pooled=1, at_once_s=5.0)
 
 
 @dataclass(frozen=True)
@@ -107,10 +108,14 @@ class Plan:
         return RUNG_TO_TTFT * self.objectives.ttft_ms / 1000 if self.amounts.rung_s is None else self.amounts.rung_s
 
     def about_minutes(self, groups: int, sides: int) -> float:
-        """About how long it takes so many sides in so many groups, engines' starts included."""
-        climb_s = sum(self._climb_s(self.amounts.dose(one.name)) for one in self.workloads)
-        bursts_s = len(self.workloads) * (self.amounts.at_once_s + self.amounts.settle_s)
-        return sides * self.amounts.rounds * (climb_s + bursts_s) / 60 + START_MINUTES * groups
+        """About how long it takes so many sides in so many groups, engines' starts included. Of the first side, which
+        is in all groups, only bursts are measured but in its first.
+        """
+        climbing = sides - max(0, groups - 1)
+        climb_s = self.amounts.rounds * sum(self._climb_s(self.amounts.dose(one.name)) for one in self.workloads)
+        burst_s = self.amounts.rounds * (self.amounts.at_once_s + self.amounts.settle_s)
+        bursts_s = len(self.workloads) * (self.amounts.at_once_s + burst_s)  # the first one warms up
+        return (climbing * climb_s + sides * bursts_s) / 60 + START_MINUTES * groups
 
     def _climb_s(self, dose: Dose) -> float:
         """One side's ladder of one workload. Slow ones take longer than the shortest time at their lowest rate."""

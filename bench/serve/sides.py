@@ -1,7 +1,7 @@
 """Has what is compared up and ready: arrangements that are started here, and servers that were there before.
 
 As many stay up together as memory has room for, so that all of them take turns. Where that is not all, the first is in
-every group: what it gives there tells how far the machine has drifted from one group to the next.
+every group: how much it answers at once there tells how far the machine has drifted from one group to the next.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -22,7 +22,8 @@ def summaries(series: Sequence[Row]) -> Iterator[Table]:
             f"{first['itl_objective_ms']:g} ms, {first['percentiles']}"
         )
         table.add_column("arrangement")
-        for column in ("rounds", "at once, req/s", "to mono", "goodput, req/s", "to best mono", "which is", "tokens/$"):
+        rates = ("at once, req/s", "to mono", "goodput, req/s", "to best mono", "which is", "tokens/$")
+        for column in ("rounds", *rates):
             table.add_column(column, justify="right")
         for column in ("TTFT P50 ms", "tail", "of", "to mono"):
             table.add_column(column, justify="right")
@@ -79,8 +80,8 @@ def drifts(series: Sequence[Row]) -> Iterator[Table]:
 
 
 LEGEND = (
-    "In parentheses: 95 % intervals over the rounds; bounds have none. At once: to the most of any mono. TTFT: of requests with images, at the lowest "
-    "rate, from when they were due, to the quickest monolithic arrangement's.\n≥ and ≤: one of the two lies beyond the "
-    "ladder of rates; both: keep the objectives at all rates; –: neither does even at the lowest rate, or was not "
-    "measured."
+    "In parentheses: 95 % intervals over the rounds; bounds have none. At once: to the most of any monolithic "
+    "arrangement.\nTTFT: of requests with images, at the lowest rate, from when they were due, to the quickest "
+    "monolithic arrangement's.\n≥ and ≤: one of the two lies beyond the ladder of rates; both: keep the objectives at "
+    "all rates; –: neither does even at the lowest rate, or was not measured."
 )

@@ -76,21 +76,13 @@ def test_what_is_answered_at_once_is_held_against_the_most_of_any_monolithic_arr
 
 def test_who_is_there_again_is_held_against_itself() -> None:
     found = contest()
-    mono = found.sides["mono"]
     slower = [[answer(100, 60) for _ in range(11)]] * 2  # 1.3 s where it was 1.1
-    found.sides["mono again 1"] = Side("mono again 1", slower, mono.rounds)
+    found.again["mono again 1"] = Side("mono again 1", slower)
     series = rows(measured(found), None)
     [drift] = [row for row in series if row["what"] == "drift"]
     assert (drift["arrangement"], drift["again"]) == ("mono", "mono again 1")
     assert drift["burst_vs_first"] == pytest.approx(1.1 / 1.3, abs=1e-4)
-    [row] = of(series, "summary", "mono again 1")
-    assert "vs_best_mono" not in row
-    assert "light_ttft_p50_vs_mono" not in row
-
-
-def test_who_is_there_again_costs_the_same_and_is_no_rival() -> None:
-    again = Side("mono again 1")
-    assert (again.arrangement, again.monolithic) == ("mono", False)
+    assert not of(series, "summary", "mono again 1")
 
 
 def test_all_are_held_at_one_percentile_that_of_whoever_has_the_fewest_samples() -> None:

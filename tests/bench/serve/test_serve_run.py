@@ -17,7 +17,7 @@ from bench.load.journal import Journal
 from bench.load.workloads import MIXES
 from bench.serve.measured import Measured
 from bench.serve.plan import Amounts, Dose, Plan
-from bench.serve.run import WARM_UP, Comparison
+from bench.serve.run import Comparison
 from bench.serve.staircase import answered_per_s, up_to
 from bench.streams import Unanswered
 from bench.topologies.turns import Wake
@@ -71,7 +71,7 @@ def test_every_side_gets_the_same_requests_of_every_workload(stage: Stage, tmp_p
     assert one <= other or other <= one  # who is slower, is not asked at rates that are far beyond it
     for server in stage.servers.values():
         said = [str(body["messages"]) for body in server.asked]
-        assert len(said) >= 2 * (WARM_UP + 3 * (BURST + 1))
+        assert len(said) >= 2 * (BURST + 3 * (BURST + 1))
         assert len(set(said)) == len(said)  # nothing comes twice, for caches would know it
 
 
@@ -110,8 +110,8 @@ def test_an_interrupted_comparison_measures_the_rest(stage: Stage, tmp_path: Pat
     before = {name: len(server.asked) for name, server in stage.servers.items()}
     again = compare(stage, tmp_path)
     new = {name: len(server.asked) - before[name] for name, server in stage.servers.items()}
-    assert new["mono"] == WARM_UP
-    assert new["split"] in (WARM_UP + 1, WARM_UP + 2)
+    assert new["mono"] == BURST  # to warm up
+    assert new["split"] in (BURST + 1, BURST + 2)
     assert again.contests["text"].ladder == first.contests["text"].ladder
     assert again.contests["text"].sides["mono"] == first.contests["text"].sides["mono"]
 
@@ -122,7 +122,10 @@ def test_the_first_groups_rates_hold_for_the_others(stage: Stage, tmp_path: Path
         measured = compare(stage, tmp_path, groups=[["mono", "split"], ["mono", "mono-x2"]])
     assert stage.started == [["mono", "split"], ["mono", "mono-x2"]]
     sides = measured.contests["text"].sides
-    assert list(sides) == ["mono", "split", "mono again 1", "mono-x2"]
+    again = measured.contests["text"].again
+    assert (list(sides), list(again)) == (["mono", "split", "mono-x2"], ["mono again 1"])
+    assert [len(burst) for burst in again["mono again 1"].bursts] == [BURST] * 3
+    assert again["mono again 1"].rounds == []  # how fast it answers at once tells enough
     asked = [str(body["messages"]) for body in stage.servers["mono"].asked]
     assert len(set(asked)) == len(asked)  # whoever was not stopped might know them
     assert all(set(side.pooled) <= set(measured.contests["text"].ladder) for side in sides.values())

@@ -131,10 +131,10 @@ SPLITS = ("split", "split+steal")
 MONOS = ("mono", "mono-x2", "mono-calibrated", "mono-x2-calibrated")
 
 
-def test_the_documents_plan_takes_two_hours_and_a_quarter_and_the_quick_one_a_minute() -> None:
+def test_the_documents_plan_takes_two_hours_and_a_half_and_the_quick_one_a_minute() -> None:
     workloads = tuple(MIXES[name] for name in ("text", "1img", "4img"))
     compared = Plan((*MONOS, *SPLITS), workloads, DEFAULT)
-    assert 110 < compared.about_minutes(groups=2, sides=7) <= 140
+    assert 110 < compared.about_minutes(groups=2, sides=7) <= 150
     assert Plan(("mono", "split"), workloads[1:2], QUICK).about_minutes(groups=0, sides=2) <= 1
     everything = Plan((*MONOS, "vllm-epd", *SPLITS), (*workloads, MIXES["2img"]), FULL)
     assert everything.about_minutes(groups=2, sides=8) <= 360
