@@ -11,8 +11,8 @@ from contextlib import ExitStack, contextmanager
 
 from bench.topologies import epd_proxy, router
 from bench.topologies.arrangement import CALIBRATED, CLUSTERS, Arrangement
-from bench.topologies.calibration import NotCalibrated, chunk_flags, chunk_of
-from bench.topologies.chiasm_cluster import cluster_config, known_chunk, serving
+from bench.topologies.calibration import chunk_flags, chunk_of, steps_of
+from bench.topologies.chiasm_cluster import cluster_config, keep_steps, serving
 from bench.topologies.cores import only_on
 from bench.topologies.program import NotServing, Program, start
 from bench.topologies.resources import require
@@ -20,7 +20,6 @@ from bench.topologies.running import Cluster, Disaggregated, Engines, Running
 from bench.topologies.setting import Setting
 from bench.topologies.stock import decoder_args, encoder_args, start_stock
 from chiasm.calibration import Chunk
-from chiasm.calibration_cache import cache_folder
 from chiasm.engine import Engine
 
 Chunks = Sequence[Chunk]
@@ -74,18 +73,10 @@ def calibrate(arrangement: Arrangement, setting: Setting) -> Chunks:
     if arrangement not in CLUSTERS:
         return []
     config = cluster_config(arrangement, setting, secrets.token_urlsafe(16))
-    chunk = known_chunk(config)
-    if chunk is None:
-        with _started(arrangement, setting, []) as running:
-            running.wait_ready()  # the decoder has measured itself by then
-        chunk = known_chunk(config)
-    if chunk is None:
-        raise NotCalibrated(
-            f"The decoder of {arrangement} left its prefill chunk to vLLM, for its steps could not be measured, or not "
-            f"be kept in {cache_folder() or 'a folder of this user'}. Cure: end what else runs, and see that this "
-            "folder can be written to."
-        )
-    return [chunk]
+    decoders = config["decoders"]
+    [cpus], args = decoders["cpus"], tuple(decoders["engine_args"])
+    keep_steps(config, steps_of(setting, cpus, args))
+    return [chunk_of(setting, cpus, args)]
 
 
 @contextmanager

@@ -1,8 +1,9 @@
-"""The prefill chunk of an arrangement without Chiasm, found just as Chiasm finds its decoders' (docs/prefill.md).
+"""The prefill chunks of arrangements, all found just as Chiasm finds its decoders' (docs/prefill.md).
 
 An engine is started for that alone, with vLLM's own chunk, and as slow as it will be when it is compared; its steps are
-measured, and kept on this machine beside those of decoders. The encode of an image is in no chunk: vLLM does it in one
-step, whatever these flags say.
+measured, and kept on this machine beside those of decoders. So every side is calibrated with nothing else on the
+machine, where a decoder that measures itself would have its cluster's other engines starting beside it. The encode of
+an image is in no chunk: vLLM does it in one step, whatever these flags say.
 """
 
 import asyncio
@@ -40,14 +41,27 @@ def chunk_of(setting: Setting, cpus: str, args: tuple[str, ...]) -> Chunk:
     Raises:
         NotServing, NotCalibrated: it was not measured before, and could not be.
     """
+    return _chosen(steps_of(setting, cpus, args), setting)
+
+
+def steps_of(setting: Setting, cpus: str, args: tuple[str, ...]) -> tuple[Step, ...]:
+    """What that chunk is chosen by.
+
+    Raises:
+        NotServing, NotCalibrated: see `chunk_of`.
+    """
     folder, conditions = cache_folder(), _conditions(setting, cpus, args)
     steps = load(folder, conditions) or measured(setting, cpus, args)
-    try:
-        chunk = choose(steps, setting.itl_slo_ms / 1000)
-    except ValueError as error:
-        raise NotCalibrated(f"the steps of a monolithic engine tell no prefill chunk: {error}") from error
+    _chosen(steps, setting)
     save(folder, conditions, steps)
-    return chunk
+    return steps
+
+
+def _chosen(steps: tuple[Step, ...], setting: Setting) -> Chunk:
+    try:
+        return choose(steps, setting.itl_slo_ms / 1000)
+    except ValueError as error:
+        raise NotCalibrated(f"the steps of an engine tell no prefill chunk: {error}") from error
 
 
 def chunk_flags(chunk: Chunk, args: tuple[str, ...]) -> tuple[str, ...]:
@@ -76,7 +90,7 @@ def measured(setting: Setting, cpus: str, args: tuple[str, ...]) -> tuple[Step, 
     except EngineFailed as error:
         raise NotServing(str(error)) from error
     except (NotMeasured, OSError, LookupError, ValueError) as error:
-        raise NotCalibrated(f"the steps of a monolithic engine could not be measured: {error}") from error
+        raise NotCalibrated(f"the steps of an engine could not be measured: {error}") from error
     finally:
         engine.stop()
 

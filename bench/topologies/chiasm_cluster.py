@@ -3,16 +3,17 @@
 import json
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from bench.topologies.arrangement import Arrangement
+from bench.topologies.calibration import NotCalibrated
 from bench.topologies.program import RUNTIME_PREFIX, Program, guarded, start
 from bench.topologies.setting import SERVED_NAME, Setting
-from chiasm.calibration import Chunk, choose
-from chiasm.calibration_cache import cache_folder, load
+from chiasm.calibration import Step
+from chiasm.calibration_cache import cache_folder, save
 from chiasm.config import ClusterConfig
 from chiasm.preflight import check_model
 from decoder.prefill_chunk import conditions_here
@@ -61,19 +62,21 @@ def serving(name: str, config: Mapping[str, Any]) -> Iterator[Program]:
             program.stop()
 
 
-def known_chunk(config: Mapping[str, Any]) -> Chunk | None:
-    """The decoder's prefill chunk, if its steps were measured before, so that its start is a plain one.
+def keep_steps(config: Mapping[str, Any], steps: Sequence[Step]) -> None:
+    """Have the decoder know how long its steps take, so that it does not measure them as it starts.
 
     Asks vLLM of the model.
 
     Raises:
         PreflightFailed: it cannot be split.
+        NotCalibrated: nothing can be kept on this machine.
     """
     whole = ClusterConfig.model_validate(dict(config))
     facts = check_model(str(whole.model), whole.served_model_name, None, whole.decoders.engine_args)
     assert whole.decoders.cpus is not None
-    steps = load(cache_folder(), conditions_here(whole, facts, whole.decoders.cpus[0]))
-    try:
-        return choose(steps, whole.scheduler.itl_slo_ms / 1000)
-    except ValueError:  # as the decoder does: what tells no chunk is measured anew
-        return None
+    folder = cache_folder()
+    if save(folder, conditions_here(whole, facts, whole.decoders.cpus[0]), tuple(steps)) is None:
+        raise NotCalibrated(
+            f"How long a decoder's steps take cannot be kept in {folder or 'a folder of this user'}, so that it would "
+            "measure them while other engines start. Cure: see that this folder can be written to."
+        )

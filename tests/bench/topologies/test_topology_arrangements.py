@@ -16,13 +16,12 @@ from bench.load.asking import Endpoint
 from bench.topologies import arrangements, calibration, chiasm_cluster
 from bench.topologies.arrangement import Arrangement
 from bench.topologies.arrangements import calibrate, starting, starting_all
-from bench.topologies.calibration import NotCalibrated
 from bench.topologies.program import NotServing
 from bench.topologies.resources import NotEnough
 from bench.topologies.running import Remote
 from bench.topologies.setting import KV_CACHE_BYTES, Setting
 from bench.topologies.turns import in_turns
-from chiasm.calibration import Chunk
+from chiasm.calibration import Step
 from chiasm.calibration_cache import cache_folder
 from chiasm.client import EndpointError, post_json
 from chiasm.config import ClusterConfig
@@ -61,9 +60,6 @@ def last(told: Mapping[str, Any], flag: str) -> str | None:
     """The value that counts of a flag."""
     values = [argument.partition("=")[2] for argument in told["argv"] if argument.startswith(f"{flag}=")]
     return values[-1] if values else None
-
-
-CHUNK = Chunk(tokens=64, streams=4, step_s=0.1, kept=True)
 
 
 def test_mono_is_vllms_own_on_all_cores(setting: Setting) -> None:
@@ -172,11 +168,6 @@ def test_none_is_started_where_memory_does_not_suffice(setting: Setting, monkeyp
     assert len(psutil.Process().children(recursive=True)) == before
 
 
-def _known(config: Mapping[str, Any]) -> Chunk:
-    ClusterConfig.model_validate(config)  # as the cluster would
-    return CHUNK
-
-
 @pytest.mark.parametrize("arrangement", [Arrangement.SPLIT, Arrangement.SPLIT_STEAL])
 def test_a_cluster_is_served_as_configured(
     setting: Setting, arrangement: Arrangement, monkeypatch: pytest.MonkeyPatch
@@ -187,7 +178,8 @@ def test_a_cluster_is_served_as_configured(
         return [sys.executable, "-c", READY, str(file)]
 
     monkeypatch.setattr(chiasm_cluster, "serve_command", command)
-    monkeypatch.setattr(arrangements, "known_chunk", _known)
+    monkeypatch.setattr(arrangements, "keep_steps", lambda config, _steps: ClusterConfig.model_validate(config))
+    monkeypatch.setattr(calibration, "measured", lambda *_: (Step(4, 64, 0.1),))
     with starting(arrangement, replace(setting, itl_slo_ms=150)) as running:
         running.wait_ready()
         assert running.chunks == [64]
@@ -203,35 +195,30 @@ def test_a_cluster_is_served_as_configured(
     assert running.endpoint.key in config.gateway.api_keys
 
 
-def test_a_cluster_is_started_alone_if_its_decoder_was_never_measured(
+def test_a_clusters_decoder_is_measured_alone_before_anything_is_started(
     setting: Setting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ready = [sys.executable, "-c", READY, str(setting.model / "model.safetensors")]
-    commands: list[Mapping[str, Any]] = []
+    done: list[str] = []
 
-    def command(config: Mapping[str, Any], _folder: Path) -> list[str]:
-        commands.append(config)
+    def measured(_setting: Setting, cpus: str, args: tuple[str, ...]) -> tuple[Step, ...]:
+        done.append(f"measured {cpus} {' '.join(args)}")
+        return (Step(4, 64, 0.1),)
+
+    def command(_config: Mapping[str, Any], _folder: Path) -> list[str]:
+        done.append("started")
         return ready
 
+    monkeypatch.setattr(calibration, "measured", measured)
     monkeypatch.setattr(chiasm_cluster, "serve_command", command)
-    for known in (False, True):
-        monkeypatch.setattr(
-            arrangements, "known_chunk", lambda _config, known=known: CHUNK if known or commands else None
-        )
-        commands.clear()
-        with starting_all([Arrangement.SPLIT], setting) as running:
-            running[Arrangement.SPLIT].wait_ready()
-        assert len(commands) == (1 if known else 2)
-
-
-def test_a_decoder_that_left_its_chunk_to_vllm_is_not_compared(
-    setting: Setting, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ready = [sys.executable, "-c", READY, str(setting.model / "model.safetensors")]
-    monkeypatch.setattr(chiasm_cluster, "serve_command", lambda _config, _folder: ready)
-    monkeypatch.setattr(arrangements, "known_chunk", lambda _config: None)
-    with pytest.raises(NotCalibrated, match="left its prefill chunk to vLLM"), starting(Arrangement.SPLIT, setting):
-        raise AssertionError
+    monkeypatch.setattr(arrangements, "keep_steps", lambda _config, steps: done.append(f"kept {len(steps)}"))
+    both = [Arrangement.SPLIT, Arrangement.SPLIT_STEAL]
+    with starting_all(both, setting) as running:
+        for one in running.values():
+            one.wait_ready()
+        assert [one.chunks for one in running.values()] == [[64], [64]]
+    whole, half = (f"measured {setting.cores[1]} {' '.join(setting.shared(engines))}" for engines in (1, 2))
+    assert done == [whole, "kept 1", half, "kept 1", "started", "started"]
 
 
 def test_the_client_has_the_cores_of_the_setting_and_no_others(

@@ -1,4 +1,4 @@
-"""What a cluster's decoder was measured as before: asked where decoders keep what they have measured."""
+"""What a cluster's decoder is told of its steps: kept where decoders look for it. And how a cluster is started."""
 
 from dataclasses import replace
 
@@ -6,10 +6,11 @@ import pytest
 
 from bench.topologies import chiasm_cluster
 from bench.topologies.arrangement import Arrangement
-from bench.topologies.chiasm_cluster import cluster_config, known_chunk, serve_command
+from bench.topologies.calibration import NotCalibrated
+from bench.topologies.chiasm_cluster import cluster_config, keep_steps, serve_command
 from bench.topologies.setting import Setting
 from chiasm.calibration import Step
-from chiasm.calibration_cache import cache_folder, save
+from chiasm.calibration_cache import cache_folder, load
 from chiasm.config import ClusterConfig
 from chiasm.config_file import load_config
 from chiasm.preflight import ModelFacts
@@ -28,19 +29,30 @@ FACTS = ModelFacts(
 )
 
 
-def test_a_decoder_that_was_measured_is_known_and_another_is_not(
+STEPS = (Step(1, 16, 0.1),)
+
+
+def known(arrangement: Arrangement, setting: Setting) -> tuple[Step, ...]:
+    """What the decoder of such a cluster finds as it starts."""
+    config = ClusterConfig.model_validate(cluster_config(arrangement, setting, "key"))
+    return load(cache_folder(), conditions_here(config, FACTS, setting.cores[1]))
+
+
+def test_a_decoder_knows_the_steps_that_were_kept_for_it_and_another_does_not(
     setting: Setting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(chiasm_cluster, "check_model", lambda *_arguments: FACTS)
-    config = cluster_config(Arrangement.SPLIT, setting, "key")
-    assert known_chunk(config) is None
-    conditions = conditions_here(ClusterConfig.model_validate(config), FACTS, setting.cores[1])
-    save(cache_folder(), conditions, (Step(1, 16, 0.1),))
-    found = known_chunk(config)
-    assert found is not None
-    assert (found.tokens, found.streams) == (16, 1)
-    assert known_chunk(cluster_config(Arrangement.SPLIT, replace(setting, itl_slo_ms=100.0), "key")) is None
-    assert known_chunk(cluster_config(Arrangement.SPLIT_STEAL, setting, "key")) is None  # half of the KV cache
+    keep_steps(cluster_config(Arrangement.SPLIT, setting, "key"), STEPS)
+    assert known(Arrangement.SPLIT, setting) == STEPS
+    assert known(Arrangement.SPLIT, replace(setting, itl_slo_ms=100.0)) == ()
+    assert known(Arrangement.SPLIT_STEAL, setting) == ()  # half of the KV cache
+
+
+def test_where_nothing_can_be_kept_nothing_is_compared(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chiasm_cluster, "check_model", lambda *_arguments: FACTS)
+    monkeypatch.setattr(chiasm_cluster, "cache_folder", lambda: None)
+    with pytest.raises(NotCalibrated, match="cannot be kept in a folder of this user"):
+        keep_steps(cluster_config(Arrangement.SPLIT, setting, "key"), STEPS)
 
 
 def test_the_command_has_the_configuration(setting: Setting) -> None:
