@@ -1,12 +1,18 @@
-"""How many cores engines keep busy, and how many everything around them.
+"""How many cores engines keep busy, and how many everything around them; or how busy cores are, by whomever.
 
 While arrangements take turns, whoever is not asked is stopped (`bench.topologies.turns`), so the time is that of the
 one that is.
 """
 
+import os
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
 import psutil
+
+from chiasm.engine_guard import parse_cpus
 
 
 def processor_seconds() -> tuple[float, float]:
@@ -43,3 +49,30 @@ class BusyCores:
             "engine_cores": round((engines_s - self._engines_s) / seconds, 3),
             "other_cores": round((others_s - self._others_s) / seconds, 3),
         }
+
+
+@contextmanager
+def busy_shares(halves: Sequence[str]) -> Iterator[list[float]]:
+    """Of each of these lists of cores the share of the time, 0 to 1, in which they compute while the context lasts.
+
+    The shares are there when it has ended. Whoever waits actively counts as well.
+    """
+    shares: list[float] = []
+    before_s, began_s = _computed_s(), time.monotonic()
+    yield shares
+    lasted_s, after_s = time.monotonic() - began_s, _computed_s()
+    shares += (
+        sum(after_s[core] - before_s[core] for core in cores) / (len(cores) * lasted_s)
+        for cores in map(parse_cpus, halves)
+    )
+
+
+def _computed_s() -> dict[int, float]:
+    """What each core has computed since the machine was started."""
+    found = {}
+    for line in Path("/proc/stat").read_text().splitlines():
+        name, *ticks = line.split()
+        if name.startswith("cpu") and name != "cpu":
+            user, nice, system, _idle, _waiting, interrupts, soft = map(int, ticks[:7])
+            found[int(name[3:])] = (user + nice + system + interrupts + soft) / os.sysconf("SC_CLK_TCK")
+    return found

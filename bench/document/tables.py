@@ -15,7 +15,8 @@ def series_table(text: str, reports: Mapping[str, Report], may_be_none: bool = F
         workers: {workers:,}
         P99: {p99_ms:.2f} ms
 
-    With `may_be_none` there may be no such rows, and then there is no table; and nothing in a column.
+    With `may_be_none` there may be no such rows, and then there is no table; nor in any row what a column asks for, and
+    then there is no such column.
 
     Raises:
         BadDocument: there are no such rows, or no row has what a column asks for.
@@ -25,9 +26,9 @@ def series_table(text: str, reports: Mapping[str, Report], may_be_none: bool = F
     if not rows:
         return ""
     columns = [line.partition(": ") for line in lines]
-    headings = [heading for heading, _, _ in columns]
-    cells = [_column(form, rows, path, may_be_none) for _, _, form in columns]
-    return markdown(headings, list(zip(*cells, strict=True)))
+    cells = [(heading, _column(form, rows, path, may_be_none)) for heading, _, form in columns]
+    there = [(heading, column) for heading, column in cells if column is not None]
+    return markdown([heading for heading, _ in there], list(zip(*(column for _, column in there), strict=True)))
 
 
 def headline_table(report: Report) -> str:
@@ -42,9 +43,12 @@ def markdown(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (headings, ruler, *rows))
 
 
-def _column(form: str, rows: Sequence[Mapping[str, Any]], path: str, may_be_none: bool) -> list[str]:
+def _column(form: str, rows: Sequence[Mapping[str, Any]], path: str, may_be_none: bool) -> list[str] | None:
+    """Its cells; None if there is nothing in any of them, which may be."""
     cells = [_cell(form, row) for row in rows]
-    if all(cell is None for cell in cells) and not may_be_none:
+    if all(cell is None for cell in cells):
+        if may_be_none:
+            return None
         raise BadDocument(f"no row of {path} has all of {form!r}; the first has {', '.join(rows[0])}")
     return [NOTHING if cell is None else cell for cell in cells]
 

@@ -5,7 +5,7 @@ from html import escape
 from typing import Any
 
 from bench.itl.plan import BYSTANDER_TOKENS, Plan
-from bench.itl.tables import Sheet
+from bench.sheets import Sheet
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 78rem; padding: 0 1rem; color: #222; }

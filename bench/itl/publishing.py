@@ -12,8 +12,8 @@ from bench.itl.page import page
 from bench.itl.plan import SEED
 from bench.itl.plots import Figure, as_svg, save
 from bench.itl.points import Row
-from bench.itl.tables import Sheet, as_table
 from bench.report import machine, versions, write_report
+from bench.sheets import Sheet, fitted
 
 WIDTH = 200  # of tables that go to a file
 
@@ -53,7 +53,7 @@ def publish(results: Results, files: Files) -> None:
     """
     sheets = [headline_sheet(results.figures), *results.sheets]
     for sheet in sheets:
-        console.print(as_table(sheet))
+        console.print(*fitted(sheet, console.width))
     if files.json is not None:
         write_report(
             files.json,

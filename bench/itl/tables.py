@@ -1,25 +1,14 @@
 """What people read of findings, on a terminal and on the page alike. Pure."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-
-from rich.table import Table
 
 from bench.itl.findings import Findings
 from bench.itl.points import LEAST_SAMPLES, Row
 from bench.percentiles import named
+from bench.sheets import Sheet
 
 _TAIL = "tail: p99 from 1,000 samples on, p95 from 20, else the longest"
 SHARES = tuple(named(share) for share in sorted(LEAST_SAMPLES, reverse=True) if share > 0.9)
-
-
-@dataclass(frozen=True)
-class Sheet:
-    """A table; cells are text."""
-
-    title: str
-    columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
 
 
 def sheets(found: Findings) -> list[Sheet]:
@@ -34,17 +23,6 @@ def sheets(found: Findings) -> list[Sheet]:
     if found.left_out:
         made.append(_left_out(found.left_out))
     return made
-
-
-def as_table(sheet: Sheet) -> Table:
-    """For a terminal."""
-    table = Table(title=sheet.title, title_justify="left")
-    for number, column in enumerate(sheet.columns):
-        text = all(not row[number][:1].isdigit() for row in sheet.rows)
-        table.add_column(column, justify="left" if text else "right", overflow="fold")
-    for row in sheet.rows:
-        table.add_row(*row)
-    return table
 
 
 def _bystanders(points: Sequence[Row]) -> Sheet:

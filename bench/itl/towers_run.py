@@ -10,8 +10,8 @@ from bench.itl.publishing import Results, console
 from bench.itl.run import measure
 from bench.itl.slots import Unmeasurable
 from bench.itl.subjects import DEFAULT, Arrangements
-from bench.itl.tables import Sheet
 from bench.itl.towers import CASES, TIMES, Compared, compared, headline
+from bench.sheets import Sheet
 
 QUICK = "bench"  # the one case of a quick run
 
@@ -99,12 +99,18 @@ def _draw(found: Sequence[Compared]) -> Figure:
         told = "" if some[0] is rows[0] else "_"  # matplotlib's sign for what is in no legend
         panel.plot(xs, [row["measured"] for row in some], "o-", color="C0", label=f"{told}measured")
         panel.plot(xs, [row["predicted"] for row in some], "x:", color="C1", label=f"{told}predicted from the phases")
+    widest = max(row["encode_to_prefill_flops"] for row in rows)
     for row in rows:
         x, label = row["encode_to_prefill_flops"], f"{row['like']}, {row['tokens']} tokens"
+        # The lines rise: to the right of where they begin is room below them, to the left of where they end above.
+        begins = x < widest / 2
+        side, offset = ("left", (7, -11)) if begins else ("right", (7, 7))
+        at = (x, row["measured"] if begins else max(row["measured"], row["predicted"], row.get("measured_high", 0)))
         if "measured_low" in row:
             panel.vlines(x, row["measured_low"], row["measured_high"], color="C0", alpha=0.5)
-        panel.annotate(label, (x, row["measured"]), xytext=(0, 6), textcoords="offset points", fontsize="x-small")
+        panel.annotate(label, at, xytext=offset, textcoords="offset points", ha=side, fontsize="x-small")
     panel.axhline(1, color="grey", linewidth=0.5)
+    panel.margins(y=0.12)  # for the highest label
     panel.set_ylim(bottom=0)
     panel.set_xlabel("FLOPs of encoding a picture : of prefilling it")
     panel.set_ylabel("stall of bystanders, mono : split")

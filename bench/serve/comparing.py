@@ -21,6 +21,7 @@ from bench.serve.plan import CHUNK_ITL_MS, Plan
 from bench.serve.plots import plot_curves
 from bench.serve.run import Comparison
 from bench.serve.sides import chunks_of, groups_of, is_started_here, up
+from bench.sheets import fitted
 from bench.topologies.arrangement import CLUSTERS
 from bench.topologies.setting import COMMON_ARGS, Setting
 from bench.topologies.turns import Wake
@@ -76,7 +77,7 @@ def compare(plan: Plan, prices: Prices | None, key: str | None, files: Files, co
             start = (
                 _nothing_is_started if files.figures_only else partial(up, setting=setting, key=key, note=journal.note)
             )
-            measured = Comparison(plan, groups, journal, progress).measure(start)
+            measured = Comparison(plan, groups, setting.cores, journal, progress).measure(start)
         described = [
             {"what": "side", "arrangement": side, "engine_args": " ".join(setting.engine_args), **chunk}
             for side in plan.sides
@@ -121,14 +122,9 @@ def report(
             measured_at=measured_at,
         )
     printed = Console(width=None if sys.stdout.isatty() else 150, highlight=False)
-    for table in tables.summaries(found):
-        printed.print(table)
-    for side in plan.sides:
-        if side in CLUSTERS:
-            for table in tables.ratio_grids(found, side):
-                printed.print(table)
-    for table in tables.drifts(found):
-        printed.print(table)
+    of_clusters = (sheet for side in plan.sides if side in CLUSTERS for sheet in tables.ratio_grids(found, side))
+    for sheet in (*tables.summaries(found), *of_clusters, *tables.drifts(found)):
+        printed.print(*fitted(sheet, printed.width))
     printed.print(tables.LEGEND)
     if prices is None:
         printed.print("Tokens per dollar are left out: cores of unequal pace have no price of ours. Cure: --prices.")

@@ -121,6 +121,7 @@ def _summary(measured: Measured, contest: Contest, side: Side, prices: Prices | 
         "requests": len(answered),
         "burst_requests_per_s": side.most,
         "burst_output_tokens_per_s": tokens_per_s,
+        **_busy(side),
         **_goodput(contest, side, objectives),
         "goodput_output_tokens_per_s": contest.climbs[side.name].goodput(objectives) * tokens,
         **_waits(contest, side),
@@ -134,12 +135,21 @@ def _summary(measured: Measured, contest: Contest, side: Side, prices: Prices | 
         }
         row["goodput_tokens_per_dollar_told"] = f"{_sign(row)}{row['goodput_tokens_per_dollar']:,.0f}"
     mono = [each for each in contest.sides.values() if each.monolithic]
-    if mono and not side.monolithic:
-        row |= _bursts("burst_vs_best_mono", side, max(mono, key=lambda each: each.most))
+    best = max(mono, key=lambda each: each.most, default=side)
+    if side is not best:
+        row |= _bursts("burst_vs_best_mono", side, best)
     row["goodput_told"] = _sign(row) + spread(
         row["goodput_per_s"], row.get("goodput_low_per_s"), row.get("goodput_high_per_s")
     )
     return _rounded(row | _against(contest, side, objectives))
+
+
+def _busy(side: Side) -> Row:
+    """How busy the cores of the halves were while many requests came at once; of a server that was there, who knows."""
+    if not side.busy or side.arrangement not in list(Arrangement):
+        return {}
+    encoders, decoders = (statistics.mean(shares) for shares in zip(*side.busy, strict=True))
+    return {"burst_encoder_cores_busy": encoders, "burst_decoder_cores_busy": decoders}
 
 
 def _goodput(contest: Contest, side: Side, objectives: Objectives) -> Row:

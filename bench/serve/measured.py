@@ -23,6 +23,7 @@ class Side:
     name: str
     bursts: list[Sequence[Answer]] = field(default_factory=list)  # of each round: requests that all came at once
     rounds: list[Round] = field(default_factory=list)
+    busy: list[Sequence[float]] = field(default_factory=list)  # in bursts, by half: the share of time its cores compute
 
     @property
     def most(self) -> float:

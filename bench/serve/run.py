@@ -13,6 +13,7 @@ from bench.load.answers import Answer
 from bench.load.driver import Planned, drive
 from bench.load.journal import Journal
 from bench.load.workloads import Workload
+from bench.processor_time import busy_shares
 from bench.serve.measured import Contest, Measured, Side
 from bench.serve.plan import Plan, in_turn
 from bench.serve.sides import AGAIN, side_names
@@ -27,11 +28,22 @@ Start = Callable[[Sequence[str]], AbstractContextManager[Mapping[str, Wake]]]
 
 
 class Comparison:
-    """One run, or the rest of one that was interrupted. Sides of one of the `groups` can be up together."""
+    """One run, or the rest of one that was interrupted. Sides of one of the `groups` can be up together.
 
-    def __init__(self, plan: Plan, groups: Sequence[Sequence[str]], journal: Journal, progress: Progress) -> None:
+    `halves` are the encoder's cores and the decoder's.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        groups: Sequence[Sequence[str]],
+        halves: Sequence[str],
+        journal: Journal,
+        progress: Progress,
+    ) -> None:
         self._plan = plan
         self._groups = side_names(groups)
+        self._halves = halves
         self._journal = journal
         self._progress = progress
         self._task = progress.add_task("", total=None)
@@ -79,7 +91,9 @@ class Comparison:
     def _measure_group(self, measured: Measured, up: Mapping[str, Wake | None]) -> None:
         """Points that the journal has need nobody to be up."""
         for workload in self._plan.workloads:
-            sides = {name: Side(name, [self._measure_burst(workload, name, wake, 0)]) for name, wake in up.items()}
+            sides = {name: Side(name) for name in up}
+            for name, side in sides.items():
+                self._measure_burst(workload, side, up[name], 0)
             # The first group's fastest decides for all, so that every side meets the same rates.
             contest = measured.contests.get(workload.name) or self._contest(workload, sides.values())
             measured.contests[workload.name] = contest
@@ -91,7 +105,7 @@ class Comparison:
                 for name in in_turn(list(up), number, f"{self._plan.seed} {workload.name}"):
                     side, wake = (contest.sides | contest.again)[name], up[name]
                     if number:
-                        side.bursts.append(self._measure_burst(workload, name, wake, number))
+                        self._measure_burst(workload, side, wake, number)
                     if name in contest.sides:
                         self._measure_round(workload, contest, side, wake, number)
 
@@ -101,14 +115,16 @@ class Comparison:
         rates = [float(f"{share * capacity:.3g}") for share in amounts.dose(workload.name).rungs]
         return Contest(workload.name, capacity, steps(rates, self._plan.rung_s, amounts.least, self._plan.bursts))
 
-    def _measure_burst(self, workload: Workload, name: str, wake: Wake | None, number: int) -> list[Answer]:
+    def _measure_burst(self, workload: Workload, side: Side, wake: Wake | None, number: int) -> None:
         count = self._plan.amounts.dose(workload.name).burst
-        what = _burst(workload, name, number)
+        what = _burst(workload, side.name, number)
 
         def planned() -> list[Planned]:
-            return at_once(workload, count, self._seed(f"{workload.name} at once {number}", name))
+            return at_once(workload, count, self._seed(f"{workload.name} at once {number}", side.name))
 
-        return self._point(what, wake, planned)
+        side.bursts.append(self._point(what, wake, planned))
+        if (busy := self._journal.noted(_busy_at(what))) is not None:  # journals of earlier commits have none
+            side.busy.append(busy)
 
     def _measure_round(self, workload: Workload, contest: Contest, side: Side, wake: Wake | None, number: int) -> None:
         """As far up as its first burst tells that it can come, and one rate further: the same rates in every round."""
@@ -128,9 +144,11 @@ class Comparison:
             assert wake is not None
             endpoint = wake()
             time.sleep(self._plan.amounts.settle_s)
-            answers = drive(endpoint, planned(), timeout_s=TIMEOUT_S)
+            with busy_shares(self._halves) as busy:
+                answers = drive(endpoint, planned(), timeout_s=TIMEOUT_S)
             if not any(answer.ok for answer in answers):
                 raise Unanswered(f"{endpoint.url} answers nothing ({point}). The first error: {answers[0].error}")
+            self._journal.keep(_busy_at(point), busy)
             self._journal.put(point, answers)
         self._progress.advance(self._task)
         return answers
@@ -150,6 +168,11 @@ def _burst(workload: Workload, side: str, number: int) -> str:
 
 def _round(workload: Workload, side: str, number: int) -> str:
     return f"{workload.name}, {side}, round {number + 1}"
+
+
+def _busy_at(point: str) -> str:
+    """What a journal keeps under it: how busy cores were meanwhile."""
+    return f"cores busy, {point}"
 
 
 def _some_must_be_answered(side: str, workload: Workload, answers: Sequence[Answer]) -> None:

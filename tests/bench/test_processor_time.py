@@ -1,12 +1,18 @@
 """Whose processor time is counted as whose."""
 
+import os
 import subprocess
 import sys
+import threading
+import time
 from types import SimpleNamespace
 
 import pytest
 
-from bench.processor_time import BusyCores, processor_seconds
+from bench.processor_time import BusyCores, busy_shares, processor_seconds
+from bench.topologies.setting import first_two_cores
+
+TICKS_S = 0.05  # by which the kernel's count of a core may differ from that of a thread
 
 
 def test_processor_time_is_told_apart_by_whose_it_is() -> None:
@@ -31,3 +37,24 @@ def test_cores_are_those_of_the_time_since_it_began(monkeypatch: pytest.MonkeyPa
     clock = iter([100.0, 102.0])
     monkeypatch.setattr("bench.processor_time.time", SimpleNamespace(monotonic=lambda: next(clock)))
     assert BusyCores().so_far() == {"engine_cores": 1.5, "other_cores": 0.25}
+
+
+def test_a_core_is_busy_for_as_long_as_somebody_computes_on_it() -> None:
+    first, second = first_two_cores()
+    computed_s = 0.3
+
+    def compute() -> None:
+        os.sched_setaffinity(0, {int(second)})  # of this thread
+        while time.thread_time() < computed_s:
+            pass
+
+    began_s = time.monotonic()
+    with busy_shares([first, second, f"{first},{second}"]) as shares:
+        thread = threading.Thread(target=compute)
+        thread.start()
+        thread.join()
+    lasted_s = time.monotonic() - began_s
+    one, other, both = shares
+    assert other * lasted_s > computed_s - TICKS_S
+    assert both == pytest.approx((one + other) / 2)
+    assert max(shares) * lasted_s < lasted_s + TICKS_S

@@ -7,7 +7,7 @@ from bench.itl import fits
 from bench.itl.findings import IN_BURSTS, STALL, findings, headline, side_like
 from bench.itl.plan import NOTHING, Drive, Kind, Load, Slot
 from bench.itl.slots import Seen
-from bench.itl.tables import as_table, sheets
+from bench.itl.tables import sheets
 
 pytestmark = pytest.mark.slow
 
@@ -157,7 +157,6 @@ def test_findings_name_the_figures_to_quote() -> None:
     assert (in_bursts["slots"], in_bursts["lost"], len(in_bursts["blocks"])) == (15, 0, 5)
     for sheet in sheets(found):
         assert all(len(row) == len(sheet.columns) for row in sheet.rows)
-        as_table(sheet)
 
 
 def test_the_tail_of_the_largest_burst_is_quoted_where_there_are_gaps_enough() -> None:

@@ -1,7 +1,7 @@
 """The page holds everything, and nothing that is in it can break it."""
 
 from bench.itl.page import page
-from bench.itl.tables import Sheet
+from bench.sheets import Sheet
 
 
 def test_a_page_escapes_what_it_is_told() -> None:

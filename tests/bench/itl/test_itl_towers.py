@@ -9,9 +9,9 @@ from bench.itl import towers_run
 from bench.itl.plan import Drive, Kind, Plan, Slot
 from bench.itl.run import Measured
 from bench.itl.slots import Seen, Unmeasurable, read
-from bench.itl.tables import Sheet
 from bench.itl.towers import CASES, MONO, SPLIT, compared, headline
 from bench.itl.towers_run import _draw, _sheet
+from bench.sheets import Sheet
 from bench.towers import Variant
 
 DEEP, LARGE = CASES[-2:]

@@ -234,7 +234,7 @@ def test_figures_alone_need_a_finished_run(compared: Played, tmp_path: Path) -> 
     kept = ["--quick", "--resume", str(tmp_path / "kept")]
     assert "holds no run" in call(*kept, "--figures-only").output
     assert call(*kept).exit_code == 0
-    next((tmp_path / "kept").glob("*split, round 1*")).unlink()
+    next((tmp_path / "kept").glob("*split, round 1.answers*")).unlink()
     asked = len(compared.asked)
     result = call(*kept, "--figures-only")
     assert result.exit_code == 1

@@ -20,11 +20,13 @@ from bench.serve.plan import Amounts, Dose, Plan
 from bench.serve.run import Comparison
 from bench.serve.staircase import answered_per_s, up_to
 from bench.streams import Unanswered
+from bench.topologies.setting import first_two_cores
 from bench.topologies.turns import Wake
 
 pytestmark = pytest.mark.slow
 
 BURST = 6
+HALVES = first_two_cores()
 AMOUNTS = Amounts(rounds=3, doses={}, other=Dose(BURST, (0.5, 0.9)), rung_s=0.0, pooled=1, settle_s=0.0)
 PLAN = Plan(("mono", "split"), (replace(MIXES["text"], output_tokens=(2, 4)),), AMOUNTS)
 
@@ -51,7 +53,7 @@ def stage() -> Iterator[Stage]:
 def compare(stage: Stage, folder: Path, plan: Plan = PLAN, groups: Sequence[Sequence[str]] | None = None) -> Measured:
     with Progress(console=Console(quiet=True)) as progress:
         journal = Journal(folder, plan.settings())
-        return Comparison(plan, groups or [plan.sides], journal, progress).measure(stage.start)
+        return Comparison(plan, groups or [plan.sides], HALVES, journal, progress).measure(stage.start)
 
 
 def test_every_side_gets_the_same_requests_of_every_workload(stage: Stage, tmp_path: Path) -> None:
@@ -63,6 +65,8 @@ def test_every_side_gets_the_same_requests_of_every_workload(stage: Stage, tmp_p
         assert [rate / contest.capacity for rate in contest.ladder] == pytest.approx([0.5, 0.9], rel=0.01)
         for side in contest.sides.values():
             assert [len(burst) for burst in side.bursts] == [BURST] * 3
+            assert [len(shares) for shares in side.busy] == [len(HALVES)] * 3
+            assert any(share > 0 for shares in side.busy for share in shares)
             seen = up_to(contest.ladder, answered_per_s(side.bursts[:1]))
             assert [{rate: len(rung.answers) for rate, rung in each.items()} for each in side.rounds] == [
                 dict.fromkeys(seen, 1)
@@ -84,7 +88,7 @@ def test_sides_take_turns_round_by_round(stage: Stage, tmp_path: Path) -> None:
             super().put(point, answers)
 
     with Progress(console=Console(quiet=True)) as progress:
-        Comparison(PLAN, [PLAN.sides], Telling(tmp_path, PLAN.settings()), progress).measure(stage.start)
+        Comparison(PLAN, [PLAN.sides], HALVES, Telling(tmp_path, PLAN.settings()), progress).measure(stage.start)
     assert order[:2] == ["mono, at once 1", "split, at once 1"]
     first, second, third = order[2:4], order[4:8], order[8:]
     assert set(first) == {"mono, round 1", "split, round 1"}
@@ -105,7 +109,7 @@ def test_what_the_journal_has_is_not_measured_again(stage: Stage, tmp_path: Path
 
 def test_an_interrupted_comparison_measures_the_rest(stage: Stage, tmp_path: Path) -> None:
     first = compare(stage, tmp_path)
-    [lost] = [file for file in tmp_path.iterdir() if "split, round 2" in file.name]
+    [lost] = [file for file in tmp_path.iterdir() if "split, round 2.answers" in file.name]
     lost.unlink()
     before = {name: len(server.asked) for name, server in stage.servers.items()}
     again = compare(stage, tmp_path)
