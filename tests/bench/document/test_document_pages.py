@@ -323,7 +323,7 @@ def test_the_page_has_what_decides_and_where_it_loses(checkout: Path) -> None:
         "| split | 64 | 192 | 4 | True |",
         "1.062 to 1.188",
         "| burst of 4 | p99 | 1,512 | 201 | 1,234 and 2,345 | 7.50 | 6.25 to 8.75 |",
-        "| 256 | 1.71 | 81 % | 7.12 | 6.50 to 7.50 | 7.62 | 0.94 | – | 5 | 0 |",
+        "| 256 | 1.71 | 81 % | 7.12 | 6.50 to 7.50 | 7.62 | 0.94 | 5 | 0 |",
         "| `median_ttft_ms` | 101.50 | 100.25 | +1.2 % | -1.5 to +3.5 % | True |",
         "4 of 5",
         "0.94 to 0.94",
