@@ -43,9 +43,14 @@ class Prices(BaseModel):
         if arrangement not in self.arrangements:
             known = ", ".join(self.arrangements) or "none"
             raise BadPrices(f"The price table has no arrangement {arrangement} (it has: {known}). Add it.")
-        return sum(count * self._price(kind) for kind, count in self.arrangements[arrangement].items())
+        return sum(count * self.price(kind) for kind, count in self.arrangements[arrangement].items())
 
-    def _price(self, kind: str) -> float:
+    def price(self, kind: str) -> float:
+        """Of that kind of silicon, for an hour, in the table's currency.
+
+        Raises:
+            BadPrices: the table lacks it.
+        """
         if kind not in self.silicon or (price := self.silicon[kind].per_hour) is None:
             raise BadPrices(f"The price table has no price for {kind}. Fill in silicon.{kind}.per_hour.")
         return price
@@ -76,6 +81,28 @@ def load_prices(path: Path = SHIPPED) -> Prices:
             f"{'.'.join(map(str, each['loc'])) or 'all of it'}: {each['msg']}" for each in error.errors()
         )
         raise BadPrices(f"{path}: {problems}. {SHIPPED} shows the form.") from error
+
+
+def by_speed(prices: Prices, pace: int) -> Prices:
+    """For two cores of which the encoder's is so many times slower than the other, and costs as much less.
+
+    That is an assumption, and nobody's price. Where all that is compared has the same two cores, ratios do not hang on
+    it.
+
+    Raises:
+        BadPrices: the table has no price of a `core`.
+    """
+    core = prices.silicon["core"]
+    slow = Silicon(
+        per_hour=prices.price("core") / pace,
+        source=f"Assumed: 1/{pace} of a core's price for 1/{pace} of its speed. The core's: {core.source}",
+        as_of=core.as_of,
+    )
+    return Prices(
+        currency=prices.currency,
+        silicon={"core": core, "slow-core": slow},
+        arrangements={name: {"core": 1, "slow-core": 1} for name in prices.arrangements},
+    )
 
 
 def tokens_per_dollar(tokens_per_s: float, price_per_h: float) -> float:

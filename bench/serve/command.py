@@ -23,6 +23,7 @@ from bench.serve.options import (
     OF_CHECK,
     OF_COMPARISON,
     OF_LOAD,
+    OF_ONE,
     OF_REPEATED,
     OF_SERVERS,
     WORKLOADS,
@@ -84,6 +85,19 @@ console = Console(stderr=True, highlight=False)
     metavar="SIZE",
     show_default=True,
     help="So many requests come at one moment, at random moments; the rate stays.",
+)
+@click.option(
+    "--max-concurrency",
+    type=click.IntRange(1),
+    help="Requests under way at a time, at most: what is due then waits, and TTFT counts from when it is sent, as by "
+    "vllm bench serve.  [default: no limit]",
+)
+@click.option(
+    "--num-warmups",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Requests of the same kind that are sent before, all at once, and not counted.",
 )
 @click.option(
     "--workload",
@@ -187,7 +201,7 @@ def serve(context: click.Context, /, **given: Any) -> None:
     Equal for all is the principle, so no arrangement is as it ships: all engines run eagerly, and all that generate
     share one number of slots and one size of KV cache. Whatever else there is has the same two cores, and a
     split's gateway and Ray the encoder's alone, unless that one generates as well.
-    --pace tells tokens per dollar only by a table of yours (--prices), for ours prices no unequal silicon.
+    With --pace a slower core is taken to cost as much less, unless --prices says otherwise.
 
     On two cores there is none for a second encoder. What spreading a request's images over several wins back is for
     `chiasm bench fan-out`; under load, start `chiasm serve --encoders 2` on more cores, and name its URL with
@@ -203,13 +217,13 @@ def serve(context: click.Context, /, **given: Any) -> None:
     options = Options(**given)
     try:
         if options.checking:
-            refuse(context, (*OF_COMPARISON, *OF_LOAD), "has no meaning for --cross-check.")
+            refuse(context, (*OF_COMPARISON, *OF_LOAD, *OF_ONE), "has no meaning for --cross-check.")
             check_server(options, written(context), console)
         elif options.endpoint is not None:
             refuse(context, (*OF_COMPARISON, *OF_REPEATED, *OF_CHECK), "is not for one --endpoint.")
             load_server(options, written(context), console)
         else:
-            refuse(context, (*OF_SERVERS, *OF_CHECK), "is for one running server: name it with --endpoint.")
+            refuse(context, (*OF_SERVERS, *OF_CHECK, *OF_ONE), "is for one running server: name it with --endpoint.")
             _compare(options, written(context))
     except CANNOT as error:
         sys.exit(str(error))

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from bench.load.journal import Journal, OtherRun
-from bench.load.prices import SHIPPED, Prices, load_prices
+from bench.load.prices import SHIPPED, Prices, by_speed, load_prices
 from bench.model import build_bench_model
 from bench.report import write_report
 from bench.serve import findings, tables
@@ -40,22 +40,22 @@ class Files:
     figures_only: bool = False  # of what `resume` has, whatever commit has measured it; nothing is started
 
 
-def prices_for(plan: Plan, file: Path | None) -> Prices | None:
-    """The table to tell tokens per dollar by. None for unequal cores without a table of the user's: ours has one price.
+def prices_for(plan: Plan, file: Path | None) -> Prices:
+    """The table to tell tokens per dollar by: the user's, or ours, by which a slower core costs as much less.
 
     Raises:
         BadPrices: the table cannot be read, or lacks the price of something that is compared.
     """
-    if file is None and plan.pace > 1:
-        return None
     prices = load_prices(file or SHIPPED)
+    if file is None and plan.pace > 1:
+        prices = by_speed(prices, plan.pace)
     for side in plan.sides:
         if is_started_here(side):
             prices.per_hour(side)
     return prices
 
 
-def compare(plan: Plan, prices: Prices | None, key: str | None, files: Files, command: str, console: Console) -> None:
+def compare(plan: Plan, prices: Prices, key: str | None, files: Files, command: str, console: Console) -> None:
     """Measure, write, and print.
 
     Raises:
@@ -79,7 +79,13 @@ def compare(plan: Plan, prices: Prices | None, key: str | None, files: Files, co
             )
             measured = Comparison(plan, groups, setting.cores, journal, progress).measure(start)
         described = [
-            {"what": "side", "arrangement": side, "engine_args": " ".join(setting.engine_args), **chunk}
+            {
+                "what": "side",
+                "arrangement": side,
+                "engine_args": " ".join(setting.engine_args),
+                **({"price_sources": prices.sources(side)} if is_started_here(side) else {}),
+                **chunk,
+            }
             for side in plan.sides
             for chunk in journal.noted(chunks_of(side)) or [{}]
         ]
@@ -102,7 +108,7 @@ def engine_args_for(plan: Plan) -> tuple[str, ...]:
 def report(
     measured: Measured,
     described: Sequence[Mapping[str, object]],
-    prices: Prices | None,
+    prices: Prices,
     files: Files,
     command: str,
     setting: Mapping[str, object],
@@ -126,8 +132,6 @@ def report(
     for sheet in (*tables.summaries(found), *of_clusters, *tables.drifts(found)):
         printed.print(*fitted(sheet, printed.width))
     printed.print(tables.LEGEND)
-    if prices is None:
-        printed.print("Tokens per dollar are left out: cores of unequal pace have no price of ours. Cure: --prices.")
     for name, figure in figures.items():
         printed.print(f"{name:<50}{figure:g}")
     if files.plot is not None:

@@ -74,7 +74,7 @@ def headline(measured: Measured) -> dict[str, float]:
     return {name: round(value, 3) for name, value in found.items()}
 
 
-def rows(measured: Measured, prices: Prices | None) -> list[Row]:
+def rows(measured: Measured, prices: Prices) -> list[Row]:
     """The report's series: `what` says of what each is.
 
     `summary`: an arrangement under a workload, at the objectives that were asked for. `rate`: the same at one rate, of
@@ -111,7 +111,7 @@ def _bursts(name: str, side: Side, other: Side) -> Row:
     return {name: ratio, **_bounds(name, over_rounds(ratio, others))}
 
 
-def _summary(measured: Measured, contest: Contest, side: Side, prices: Prices | None) -> Row:
+def _summary(measured: Measured, contest: Contest, side: Side, prices: Prices) -> Row:
     objectives = measured.plan.objectives
     tokens_per_s = statistics.mean(figures(burst).get("output_throughput", 0.0) for burst in side.bursts)
     answered = [answer for rung in side.pooled.values() for answer in rung.answers if answer.ok]
@@ -126,7 +126,7 @@ def _summary(measured: Measured, contest: Contest, side: Side, prices: Prices | 
         "goodput_output_tokens_per_s": contest.climbs[side.name].goodput(objectives) * tokens,
         **_waits(contest, side),
     }
-    if prices is not None and side.name in prices.arrangements:
+    if side.name in prices.arrangements:
         price = prices.per_hour(side.name)
         row |= {
             "price_per_hour": price,

@@ -15,6 +15,7 @@ from bench.load.goodput import Objectives, holds
 from bench.load.workloads import Workload
 from bench.serve.salted import salted
 from bench.serve.staircase import due_s, whole_bursts
+from bench.streams import Unanswered
 
 TIMES = {"ttft": "TTFT", "tpot": "TPOT", "itl": "ITL", "e2el": "E2EL"}
 STATISTICS = ("mean", "median", "std", "p90", "p95", "p99")
@@ -48,6 +49,8 @@ class Load:
     seed: int = 0
     bursts: int = 1  # requests that come at one moment
     nonce: str = ""  # another one in every run, so that no cache of the server's knows prompts and pictures
+    max_concurrency: int | None = None  # requests under way at a time, at most
+    warmups: int = 0  # requests that are answered before, and counted nowhere
 
     @property
     def whole(self) -> int:
@@ -62,6 +65,11 @@ class Load:
             Planned(each_s, *body) for each_s, body in zip(at_s, self.workload.bodies(self.whole, dice), strict=True)
         ]
 
+    def warming_up(self) -> list[Planned]:
+        """Requests of the same kind that are none of `planned`, all at once."""
+        dice = salted(self.seed, f"{self.nonce} warming up")
+        return [Planned(0.0, *body) for body in self.workload.bodies(self.warmups, dice)]
+
     def settings(self) -> dict[str, Any]:
         """As `vllm bench serve` writes them."""
         rate: float | str = "inf" if math.isinf(self.rate) else self.rate
@@ -72,14 +80,27 @@ class Load:
             "burstiness": burstiness,
             "bursts": self.bursts,
             "num_prompts": self.whole,
+            "max_concurrency": self.max_concurrency,
+            "num_warmups": self.warmups,
             "seed": self.seed,
             "nonce": self.nonce,
         }
 
 
+def warm_up(endpoint: Endpoint, load: Load) -> None:
+    """Have it answer a few requests that count nowhere.
+
+    Raises:
+        Unanswered: one of them failed.
+    """
+    answers = drive(endpoint, load.warming_up(), at_a_time=load.max_concurrency)
+    if failed := [answer for answer in answers if not answer.ok]:
+        raise Unanswered(f"{endpoint.url} fails at {len(failed)} of {load.warmups} warm-ups: {failed[0].error}")
+
+
 def measure(endpoint: Endpoint, load: Load, on_answer: Callable[[Answer], None] | None = None) -> list[Answer]:
     """Put the load on the endpoint; the answers in the order in which requests were due."""
-    return drive(endpoint, load.planned(), on_answer=on_answer)
+    return drive(endpoint, load.planned(), at_a_time=load.max_concurrency, on_answer=on_answer)
 
 
 def row(endpoint: Endpoint, load: Load, answers: Sequence[Answer], objectives: Objectives | None) -> dict[str, Any]:

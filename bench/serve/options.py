@@ -30,6 +30,7 @@ OF_CHECK = ("tokenizer",)
 OF_COMPARISON = ("topologies", "full", "pace", "prices_file", "plot", "resume", "figures_only")
 OF_REPEATED = ("rounds",)  # to check or to compare
 OF_LOAD = ("goodput", "bursts")  # to load or to compare
+OF_ONE = ("max_concurrency", "num_warmups")  # to load
 UNTOLD = ("--api-key", "--json", "--plot", "--resume")  # nor what comes after them
 UNTOLD_FLAG = "--figures-only"
 WRITTEN = "bench.serve.written"
@@ -47,6 +48,8 @@ class Options:
     number: int | None
     burstiness: float | None
     bursts: int
+    max_concurrency: int | None
+    num_warmups: int
     workload_names: tuple[str, ...]
     goodput: tuple[tuple[str, float], tuple[str, float]] | None
     topologies: tuple[str, ...]

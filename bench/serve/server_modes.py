@@ -31,6 +31,7 @@ def load_server(options: Options, command: str, console: Console) -> None:
 
     Raises:
         Unreachable: the server lists no model.
+        Unanswered: a warm-up failed.
         click.UsageError: options contradict each other.
     """
     if options.bursts > 1 and (options.rate is None or options.burstiness is not None):
@@ -45,7 +46,12 @@ def load_server(options: Options, command: str, console: Console) -> None:
         seed=options.seed,
         bursts=options.bursts,
         nonce=secrets.token_hex(8),
+        max_concurrency=options.max_concurrency,
+        warmups=options.num_warmups,
     )
+    if load.warmups:
+        with console.status(f"warming up {endpoint.url} ..."):
+            one_server.warm_up(endpoint, load)
     with _progress(console) as progress:
         task = progress.add_task(f"{load.workload.name} to {endpoint.url}", total=load.whole)
         answers = one_server.measure(endpoint, load, lambda _: progress.advance(task))

@@ -56,6 +56,26 @@ def test_nobody_waits_for_the_others() -> None:
     assert all(answer.chunks_s[0] >= 0.2 for answer in answers)
 
 
+def test_so_many_at_a_time_and_the_rest_waits() -> None:
+    under_way: list[int] = [0]
+    most: list[int] = []
+
+    async def chat(request: web.Request) -> web.StreamResponse:
+        under_way[0] += 1
+        most.append(under_way[0])
+        await asyncio.sleep(0.02)
+        under_way[0] -= 1
+        return await stream(request, [chunk("a", "stop")])
+
+    with serving(chat) as url:
+        answers = drive(Endpoint(url, "model"), plan(*[0.0] * 12), at_a_time=3)
+        assert max(most) <= 3
+        drive(Endpoint(url, "model"), plan(*[0.0] * 12))
+        assert max(most) > 3
+    assert all(answer.ok for answer in answers)
+    assert max(answer.late_s for answer in answers) > 3 * 0.02  # four at most have gone before the last
+
+
 def test_who_is_sent_too_late_says_so() -> None:
     with answering(chunk("a", "stop")) as url:
         (answer,) = drive(Endpoint(url, "model"), plan(-1.0))

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bench.load.prices import BadPrices, load_prices, tokens_per_dollar
+from bench.load.prices import BadPrices, by_speed, load_prices, tokens_per_dollar
 
 TABLE: dict[str, Any] = {
     "currency": "EUR",
@@ -77,6 +77,13 @@ def test_the_shipped_table_prices_equal_cores_equally() -> None:
     prices = load_prices()
     assert {prices.per_hour(name) for name in prices.arrangements} == {2 * 0.085}
     assert all("2026" in source for source in prices.sources("split+steal").values())
+
+
+def test_a_slower_core_costs_as_much_less() -> None:
+    prices = by_speed(load_prices(), 4)
+    assert {prices.per_hour(name) for name in prices.arrangements} == {0.085 + 0.085 / 4}
+    assert set(prices.arrangements) == set(load_prices().arrangements)
+    assert "Assumed" in prices.sources("split")["slow-core"]
 
 
 def test_tokens_per_dollar() -> None:

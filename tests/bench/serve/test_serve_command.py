@@ -91,6 +91,27 @@ def test_requests_may_come_in_bursts(server: Played, tmp_path: Path) -> None:
     assert (row["bursts"], row["num_prompts"], len(server.asked)) == (4, 12, 12)  # whole bursts
 
 
+def test_warm_ups_are_asked_and_not_counted(server: Played, tmp_path: Path) -> None:
+    file = tmp_path / "one.json"
+    words = ["--number", "5", "--workload", "text", "--num-warmups", "3", "--max-concurrency", "2", "--json", str(file)]
+    assert call("--endpoint", server.url, *words).exit_code == 0
+    [row] = json.loads(file.read_text())["series"]
+    assert (row["completed"], row["num_warmups"], row["max_concurrency"], len(server.asked)) == (5, 3, 2, 8)
+    said = [str(body["messages"]) for body in server.asked]
+    assert len(set(said)) == 8
+
+
+def test_who_fails_at_warm_ups_is_not_measured(tmp_path: Path) -> None:
+    with playing(Played(refuses=1)) as server:
+        words = ["--number", "5", "--workload", "text", "--num-warmups", "3", "--json", str(tmp_path / "one.json")]
+        result = call("--endpoint", server.url, *words)
+        assert len(server.asked) == 3
+    assert result.exit_code == 1
+    assert "fails at 1 of 3 warm-ups: " in result.output
+    assert "no images, please" in result.output
+    assert not (tmp_path / "one.json").exists()
+
+
 def test_failed_requests_are_counted_and_named(tmp_path: Path) -> None:
     with playing(Played(refuses=2)) as server:
         words = ["--number", "5", "--workload", "text", "--json", str(tmp_path / "one.json")]
@@ -128,6 +149,8 @@ def test_recorded_requests_and_random_mm_are_workloads(server: Played, tmp_path:
         (["--goodput", "ttft:5000", "ttft:50"], "--goodput takes one ttft:MS and one itl:MS"),
         (["--endpoint", "http://x", "--bursts", "4"], "--bursts needs a --rate"),
         (["--cross-check", "--bursts", "4"], "--bursts has no meaning for --cross-check"),
+        (["--cross-check", "--num-warmups", "4"], "--num-warmups has no meaning for --cross-check"),
+        (["--max-concurrency", "4"], "--max-concurrency is for one running server"),
         (["--prices", "missing.yaml"], "cannot read missing.yaml"),
     ],
 )
@@ -253,12 +276,15 @@ def test_who_is_up_together_is_noted_for_whoever_goes_on(
     assert len(compared.asked) == asked
 
 
-def test_unequal_cores_have_no_price_of_ours(compared: Played, tmp_path: Path) -> None:
+def test_a_slower_core_costs_as_much_less(compared: Played, tmp_path: Path) -> None:
     words = ["--quick", "--pace", "2", "--json", str(tmp_path / "serve.json")]
     result = call(*words)
     assert result.exit_code == 0, result.output
-    assert "Tokens per dollar are left out" in result.output
-    assert "price_per_hour" not in (tmp_path / "serve.json").read_text()
+    series = json.loads((tmp_path / "serve.json").read_text())["series"]
+    assert {row["price_per_hour"] for row in series if row["what"] == "summary"} == {0.1275}
+    for row in series:
+        if row["what"] == "side":
+            assert row["price_sources"]["slow-core"].startswith("Assumed: 1/2 of a core's price")
 
 
 def test_what_does_not_come_up_ends_the_run_in_words(compared: Played, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,7 @@ from bench.sheets import fitted
 pytestmark = pytest.mark.slow
 
 OBJECTIVES = Objectives(ttft_ms=1000, itl_ms=200)
+PRICES = load_prices()
 AT_ONCE = [answer(100, 50) for _ in range(11)]  # ten a second
 LADDER = {1.0: range(3), 2.0: range(3, 6), 3.0: range(6, 9)}
 
@@ -55,7 +56,7 @@ def test_the_split_is_held_against_the_best_monolithic_arrangement() -> None:
     best = best_monolithic(contest(), OBJECTIVES)
     assert best is not None
     assert best.name == "mono-x2"
-    [row] = of(rows(measured(contest()), None), "summary", "split")
+    [row] = of(rows(measured(contest()), PRICES), "summary", "split")
     assert row["best_mono"] == "mono-x2"
     assert row["goodput_per_s"] == pytest.approx(2.25)
     assert row["vs_best_mono"] == pytest.approx(0.9)
@@ -68,12 +69,12 @@ def test_what_is_answered_at_once_is_held_against_the_most_of_any_monolithic_arr
     for name, itls_ms in (("mono", (50, 55, 60)), ("mono-x2", (50, 50, 50)), ("split", (60, 70, 65))):
         bursts = [[answer(100, itl_ms)] * 11 for itl_ms in itls_ms]
         found.sides[name] = Side(name, bursts, [ladder(100, 100, 300, 900)] * 3)
-    [row] = of(rows(measured(found), None), "summary", "split")
+    [row] = of(rows(measured(found), PRICES), "summary", "split")
     assert row["burst_vs_best_mono"] == pytest.approx(3.3 / (1.3 + 1.5 + 1.4), abs=1e-4)
     assert row["burst_vs_best_mono_low"] < row["burst_vs_best_mono"] < row["burst_vs_best_mono_high"]
-    [mono] = of(rows(measured(found), None), "summary", "mono")
+    [mono] = of(rows(measured(found), PRICES), "summary", "mono")
     assert mono["burst_vs_best_mono"] == pytest.approx(3.3 / 3.6, abs=1e-4)
-    [best] = of(rows(measured(found), None), "summary", "mono-x2")
+    [best] = of(rows(measured(found), PRICES), "summary", "mono-x2")
     assert "burst_vs_best_mono" not in best
 
 
@@ -81,9 +82,9 @@ def test_how_busy_cores_are_in_bursts_is_told_of_what_runs_here() -> None:
     found = contest()
     found.sides["split"].busy = [(0.5, 0.9), (0.7, 1.0)]
     found.sides["http://there"] = Side("http://there", [AT_ONCE], [ladder(100, 50, 50, 50)], [(0.1, 0.1)])
-    [row] = of(rows(measured(found), None), "summary", "split")
+    [row] = of(rows(measured(found), PRICES), "summary", "split")
     assert (row["burst_encoder_cores_busy"], row["burst_decoder_cores_busy"]) == pytest.approx((0.6, 0.95))
-    [remote] = of(rows(measured(found), None), "summary", "http://there")
+    [remote] = of(rows(measured(found), PRICES), "summary", "http://there")
     assert not any("busy" in name for name in remote)
 
 
@@ -91,7 +92,7 @@ def test_who_is_there_again_is_held_against_itself() -> None:
     found = contest()
     slower = [[answer(100, 60) for _ in range(11)]] * 2  # 1.3 s where it was 1.1
     found.again["mono again 1"] = Side("mono again 1", slower)
-    series = rows(measured(found), None)
+    series = rows(measured(found), PRICES)
     [drift] = [row for row in series if row["what"] == "drift"]
     assert (drift["arrangement"], drift["again"]) == ("mono", "mono again 1")
     assert drift["burst_vs_first"] == pytest.approx(1.1 / 1.3, abs=1e-4)
@@ -102,12 +103,12 @@ def test_all_are_held_at_one_percentile_that_of_whoever_has_the_fewest_samples()
     many = {rate: rung(alike(1000, 100, 50)) for rate in LADDER}
     found = Contest("1img", capacity=4.0, ladder=LADDER)
     found.sides = {name: Side(name, [AT_ONCE], [many]) for name in ("mono", "split")}
-    assert {row["percentiles"] for row in rows(measured(found), None) if "percentiles" in row} == {
+    assert {row["percentiles"] for row in rows(measured(found), PRICES) if "percentiles" in row} == {
         "P99 of TTFT, P99 of ITL"
     }
     fewer = Contest("1img", capacity=4.0, ladder=LADDER, sides=dict(found.sides))
     fewer.sides["mono"] = Side("mono", [AT_ONCE], [ladder(100, 50, 50, 50)])
-    told = {row["arrangement"]: row["percentiles"] for row in rows(measured(fewer), None) if "percentiles" in row}
+    told = {row["arrangement"]: row["percentiles"] for row in rows(measured(fewer), PRICES) if "percentiles" in row}
     assert told == dict.fromkeys(("mono", "split"), "P95 of TTFT, P95 of ITL")
 
 
@@ -148,7 +149,7 @@ def test_a_bound_says_so_in_its_name_and_what_is_not_told_is_left_out() -> None:
 
 
 def test_where_it_loses_is_listed_from_the_grid() -> None:
-    series = rows(measured(contest()), None)
+    series = rows(measured(contest()), PRICES)
     [lost] = of(series, "loses", "split")
     grid = {row["ttft_objective_ms"]: row for row in of(series, "grid", "split")}
     assert (grid[1000]["itl_200_ms"], grid[1000]["itl_1000_ms"]) == ("0.90", "both")
@@ -184,14 +185,14 @@ def test_times_to_first_token_are_those_of_images_at_the_lowest_rate() -> None:
     light = {1.0: rung([*alike(2, 400, 100), *alike(1, 500, 100), *alike(9, 10, 100, "text")])}
     mixed.sides["split"].rounds = [ladder(9000, 1, 1, 1) | light]
     mixed.sides["mono"].rounds, mixed.sides["mono-x2"].rounds = [ladder(100, 1, 1, 1)], [ladder(100, 1, 1, 1)]
-    [row] = of(rows(measured(mixed), None), "summary", "split")
+    [row] = of(rows(measured(mixed), PRICES), "summary", "split")
     assert (row["light_requests"], row["light_ttft_p50_ms"]) == (3, 400)
     assert (row["light_ttft_tail"], row["light_ttft_tail_ms"]) == ("max of 3", 500)
     assert row["light_ttft_p50_vs_mono"] == 4.0
 
 
 def test_a_rate_has_the_figures_of_all_its_rounds() -> None:
-    [row] = [row for row in of(rows(measured(contest()), None), "rate", "split") if row["rate_per_s"] == 1.0]
+    [row] = [row for row in of(rows(measured(contest()), PRICES), "rate", "split") if row["rate_per_s"] == 1.0]
     assert (row["requests"], row["completed"], row["share_of_capacity"]) == (6, 6, 0.25)
     assert (row["median_ttft_ms"], row["median_ttft_least_ms"], row["median_ttft_most_ms"]) == (250, 200, 300)
     assert (row["p95_due_to_first_token_ms"], row["p95_token_gap_ms"]) == (300, 100)
@@ -200,7 +201,7 @@ def test_a_rate_has_the_figures_of_all_its_rounds() -> None:
 
 
 def test_goodput_is_told_over_the_whole_grid() -> None:
-    found = of(rows(measured(contest()), None), "goodput", "split")
+    found = of(rows(measured(contest()), PRICES), "goodput", "split")
     assert {(row["ttft_objective_ms"], row["itl_objective_ms"]) for row in found} == {
         (each.ttft_ms, each.itl_ms) for each in measured().plan.grid()
     }
