@@ -53,9 +53,9 @@ class BusyCores:
 
 @contextmanager
 def busy_shares(halves: Sequence[str]) -> Iterator[list[float]]:
-    """Of each of these lists of cores the share of the time, 0 to 1, in which they compute while the context lasts.
+    """Of each of these lists of cores the share of the time, 0 to about 1, in which they compute in this context.
 
-    The shares are there when it has ended. Whoever waits actively counts as well.
+    The shares are there when it has ended, as exactly as the kernel's ticks. Whoever waits actively counts as well.
     """
     shares: list[float] = []
     before_s, began_s = _computed_s(), time.monotonic()

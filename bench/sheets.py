@@ -25,13 +25,12 @@ def fitted(sheet: Sheet, width: int) -> list[Table]:
     """
     if _least(sheet) <= width:
         return [_as_table(sheet, width)]
-    parts = [sheet]
     for beside in range(len(sheet.rows), 0, -1):
         starts = range(0, len(sheet.rows), beside)
         parts = [_turned(sheet, sheet.rows[start : start + beside]) for start in starts]
         if all(_least(part) <= width for part in parts):
-            break
-    return [_as_table(part, width) for part in parts]
+            return [_as_table(part, width) for part in parts]
+    return [_as_table(sheet, width)]  # some word is longer than any line, and is cut
 
 
 def _turned(sheet: Sheet, rows: Sequence[Sequence[str]]) -> Sheet:

@@ -28,6 +28,8 @@ def series_table(text: str, reports: Mapping[str, Report], may_be_none: bool = F
     columns = [line.partition(": ") for line in lines]
     cells = [(heading, _column(form, rows, path, may_be_none)) for heading, _, form in columns]
     there = [(heading, column) for heading, column in cells if column is not None]
+    if not there:
+        return ""
     return markdown([heading for heading, _ in there], list(zip(*(column for _, column in there), strict=True)))
 
 

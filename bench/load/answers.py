@@ -37,7 +37,9 @@ class Answer(msgspec.Struct, frozen=True):
 
     @property
     def late_s(self) -> float:
-        """How long after it was due it was sent: the load generator's own fault, or the machine's below it."""
+        """How long after it was due it was sent: by a limit of requests at a time, the load generator's own fault, or
+        the machine's below it.
+        """
         return self.sent_s - self.due_s
 
     @property

@@ -26,7 +26,7 @@ def figures(answers: Sequence[Answer], *, seconds: float | None = None) -> dict[
 
     Left out are: p99 of fewer than `P99_FROM` samples; what there is no sample of; throughputs of no time; and
     total_token_throughput where a server did not tell prompt tokens. `max_late_ms`, over failed requests too, is ours:
-    how late the load generator was at worst.
+    how late requests were sent at worst, by the load generator's fault or a limit of requests at a time.
     """
     done = [answer for answer in answers if answer.ok]
     duration = max((answer.ended_s for answer in answers), default=0.0) if seconds is None else seconds

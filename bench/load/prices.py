@@ -92,9 +92,10 @@ def by_speed(prices: Prices, pace: int) -> Prices:
     Raises:
         BadPrices: the table has no price of a `core`.
     """
+    slow_price = prices.price("core") / pace
     core = prices.silicon["core"]
     slow = Silicon(
-        per_hour=prices.price("core") / pace,
+        per_hour=slow_price,
         source=f"Assumed: 1/{pace} of a core's price for 1/{pace} of its speed. The core's: {core.source}",
         as_of=core.as_of,
     )

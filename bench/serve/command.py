@@ -89,8 +89,8 @@ console = Console(stderr=True, highlight=False)
 @click.option(
     "--max-concurrency",
     type=click.IntRange(1),
-    help="Requests under way at a time, at most: what is due then waits, and TTFT counts from when it is sent, as by "
-    "vllm bench serve.  [default: no limit]",
+    help="Requests under way at a time, at most. What is due then waits: TTFT counts from when it is sent, as by vllm "
+    "bench serve, and whether tails keep objectives from when it was due.  [default: no limit]",
 )
 @click.option(
     "--num-warmups",

@@ -59,16 +59,17 @@ class Load:
 
     def planned(self) -> list[Planned]:
         """The requests: the same for the same load, but for the letters and pixels in them."""
-        dice = salted(self.seed, self.nonce)
-        at_s = due_s(self.rate, self.whole, self.bursts, dice, self.burstiness)
-        return [
-            Planned(each_s, *body) for each_s, body in zip(at_s, self.workload.bodies(self.whole, dice), strict=True)
-        ]
+        return self._drawn()[self.warmups :]
 
     def warming_up(self) -> list[Planned]:
-        """Requests of the same kind that are none of `planned`, all at once."""
-        dice = salted(self.seed, f"{self.nonce} warming up")
-        return [Planned(0.0, *body) for body in self.workload.bodies(self.warmups, dice)]
+        """Requests of the same workload, all at once: others than `planned`, as far as the workload has so many."""
+        return self._drawn()[: self.warmups]
+
+    def _drawn(self) -> list[Planned]:
+        dice = salted(self.seed, self.nonce)
+        at_s = due_s(self.rate, self.whole, self.bursts, dice, self.burstiness)
+        bodies = self.workload.bodies(self.warmups + self.whole, dice)
+        return [Planned(each_s, *body) for each_s, body in zip([0.0] * self.warmups + at_s, bodies, strict=True)]
 
     def settings(self) -> dict[str, Any]:
         """As `vllm bench serve` writes them."""

@@ -122,7 +122,7 @@ class Comparison:
         def planned() -> list[Planned]:
             return at_once(workload, count, self._seed(f"{workload.name} at once {number}", side.name))
 
-        side.bursts.append(self._point(what, wake, planned))
+        side.bursts.append(self._point(what, wake, planned, and_busy=True))
         if (busy := self._journal.noted(_busy_at(what))) is not None:  # journals of earlier commits have none
             side.busy.append(busy)
 
@@ -136,8 +136,10 @@ class Comparison:
 
         side.rounds.append(by_rate(self._point(_round(workload, side.name, number), wake, planned), ladder))
 
-    def _point(self, point: str, wake: Wake | None, planned: Callable[[], Sequence[Planned]]) -> list[Answer]:
-        """From the journal, or else measured now."""
+    def _point(
+        self, point: str, wake: Wake | None, planned: Callable[[], Sequence[Planned]], and_busy: bool = False
+    ) -> list[Answer]:
+        """From the journal, or else measured now; the journal is told how busy cores were, if that is wanted."""
         self._progress.update(self._task, description=point)
         answers = self._journal.get(point)
         if answers is None:
@@ -148,7 +150,8 @@ class Comparison:
                 answers = drive(endpoint, planned(), timeout_s=TIMEOUT_S)
             if not any(answer.ok for answer in answers):
                 raise Unanswered(f"{endpoint.url} answers nothing ({point}). The first error: {answers[0].error}")
-            self._journal.keep(_busy_at(point), busy)
+            if and_busy:
+                self._journal.keep(_busy_at(point), busy)
             self._journal.put(point, answers)
         self._progress.advance(self._task)
         return answers

@@ -42,3 +42,10 @@ def test_sentences_are_wrapped_and_the_table_not_turned_for_them() -> None:
     sentences = Sheet("Told", ["side", "because"], [["split", "word " * 50], ["mono", "word " * 50]])
     assert any("split" in line and "word" in line for line in shown(sentences, 60))
     assert not any("split" in line and "mono" in line for line in shown(sentences, 60))
+
+
+def test_a_word_that_is_longer_than_a_line_is_cut() -> None:
+    lines = shown(Sheet("Long", ["side", "name"], [["split", "x" * 100], ["mono", "y"]]), 40)
+    assert max(len(line) for line in lines) <= 40
+    assert sum(line.count("x") for line in lines) == 100
+    assert sum("Long" in line for line in lines) == 1

@@ -145,4 +145,5 @@ def test_a_table_of_all_headline_figures() -> None:
 def test_a_table_that_there_need_not_be() -> None:
     assert series_table("steal-h100.series[policy=second]\nx: {policy}", REPORTS, may_be_none=True) == ""
     some = series_table("steal-h100.series[round=1]\nx: {missing}\ny: {policy}\ny: {policy}", REPORTS, may_be_none=True)
+    assert series_table("steal-h100.series[round=1]\nx: {missing}", REPORTS, may_be_none=True) == ""
     assert some.splitlines() == ["| y | y |", "| --- | --- |", "| first | first |"]

@@ -86,5 +86,10 @@ def test_a_slower_core_costs_as_much_less() -> None:
     assert "Assumed" in prices.sources("split")["slow-core"]
 
 
+def test_without_the_price_of_a_core_none_of_a_slower_one_is_told(tmp_path: Path) -> None:
+    with pytest.raises(BadPrices, match="no price for core"):
+        by_speed(load_prices(written(tmp_path, TABLE)), 2)
+
+
 def test_tokens_per_dollar() -> None:
     assert tokens_per_dollar(tokens_per_s=100.0, price_per_h=2.0) == 180_000.0

@@ -101,6 +101,15 @@ def test_warm_ups_are_asked_and_not_counted(server: Played, tmp_path: Path) -> N
     assert len(set(said)) == 8
 
 
+def test_warm_ups_are_other_recorded_requests_than_those_measured(server: Played, tmp_path: Path) -> None:
+    file = tmp_path / "mine.jsonl"
+    lines = [{"messages": [{"role": "user", "content": f"hello {n}"}], "max_tokens": 2} for n in range(12)]
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    words = ["--number", "8", "--workload", str(file), "--num-warmups", "4"]
+    assert call("--endpoint", server.url, *words).exit_code == 0
+    assert len({body["messages"][0]["content"] for body in server.asked}) == 12
+
+
 def test_who_fails_at_warm_ups_is_not_measured(tmp_path: Path) -> None:
     with playing(Played(refuses=1)) as server:
         words = ["--number", "5", "--workload", "text", "--num-warmups", "3", "--json", str(tmp_path / "one.json")]
