@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
+from bench.itl.fits import QUOTED_FROM
 from bench.itl.page import page
 from bench.itl.plan import SEED
 from bench.itl.plots import Figure, as_svg, save
@@ -51,9 +52,11 @@ def publish(results: Results, files: Files) -> None:
     Raises:
         OSError: a file cannot be written.
     """
-    sheets = [headline_sheet(results.figures), *results.sheets]
+    sheets = [*([headline_sheet(results.figures)] if results.figures else []), *results.sheets]
     for sheet in sheets:
         console.print(*fitted(sheet, console.width))
+    if not results.figures:
+        console.print(f"Nothing of this can be quoted: that takes {QUOTED_FROM} blocks, and few of their slots lost.")
     if files.json is not None:
         write_report(
             files.json,

@@ -132,7 +132,7 @@ def _chunks_of(side: str) -> str:
 def _announce(plan: Plan, sides: Mapping[str, Side], console: Console) -> None:
     minutes = plan.seconds([side.encoded for side in sides.values()]) / 60
     slots = ", ".join(f"{drive.slot_s:g} s ({drive.name})" for drive in plan.drives)
-    console.print(f"Slots of {slots}: {plan.blocks} blocks take {minutes:.0f} minutes.")
+    console.print(f"Slots of {slots}. Minutes for {plan.blocks} of all of them on each side: {minutes:.0f}.")
 
 
 def _pilot_steps(plan: Plan, sides: Sequence[str]) -> list[Step]:

@@ -138,8 +138,10 @@ def _summary(measured: Measured, contest: Contest, side: Side, prices: Prices) -
     best = max(mono, key=lambda each: each.most, default=side)
     if side is not best:
         row |= _bursts("burst_vs_best_mono", side, best)
-    row["goodput_told"] = _sign(row) + spread(
-        row["goodput_per_s"], row.get("goodput_low_per_s"), row.get("goodput_high_per_s")
+    row["goodput_told"] = (
+        _sign(row) + spread(row["goodput_per_s"], row.get("goodput_low_per_s"), row.get("goodput_high_per_s"))
+        if row["goodput_per_s"]
+        else f"< {contest.lightest:.2f}"  # the objectives are broken at the lowest rate that was measured
     )
     return _rounded(row | _against(contest, side, objectives))
 

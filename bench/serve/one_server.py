@@ -27,7 +27,7 @@ THROUGHPUTS = {
     "total_input_tokens": "prompt tokens",
     "total_output_tokens": "output tokens",
     "request_throughput": "requests/s",
-    "within_objectives_per_s": "requests/s within objectives",
+    "within_objectives_per_s": "requests/s within objectives, from when they were sent",
     "output_throughput": "output tokens/s",
     "total_token_throughput": "tokens/s",
     "max_late_ms": "latest send, ms after it was due",
@@ -108,7 +108,8 @@ def row(endpoint: Endpoint, load: Load, answers: Sequence[Answer], objectives: O
     """One flat object with all figures.
 
     `within_objectives_per_s` counts requests whose first token came in time and none of whose gaps was too long, where
-    vLLM's `request_goodput` takes means (TPOT); `objectives_hold` says whether the tails over all requests do.
+    vLLM's `request_goodput` takes means (TPOT); as there, times are from when a request was sent. `objectives_hold`
+    says whether the tails over all requests do, from when they were due.
     """
     done = [answer for answer in answers if answer.ok]
     found: dict[str, Any] = {"model_id": endpoint.model, **load.settings(), **_told(figures(answers))}
@@ -144,7 +145,9 @@ def tables(found: Mapping[str, Any]) -> Iterator[Table]:
         if name in found:
             table.add_row(said, f"{found[name]:,.2f}".removesuffix(".00"))
     if "objectives_hold" in found:
-        table.add_row("tails within objectives", "yes" if found["objectives_hold"] else "no")
+        table.add_row(
+            "tails within objectives, from when requests were due", "yes" if found["objectives_hold"] else "no"
+        )
     yield table
     times = Table("ms", *STATISTICS, title="times (– where too few samples)")
     for name, said in TIMES.items():

@@ -44,6 +44,7 @@ def test_an_endpoint_is_measured_reported_drawn_and_not_measured_again(tmp_path:
     report = json.loads(file.read_text())
     assert (report["name"], report["command"]) == ("itl", f"chiasm bench itl --quick --endpoint {url}")
     assert report["headline"] == {}  # one block is too few
+    assert "Nothing of this can be quoted: that takes 5 blocks" in result.output
     [side] = series(report, "side")
     assert (side["side"], side["prefill_chunk_tokens"]) == (url, [])
     assert side["slot_s_loads"] >= 0.6

@@ -224,6 +224,13 @@ def test_tokens_per_dollar_come_from_the_table(tmp_path: Path) -> None:
     assert "goodput_tokens_per_dollar" not in mono
 
 
+def test_who_breaks_objectives_at_the_lowest_rate_has_a_goodput_below_that() -> None:
+    found = contest()
+    found.sides["split"].rounds = [ladder(2000, 100, 100, 100)] * 2
+    [row] = of(rows(measured(found), PRICES), "summary", "split")
+    assert (row["goodput_per_s"], row["goodput_told"]) == (0.0, "< 1.00")
+
+
 def test_tokens_per_dollar_of_a_goodput_that_may_be_higher_are_a_bound(tmp_path: Path) -> None:
     table = tmp_path / "prices.yaml"
     table.write_text(
