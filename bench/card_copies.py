@@ -13,6 +13,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from bench.json_option import json_option
 from bench.report import write_report
 
 SIZES = ((256, 3584), (1369, 3584), (4096, 16384))
@@ -27,7 +28,7 @@ console = Console(highlight=False)
 
 
 @click.command()
-@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the figures to this file.")
+@json_option
 def card_copies(json_file: Path | None) -> None:
     """Time copies from a GPU into host memory with a check for NaN, and onto a GPU, alone and beside a step."""
     import torch

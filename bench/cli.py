@@ -24,7 +24,7 @@ def bench() -> None:
     """Measure. Each benchmark prints its figures, and writes them to a file with --json.
 
     For a server of your own, begin with `chiasm diagnose URL`. What a split does to latency: itl; to goodput: serve.
-    With --quick they show in a minute or two what they measure.
+    With --quick they show in a few minutes, engines' starts included, what they measure.
     """
 
 

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from bench.json_option import json_option
 from bench.load_generators import AIPerf, GeneratorFailed, Load, LoadGenerator, Target, VllmBench, run_load
 from bench.report import ROOT, write_report
 from bench.serving import serving_builtin_model
@@ -109,7 +110,7 @@ def as_table(series: Sequence[dict[str, Any]]) -> Table:
 
 @click.command()
 @click.option("--quick", is_flag=True, help="One load of few requests.")
-@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the figures here.")
+@json_option
 @click.option(
     "--endpoint", help="Base URL of a running endpoint; unset serves the built-in model for as long as needed."
 )

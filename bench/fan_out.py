@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from bench.json_option import json_option
 from bench.load.pictures import picture
 from bench.load.slopes import LEAST, ratio
 from bench.load.workloads import exactly
@@ -52,7 +53,7 @@ console = Console(stderr=True, highlight=False)
 
 @click.command("fan-out")
 @click.option("--quick", is_flag=True, help="One round.")
-@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the figures here.")
+@json_option
 def fan_out(quick: bool, json_file: Path | None) -> None:
     """Time to first token of requests with several images: over two encoders, to one.
 

@@ -21,6 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 from rich.table import Table
 
+from bench.json_option import json_option
 from bench.report import write_report
 from bench.serving import serving_builtin_model
 from chiasm.api_paths import CHAT_PATH
@@ -107,7 +108,7 @@ def headline(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
 
 @click.command("kv-bytes")
 @click.option("--quick", is_flag=True, help="The least and the most images alone.")
-@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the figures here.")
+@json_option
 @click.option("--endpoint", help="Base URL of a running, idle endpoint; unset serves the built-in model.")
 @click.option("--api-key", envvar="CHIASM_API_KEY", help="Bearer token, if the endpoint wants one.")
 def kv_bytes(quick: bool, json_file: Path | None, endpoint: str | None, api_key: str | None) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import click
 from rich.console import Console
 
+from bench.json_option import json_option
 from bench.phase_sizes import (
     MODELS,
     ON_CPU,
@@ -49,7 +50,7 @@ console = Console(highlight=False)
 @click.option("--threads", type=click.IntRange(1), help="Of torch, on a CPU.  [default: torch's own]")
 @click.option("--compile", "variants", is_flag=True, help="Measure the request's phases also compiled (minutes).")
 @click.option("--quick", is_flag=True, help="Fewer points, each for a shorter time.")
-@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the figures to this file.")
+@json_option
 @click.option("--plot", "plot_file", type=click.Path(path_type=Path), help="Draw the roofline to this file (svg, png).")
 def phases(
     device: str | None,

@@ -21,6 +21,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from bench.json_option import json_option
 from bench.picture_traffic import TrafficFailed, arrivals, picture_bodies, send_at_once, send_when_due
 from bench.placement_figures import HOUSE, Capacity, Turns, as_table, draw, headline, points
 from bench.policies import LeastCount, Random, RoundRobin
@@ -75,7 +76,7 @@ QUICK = (Setting(unequal=True, share=HIGH, rounds=1, counted=40),)
 
 @click.command()
 @click.option("--quick", is_flag=True, help="One short round with unequal encoders.")
-@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the figures to this file.")
+@json_option
 @click.option("--plot", type=click.Path(path_type=Path), help="Draw who waits how long (.svg or .png).")
 def placement(quick: bool, json_file: Path | None, plot: Path | None) -> None:
     """Time to first token by how encodes are placed: by least predicted finish, or by simpler rules.

@@ -14,6 +14,7 @@ from aiohttp import ClientError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from bench.json_option import json_option
 from bench.model import build_bench_model
 from bench.profiling_cost import SEED, Added, Cost, add_up, measure_cost, sum_error
 from bench.report import write_report
@@ -33,7 +34,7 @@ console = Console(highlight=False, width=None if sys.stdout.isatty() else 150)
 
 @click.command()
 @click.option("--quick", is_flag=True, help="One pair of bursts, and few requests: enough to see that it works.")
-@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the figures here.")
+@json_option
 @click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw the roofline here (.svg or .png).")
 @click.option(
     "--stolen",

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from bench.json_option import json_option
 from bench.report import write_report
 from bench.serving import serving_builtin_model
 from chiasm.api_paths import CHAT_PATH
@@ -53,7 +54,7 @@ class Said:
 )
 @click.option("--number", type=click.IntRange(1), help=f"Exercises of each kind.  [default: {NUMBER}]")
 @click.option("--quick", is_flag=True, help=f"{QUICK_NUMBER} exercises of each kind.")
-@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the figures to this file.")
+@json_option
 @click.option(
     "--card",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),

@@ -25,6 +25,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from bench.json_option import json_option
 from bench.report import write_report
 from chiasm.config import SchedulerConfig
 from chiasm.messages import Decode, DecodeDone, Encode, EncodeDone, Register, Submit
@@ -153,7 +154,7 @@ class Played:
 
 @click.command()
 @click.option("--quick", is_flag=True, help="Shorter queues and fewer events.")
-@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the figures to this file.")
+@json_option
 @click.option("--plot", type=click.Path(path_type=Path), help="Draw them into this file (.svg or .png).")
 def scheduler(quick: bool, json_file: Path | None, plot: Path | None) -> None:
     """Time the scheduling core: decisions a second, and what they cost with more workers and longer queues.

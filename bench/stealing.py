@@ -28,6 +28,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from bench.json_option import json_option
 from bench.model import build_bench_model
 from bench.percentiles import P99_FROM, named, percentile, percentile_of_histogram, tail
 from bench.processor_time import processor_seconds
@@ -89,7 +90,7 @@ def full(images: int) -> Plan:
     help=f"Images for each of the two clusters, {IMAGES_PER_S:g} a second. From {P99_FROM:,} on P99 is reported; "
     "below, P95.",
 )
-@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the figures here.")
+@json_option
 @click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw them here (.svg or .png).")
 def stealing(quick: bool, images: int, json_file: Path | None, plot: Path | None) -> None:
     """Measure work stealing on real engines: text throughput with it and without, and what images pay.

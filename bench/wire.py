@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from bench.json_option import json_option
 from bench.report import write_report
 from bench.wire_sides import (
     IN_FLIGHT,
@@ -162,7 +163,7 @@ def as_table(series: Sequence[dict[str, Any]]) -> Table:
 
 @click.command()
 @click.option("--quick", is_flag=True, help="Measure for less than a minute.")
-@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the figures here.")
+@json_option
 def wire(quick: bool, json_file: Path | None) -> None:
     """Fetch embeddings between two processes: throughput and latency, against bare ZeroMQ."""
     effort = QUICK if quick else FULL

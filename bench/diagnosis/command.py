@@ -23,6 +23,7 @@ from bench.diagnosis.show import Report, show
 from bench.diagnosis.sizes import Sent, named, recorded, sizes_option
 from bench.diagnosis.sweeping import Measured
 from bench.diagnosis.verdict import decide
+from bench.json_option import json_option
 from bench.load.asking import Unreachable
 from bench.load.workloads import BadWorkload
 from bench.report import write_report
@@ -61,7 +62,7 @@ console = Console(highlight=False, width=None if sys.stdout.isatty() else NARROW
 @click.option("--minutes", type=click.FloatRange(1), help=f"Take so long at most.  [default: {FULL.limit_s / 60:g}]")
 @click.option("--quick", is_flag=True, help="Within a minute, with wider intervals.")
 @click.option("--yes", is_flag=True, help="Do not ask before putting load on the server.")
-@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the figures here.")
+@json_option
 @click.pass_context
 def diagnose(
     context: click.Context,
@@ -96,7 +97,6 @@ def diagnose(
         raise click.UsageError("--quick takes a minute, so --minutes does not go with it.")
     measured = Measured()
     try:
-        _writable(json_file)
         sent = _sent(sizes, per_request, workload)
         server = look(url, key, model)
         if source or server.folder:
@@ -120,20 +120,6 @@ def diagnose(
         console.print("\nThis is of what was measured until it was stopped." if report else "", markup=False)
         console.print(stopped, markup=False)
         sys.exit(code)
-
-
-def _writable(json_file: Path | None) -> None:
-    """Find out now, and not after five minutes."""
-    if json_file is None:
-        return
-    try:
-        there = json_file.exists()
-        json_file.parent.mkdir(parents=True, exist_ok=True)
-        json_file.open("a").close()
-        if not there:
-            json_file.unlink()
-    except OSError as error:
-        raise click.BadParameter(f"cannot write {json_file}: {error.strerror}", param_hint="--json") from error
 
 
 def _sent(sizes: tuple[tuple[int, int], ...], per_request: int | None, workload: Path | None) -> Sent:

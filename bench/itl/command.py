@@ -15,6 +15,7 @@ from bench.itl.slots import Unmeasurable
 from bench.itl.subjects import DEFAULT, Arrangements, OneEndpoint, Subject
 from bench.itl.tables import sheets
 from bench.itl.towers_run import compare_towers
+from bench.json_option import json_option
 from bench.load.journal import OtherRun
 from bench.model import build_bench_model
 from bench.topologies.arrangement import Arrangement
@@ -46,7 +47,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     type=click.Path(file_okay=False, path_type=Path),
     help="Keep what is measured in this folder, and go on from what it has.",
 )
-@click.option("--json", "json_file", type=_FILE, help="Write the figures here.")
+@json_option
 @click.option("--plot", type=_FILE, help="Draw them here, as .svg and as .png.")
 @click.option("--html", type=_FILE, help="Write one page with everything here.")
 def itl(

@@ -7,6 +7,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from bench.json_option import json_option
 from bench.load.asking import Unreachable
 from bench.overhead.figures import as_lines, as_series, blocks_table, headline, intervals
 from bench.overhead.plan import FULL, QUICK, SEED, Traffic
@@ -23,7 +24,7 @@ console = Console(stderr=True, highlight=False)
 
 @click.command()
 @click.option("--quick", is_flag=True, help="Three short blocks of everything: enough to see that it works.")
-@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the figures here.")
+@json_option
 @click.option(
     "--endpoint",
     help="Base URL of a running cluster's gateway, on the machine of its engine; unset starts three clusters in turn.",

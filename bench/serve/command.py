@@ -10,6 +10,7 @@ import click
 from rich.console import Console
 
 from bench.handicap import PaceLost
+from bench.json_option import json_option
 from bench.load.asking import Unreachable
 from bench.load.journal import OtherRun
 from bench.load.prices import SHIPPED, BadPrices
@@ -151,7 +152,7 @@ console = Console(stderr=True, highlight=False)
 @click.option("--tokenizer", help="For --cross-check: folder or hub name.  [default: the model's name]")
 @click.option("--seed", default=SEED, show_default=True, help="Of all that is drawn.")
 @click.option("--quick", is_flag=True, help="Under a minute, engines' starts left out: enough to see that it works.")
-@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the figures here.")
+@json_option
 @click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw the curves (.svg or .png).")
 @click.option(
     "--resume",

@@ -11,6 +11,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from bench.json_option import json_option
 from bench.load.journal import Journal, OtherRun
 from bench.model import build_bench_model
 from bench.report import write_report
@@ -31,7 +32,7 @@ console = Console(highlight=False)
 
 @click.command("vllm-epd")
 @click.option("--quick", is_flag=True, help="One round with one picture in a request, at two loads.")
-@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the figures here.")
+@json_option
 @click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw them here (.svg or .png).")
 @click.option(
     "--resume",
