@@ -49,6 +49,7 @@ class Server:
     longest: int | None  # tokens of prompt and answer, if it tells, as vLLM does
     folder: str | None  # where its model lies, if that is a folder that can be seen from here
     others: tuple[str, ...] = ()  # models that it lists too
+    is_chiasm: bool = False  # a gateway, behind which images may be encoded elsewhere already
 
 
 def look(url: str, key: str | None, model: str | None) -> Server:
@@ -77,6 +78,7 @@ def look(url: str, key: str | None, model: str | None) -> Server:
         longest=longest if isinstance(longest, int) else None,
         folder=root if here else None,
         others=tuple(each for each in listed if each != name),
+        is_chiasm=listed[name].get("owned_by") == "chiasm",
     )
 
 

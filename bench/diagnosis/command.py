@@ -142,6 +142,8 @@ def _agree(task: Task, yes: bool) -> None:
     console.print(f"{endpoint.url} serves {endpoint.model}", markup=False)
     if task.server.others:
         console.print(f"Not asked (name it, --model): {', '.join(task.server.others)}.", markup=False)
+    if task.server.is_chiasm:
+        console.print("It is Chiasm. If it has encoders, images are split off already: the verdict is of the rest.")
     if page is None:
         console.print("It has no metrics of vLLM at /metrics: some of this will be less sure, and says so.")
     else:

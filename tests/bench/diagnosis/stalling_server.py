@@ -72,6 +72,7 @@ class StallingServer:
     taken: float = 0.0  # of the KV cache, by others
     preempts_from: int | None = None  # request from which on others are preempted
     models: tuple[str, ...] = ("scripted",)
+    owner: str = "vllm"  # of them
     url: str = ""
     asked: int = 0
     refused: int = 0
@@ -203,9 +204,8 @@ class StallingServer:
             return self.fixed_tokens or round(opened.width * opened.height / PIXELS_PER_TOKEN)
 
     async def _models(self, _request: web.Request) -> web.Response:
-        return web.json_response(
-            {"data": [{"id": name, "max_model_len": 8192, "root": "/nowhere"} for name in self.models]}
-        )
+        each = {"max_model_len": 8192, "root": "/nowhere", "owned_by": self.owner}
+        return web.json_response({"data": [{"id": name, **each} for name in self.models]})
 
     async def _metrics(self, _request: web.Request) -> web.Response:
         if not self.metrics:

@@ -44,6 +44,8 @@ def test_the_first_model_and_a_folder_that_is_here_are_found(tmp_path: Path) -> 
         assert look(url, None, "two") == Server(Endpoint(url, "two"), None, None, ("one",))
     with listing({"data": [{"id": "one", "root": "hub/name"}]}) as url:
         assert look(url, None, None) == Server(Endpoint(url, "one"), None, None)
+    with listing({"data": [{"id": "one", "owned_by": "chiasm"}]}) as url:
+        assert look(url, None, None).is_chiasm
 
 
 @pytest.mark.parametrize(

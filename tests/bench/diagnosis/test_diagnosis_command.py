@@ -79,6 +79,7 @@ def test_where_the_prefill_is_the_stall_it_says_stay(tmp_path: Path, monkeypatch
     """Of a model that makes as many tokens of any size, on a server that takes one picture a request."""
     monkeypatch.setattr(command, "QUICK", replace(SHORT, rounds=0))
     server = StallingServer(encode=4, prefill=200, fixed_tokens=600, most_images=1, piece=2, metrics=False)
+    server.owner = "chiasm"
     with running(server):
         arguments = ("--quick", "--yes", "--itl-slo-ms", "110", "--json", str(tmp_path / "found.json"))
         result = diagnosed(server.url, "--sizes", "336x336", *arguments)
@@ -86,6 +87,7 @@ def test_where_the_prefill_is_the_stall_it_says_stay(tmp_path: Path, monkeypatch
     assert result.exit_code == 0, result.output
     assert "Verdict: STAY, and make the prefill chunk smaller first" in said
     assert "has no metrics of vLLM" in said
+    assert "It is Chiasm. If it has encoders, images are split off already" in said
     assert "cannot see whether requests wait" in said
     assert "name the model's folder: --config" in said
     assert "A piece carries 2 tokens" in said
