@@ -20,9 +20,10 @@ PATIENCE_S = 20.0
 
 @dataclass
 class PictureEndpoint:
-    """The first `held` requests are answered only when another one has come."""
+    """The first `held` requests are answered only when another one has come; each takes `busy_s`."""
 
     held: int = 0
+    busy_s: float = 0.0
     rest: bytes = b"data: [DONE]\n\n"
     status: int = 200
     url: str = ""
@@ -58,6 +59,7 @@ class PictureEndpoint:
         if len(self.pictures) > self.held:
             self._more.set()
         await self._more.wait()
+        await asyncio.sleep(self.busy_s)
         answer = web.StreamResponse(status=self.status, headers={"X-Request-Id": str(len(self.pictures))})
         await answer.prepare(request)
         await answer.write(FIRST + self.rest)
