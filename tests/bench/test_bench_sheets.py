@@ -19,7 +19,7 @@ def shown(sheet: Sheet, width: int) -> list[str]:
 
 @pytest.mark.parametrize("width", [40, 80, 120, 200])
 def test_cells_are_whole_however_narrow_the_terminal_is(width: int) -> None:
-    wordy = Sheet("Wordy", [f"a heading of words {number}" for number in range(len(COLUMNS))], ROWS)
+    wordy = Sheet("Wordy", [f"column {number}" for number in range(len(COLUMNS))], ROWS)
     lines = shown(wordy, width)
     assert max(len(line) for line in lines) <= width
     words = {word for line in lines for word in line.split()}
