@@ -62,7 +62,8 @@ def fan_out(quick: bool, json_file: Path | None) -> None:
     should run meanwhile.
 
     \b
-    image_ttft_two_vs_one_encoder_NUMBERimg   mean time to first token over two encoders, to that over one
+    image_ttft_two_vs_one_encoder_NUMBERimg
+        mean time to first token over two encoders, to that over one
     """
     rounds = QUICK_ROUNDS if quick else ROUNDS
     try:

@@ -49,10 +49,14 @@ def profile(quick: bool, json_file: Path | None, plot: Path | None, stolen: Path
     memory and 20 minutes. Nothing else should run meanwhile.
 
     \b
-    overhead_throughput_on_vs_off    output tokens/s of bursts of text and images, with profiling to without
-    phase_sum_error                  what the phases' self times are short of, or beyond, as a part of what the client
-                                     waited; 95 % of the requests have less
-    encode_..., decode_...           of steps that did only that: part of the machine's peak, and FLOPs for each byte
+    overhead_throughput_on_vs_off
+        output tokens/s of bursts of text and images, with profiling to without
+    phase_sum_error
+        what the phases' self times are short of, or beyond, as a part of what the
+        client waited; 95 % of the requests have less
+    encode_..., decode_...
+        of steps that did only that: part of the machine's peak, and FLOPs for
+        each byte
     """
     pairs, requests = (QUICK_PAIRS, QUICK_REQUESTS) if quick else (PAIRS, REQUESTS)
     try:

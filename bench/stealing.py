@@ -100,13 +100,20 @@ def stealing(quick: bool, images: int, json_file: Path | None, plot: Path | None
     engines. Nothing else should run meanwhile.
 
     \b
-    text_burst_vs_two_engines            throughput of a burst of text, to that of two text engines asked directly
-    text_burst_throughput_on_vs_off      the same, to that of the cluster without stealing
-    image_ttft_p95_on_vs_off             time to first token of images among text, with stealing to without
-    mixed_text_throughput_on_vs_off      what the text beside them gains
-    mixed_text_itl_p99_on_vs_off         its inter-token latency, which has in it how long stolen streams stood still
-    pause_to_encode_p50_ms, ..._p95_ms   from when a text engine was told to stand still for an image until it did. The
-                                         encode is under way by then; so long at most it shares its core
+    text_burst_vs_two_engines
+        throughput of a burst of text, to that of two text engines asked directly
+    text_burst_throughput_on_vs_off
+        the same, to that of the cluster without stealing
+    image_ttft_p95_on_vs_off
+        time to first token of images among text, with stealing to without
+    mixed_text_throughput_on_vs_off
+        what the text beside them gains
+    mixed_text_itl_p99_on_vs_off
+        its inter-token latency, which has in it how long stolen streams stood
+        still
+    pause_to_encode_p50_ms, ..._p95_ms
+        from when a text engine was told to stand still for an image until it did.
+        The encode is under way by then; so long at most it shares its core
     """
     if len(cores()) < 2:
         raise click.UsageError("This compares engines on two cores, and there is one. Cure: a machine with more.")

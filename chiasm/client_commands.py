@@ -84,16 +84,20 @@ def status(endpoint: str, api_key: str | None, as_json: bool) -> None:
     waiting       encodes assigned to it and withheld, until it takes them
     slots         how many its engine runs at once
     KV tokens     how many its KV cache has room for
-    tokens/s      vision tokens (encoders) or output tokens (others); assumed until its first answers are measured
-    images held   whose embeddings it keeps, for decoders and for the next request with the same image
+    tokens/s      vision tokens (encoders) or output tokens (others); assumed
+                  until its first answers are measured
+    images held   whose embeddings it keeps, for decoders and for the next request
+                  with the same image
     withheld      requests that wait in the scheduler for an engine that generates
 
     \b
     Of text engines on encoders' cards (docs/stealing.md):
     paused        whether it stands still, as an image is encoded there
     encoder busy  for how much of the last minute or so
-    patience s    for how long its encoder must have been idle before it takes anything
-    may hold      requests: as many as a decoder holds, by how much slower it is than one
+    patience s    for how long its encoder must have been idle before it takes
+                  anything
+    may hold      requests: as many as a decoder holds, by how much slower it is
+                  than one
     """
     try:
         report = get_json(endpoint, "/v1/chiasm/status", api_key)

@@ -62,7 +62,7 @@ def look(url: str, key: str | None, model: str | None) -> Server:
     try:
         answered = get_json(base, "/v1/models", key, MODELS_S)
     except EndpointError as error:
-        cure = " Pass its key: --key, or OPENAI_API_KEY." if " 401" in str(error) or " 403" in str(error) else ""
+        cure = " Pass its key: --api-key, or OPENAI_API_KEY." if " 401" in str(error) or " 403" in str(error) else ""
         raise Unreachable(f"{error}{cure}") from error
     try:
         listed = {str(each["id"]): each for each in answered["data"]}

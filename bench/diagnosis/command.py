@@ -57,7 +57,7 @@ console = Console(highlight=False, width=None if sys.stdout.isatty() else NARROW
 @click.option(
     "--config", "source", help="The model's folder or hub id, for KV bytes; unset takes the server's folder if here."
 )
-@click.option("--key", envvar="OPENAI_API_KEY", help="Bearer token, if the server wants one.")
+@click.option("--api-key", "key", envvar="OPENAI_API_KEY", help="Bearer token, if the server wants one.")
 @click.option("--rate", type=click.FloatRange(0, min_open=True), help="Begin no more requests a second than this.")
 @click.option("--minutes", type=click.FloatRange(1), help=f"Take so long at most.  [default: {FULL.limit_s / 60:g}]")
 @click.option("--quick", is_flag=True, help="Within a minute, with wider intervals.")
@@ -89,7 +89,7 @@ def diagnose(
 
     \b
       chiasm diagnose http://127.0.0.1:8000 --sizes 448x448,1344x896
-      chiasm diagnose https://models.example/v1 --workload requests.jsonl --rate 0.5
+      chiasm diagnose https://models.example/v1 --workload sent.jsonl --rate 0.5
     """
     if sizes and workload:
         raise click.UsageError("--sizes and --workload both say what your clients send. Give one of them.")

@@ -37,7 +37,8 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     "topologies",
     multiple=True,
     type=click.Choice([str(each) for each in Arrangement]),
-    help=f"What is compared; may be given several times.  [default: {', '.join(DEFAULT)}]",
+    metavar="NAME",
+    help=f"What is compared, of {', '.join(Arrangement)}; may be given several times.  [default: {', '.join(DEFAULT)}]",
 )
 @click.option("--endpoint", help="Base URL of a running, idle server, to be measured alone. Nothing is started.")
 @click.option("--api-key", envvar="CHIASM_API_KEY", help="Bearer token, if that server wants one.")
@@ -72,13 +73,18 @@ def itl(
     It takes 12 GB of memory and 33 minutes. Nothing else should run meanwhile.
 
     \b
-    bystander_slope_image_vs_text_tokens          what an image token adds to the inter-token latencies of bystanders,
-                                                  to what a text token adds, through the split
-    bystander_slope_encoded_image_vs_text_tokens  the same of pictures that are encoded already
-    bystander_p99_itl_mono_vs_split               P99 of bystanders' ITL while the largest burst of pictures is
-                                                  computed, unsplit to split: above 1 the split is better
-    carrier_slope_ms_per_1k_split, ..._mono       what 1,000 image tokens of a burst add to the TPOT of its carriers
-    image_ttft_p50_split_vs_mono                  time to first token of the largest picture alone, split to unsplit
+    bystander_slope_image_vs_text_tokens
+        what an image token adds to the inter-token latencies of bystanders, to
+        what a text token adds, through the split
+    bystander_slope_encoded_image_vs_text_tokens
+        the same of pictures that are encoded already
+    bystander_p99_itl_mono_vs_split
+        P99 of bystanders' ITL while the largest burst of pictures is computed,
+        unsplit to split: above 1 the split is better
+    carrier_slope_ms_per_1k_split, ..._mono
+        what 1,000 image tokens of a burst add to the TPOT of its carriers
+    image_ttft_p50_split_vs_mono
+        time to first token of the largest picture alone, split to unsplit
 
     A figure of fewer than five blocks, or of which more than a tenth of the slots is lost, is in no headline.
     """

@@ -39,12 +39,19 @@ def overhead(quick: bool, json_file: Path | None, endpoint: str | None, api_key:
     tokens per second.
 
     \b
-    added_ttft_p50_ms                  time to first token through the gateway, less the direct one: the median of pairs
-    added_per_token_ms                 the same of each further token
-    added_per_token_mean_ms            the same as a mean over pairs
-    throughput_vs_direct               tokens/s of a burst through the gateway, to that of a direct one
-    small_model_throughput_vs_direct   the same where a token costs the engine next to nothing
-    image_added_...                    as above, of requests with a picture
+    added_ttft_p50_ms
+        time to first token through the gateway, less the direct one: the median
+        of pairs
+    added_per_token_ms
+        the same of each further token
+    added_per_token_mean_ms
+        the same as a mean over pairs
+    throughput_vs_direct
+        tokens/s of a burst through the gateway, to that of a direct one
+    small_model_throughput_vs_direct
+        the same where a token costs the engine next to nothing
+    image_added_...
+        as above, of requests with a picture
 
     Every figure is the mean over the blocks, with its 95 % interval.
 

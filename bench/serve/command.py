@@ -170,8 +170,9 @@ def serve(context: click.Context, /, **given: Any) -> None:
     """Put a server under load, or compare arrangements of the same silicon by the load that they bear.
 
     \b
-      chiasm bench serve --endpoint http://127.0.0.1:8000 --rate 2 --workload 1img --goodput ttft:2000 itl:100
-      chiasm bench serve --topology mono --topology split --workload 4img --plot curves.svg
+      chiasm bench serve --endpoint http://127.0.0.1:8000 --rate 2 --workload 1img
+      chiasm bench serve --endpoint http://gpu:8000 --goodput ttft:2000 itl:100
+      chiasm bench serve --topology mono --topology split --workload 4img
       chiasm bench serve --full --resume measured --json serve.json
       chiasm bench serve --endpoint http://127.0.0.1:8000 --cross-check
 
@@ -209,11 +210,15 @@ def serve(context: click.Context, /, **given: Any) -> None:
     --topology.
 
     \b
-    goodput_split_vs_mono_WORKLOAD        goodput to that of the best monolithic arrangement, at the objectives;
-                                          ..._at_least or ..._at_most where one of the two lies beyond the ladder,
-                                          and none where both do
-    goodput_split_steal_vs_mono_WORKLOAD  the same with work stealing
-    image_ttft_p50_split_vs_mono          time to first token at the lowest rate, one image a request, to the quickest's
+    goodput_split_vs_mono_WORKLOAD
+        goodput to that of the best monolithic arrangement, at the objectives;
+        ..._at_least or ..._at_most where one of the two lies beyond the ladder,
+        and none where both do
+    goodput_split_steal_vs_mono_WORKLOAD
+        the same with work stealing
+    image_ttft_p50_split_vs_mono
+        time to first token at the lowest rate, one image a request, to the
+        quickest's
     """
     options = Options(**given)
     try:

@@ -67,8 +67,10 @@ def vllm_epd(
     servers are vLLM's alone; those of the split have Chiasm's telemetry in them, as they always do.
 
     \b
-    ttft_p50_vs_vllm_epd     time to first token, ours to theirs, below 1 is sooner: at 60 % of what theirs does at most
-    throughput_vs_vllm_epd   output tokens/s, ours to theirs, above 1 is more: of requests that come all at once
+    ttft_p50_vs_vllm_epd    time to first token, ours to theirs, below 1 is
+                            sooner: at 60 % of what theirs does at most
+    throughput_vs_vllm_epd  output tokens/s, ours to theirs, above 1 is more: of
+                            requests that come all at once
 
     With one picture in a request and with two, each by a name of its own (..._1img, ..._2img); the names above have
     the less favourable of the two. Rates are 60 and 90 % of what theirs does at most (with two pictures 60 %), which is

@@ -53,7 +53,7 @@ def test_the_first_model_and_a_folder_that_is_here_are_found(tmp_path: Path) -> 
     [
         ({"data": []}, 200, "lists no model"),
         ([], 200, "lists no model"),
-        ({"error": {"message": "who are you"}}, 401, "--key"),
+        ({"error": {"message": "who are you"}}, 401, "--api-key"),
         ({"error": {"message": "loading"}}, 503, "loading"),
     ],
 )

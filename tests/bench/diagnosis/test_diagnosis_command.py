@@ -47,7 +47,7 @@ def test_where_the_encode_is_the_stall_it_says_split_and_asks_one_of_two_engines
     server = StallingServer(encode=120, prefill=10, engine_count=2, chunk=512)
     with running(server):
         arguments = (*SIZES, "--quick", "--yes", "--itl-slo-ms", "100", "--json", str(tmp_path / "found.json"))
-        result = diagnosed(server.url + "/v1", *arguments, "--key", "secret")
+        result = diagnosed(server.url + "/v1", *arguments, "--api-key", "secret")
     assert result.exit_code == 0, result.output
     assert "Verdict: SPLIT" in result.output
     assert "What to try first" in result.output
