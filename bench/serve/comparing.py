@@ -136,7 +136,8 @@ def report(
         printed.print(f"{name:<50}{figure:g}")
     if files.plot is not None:
         title = "cores of equal pace" if plan.pace == 1 else f"the encoder's core {plan.pace} times slower"
-        plot_curves(found, plan.objectives, title, files.plot)
+        objectives = {one.name: plan.objectives_for(one.name) for one in plan.workloads}
+        plot_curves(found, objectives, title, files.plot)
 
 
 @contextmanager

@@ -66,7 +66,7 @@ def headline(measured: Measured) -> dict[str, float]:
     found: dict[str, float] = {}
     for name, short in IN_HEADLINE.items():
         for workload, contest in measured.contests.items():
-            ratio = against_best(contest, name, measured.plan.objectives)
+            ratio = against_best(contest, name, measured.plan.objectives_for(workload))
             if ratio is not None and ratio.bound is not Bound.OPEN:
                 found[f"goodput_{short}_vs_mono_{workload}{IN_NAMES[ratio.bound]}"] = ratio.value
     if TTFT_OF in measured.contests and (ratio := wait_ratio(measured.contests[TTFT_OF], Arrangement.SPLIT)):
@@ -112,7 +112,7 @@ def _bursts(name: str, side: Side, other: Side) -> Row:
 
 
 def _summary(measured: Measured, contest: Contest, side: Side, prices: Prices) -> Row:
-    objectives = measured.plan.objectives
+    objectives = measured.plan.objectives_for(contest.workload)
     tokens_per_s = statistics.mean(figures(burst).get("output_throughput", 0.0) for burst in side.bursts)
     answered = [answer for rung in side.pooled.values() for answer in rung.answers if answer.ok]
     tokens = statistics.mean(answer.output_tokens for answer in answered) if answered else 0.0
@@ -251,7 +251,7 @@ def _span_s(answers: Sequence[Answer]) -> float:
 
 
 def _curve(measured: Measured, contest: Contest, side: Side) -> Iterator[Row]:
-    for objectives in measured.plan.grid():
+    for objectives in measured.plan.grid(contest.workload):
         yield _rounded(_goodput(contest, side, objectives) | _against(contest, side, objectives))
 
 

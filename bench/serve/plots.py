@@ -12,10 +12,10 @@ PANEL = (4.6, 3.4)  # inches
 BOUNDS = ("", "_low", "_high")
 
 
-def plot_curves(series: Sequence[Row], objectives: Objectives, title: str, file: Path) -> None:
+def plot_curves(series: Sequence[Row], objectives: Mapping[str, Objectives], title: str, file: Path) -> None:
     """A column for each workload: goodput over the ITL objective, over the TTFT objective, and TTFT over the rate.
 
-    Each of the first two holds the other objective where `objectives` has it.
+    Each of the first two holds the other objective where `objectives` has it for that workload.
 
     Raises:
         ModuleNotFoundError: matplotlib is not installed.
@@ -30,8 +30,8 @@ def plot_curves(series: Sequence[Row], objectives: Objectives, title: str, file:
     figure, panels = pyplot.subplots(3, len(workloads), figsize=size, layout="constrained", squeeze=False)
     for column, workload in enumerate(workloads):
         rows = [row for row in series if row["workload"] == workload]
-        _goodput(panels[0][column], rows, "itl", ("ttft", objectives.ttft_ms))
-        _goodput(panels[1][column], rows, "ttft", ("itl", objectives.itl_ms))
+        _goodput(panels[0][column], rows, "itl", ("ttft", objectives[workload].ttft_ms))
+        _goodput(panels[1][column], rows, "ttft", ("itl", objectives[workload].itl_ms))
         _ttft(panels[2][column], rows)
         panels[0][column].set_title(workload)
     panels[0][0].legend(fontsize="small")

@@ -3,9 +3,11 @@
 Where both objectives hold at one rate of the ladder and not at the next, the answer lies between: there each tail is
 taken to rise in a line. A rate at which ever more requests wait for their first token does not hold, however short the
 waiting still is: of such a one counts how many got it there. And no rate counts that is above what the arrangement
-answers when many requests come at once, which every round has as well. All rounds count together, since a tail is not
-told by the few requests of one. How sure the figure is shows in what it would be without each of the rounds
-(`jackknife_interval`), unless one of the ladder's ends decides any of these: that one would not move.
+answers when many requests come at once, which every round has as well. If all rates of the ladder hold, and that is no
+more than a tenth above the highest, it is the goodput: so much further they are taken to hold. All rounds count
+together, since a tail is not told by the few requests of one. How sure the figure is shows in what it would be without
+each of the rounds (`jackknife_interval`), unless one of the ladder's ends decides any of these: that one would not
+move.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +19,8 @@ from bench.load.answers import Answer
 from bench.load.goodput import Objectives, Shares, Tails, tails
 from bench.load.slopes import LEAST, Interval, jackknife_interval
 from bench.serve.staircase import Round, Rung, answered_per_s, pooled
+
+NEARLY = 1.1  # of the highest rate: what is answered at once is told no more exactly
 
 
 @dataclass(frozen=True)
@@ -90,11 +94,15 @@ class _Part:
     most: float  # requests/s
 
     def goodput(self, objectives: Objectives) -> float:
+        if self._holds(objectives) and not self.is_open(objectives):
+            return self.most
         return min(self.most, reach(self.ladder, objectives))
 
     def is_open(self, objectives: Objectives) -> bool:
-        holds = all(one.holds(objectives) for one in self.ladder.values())
-        return holds and self.goodput(objectives) == max(self.ladder)
+        return self._holds(objectives) and self.most > NEARLY * max(self.ladder)
+
+    def _holds(self, objectives: Objectives) -> bool:
+        return all(one.holds(objectives) for one in self.ladder.values())
 
     def is_within(self, objectives: Objectives) -> bool:
         """Whether neither end of the ladder decides."""

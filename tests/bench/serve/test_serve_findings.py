@@ -203,7 +203,7 @@ def test_a_rate_has_the_figures_of_all_its_rounds() -> None:
 def test_goodput_is_told_over_the_whole_grid() -> None:
     found = of(rows(measured(contest()), PRICES), "goodput", "split")
     assert {(row["ttft_objective_ms"], row["itl_objective_ms"]) for row in found} == {
-        (each.ttft_ms, each.itl_ms) for each in measured().plan.grid()
+        (each.ttft_ms, each.itl_ms) for each in measured().plan.grid("1img")
     }
     assert (1000, 200) in {(row["ttft_objective_ms"], row["itl_objective_ms"]) for row in found}
     goodputs = [row["goodput_per_s"] for row in found if row["ttft_objective_ms"] == 1000]
@@ -252,6 +252,6 @@ def test_tables_and_plots_have_every_arrangement(tmp_path: Path) -> None:
     assert said.count("mono-x2") == 4  # in a line of its own, and as the best, under either workload
     assert "0.90" in said
     assert "goodput of split to the best monolithic arrangement's" in said
-    plot_curves(series, OBJECTIVES, "made up", tmp_path / "folder" / "curves.svg")
+    plot_curves(series, dict.fromkeys(("text", "1img"), OBJECTIVES), "made up", tmp_path / "folder" / "curves.svg")
     drawn = (tmp_path / "folder" / "curves.svg").read_text()
     assert len(drawn) > 10_000

@@ -136,6 +136,13 @@ def test_no_rate_counts_above_what_is_answered_when_all_come_at_once() -> None:
     assert (ratio.value, ratio.bound) == (pytest.approx(0.85), Bound.AT_MOST)  # of theirs, the ladder has not seen all
 
 
+def test_a_little_above_the_highest_rate_what_is_answered_at_once_counts() -> None:
+    near, beyond, broken = (climb([ladder(100, itl_ms)], most) for itl_ms, most in ((100, 2.1), (100, 2.3), (300, 2.1)))
+    assert (near.goodput(OBJECTIVES), near.is_open(OBJECTIVES)) == (pytest.approx(2.1), False)
+    assert (beyond.goodput(OBJECTIVES), beyond.is_open(OBJECTIVES)) == (2.0, True)
+    assert (broken.goodput(OBJECTIVES), broken.is_open(OBJECTIVES)) == (pytest.approx(1.5), False)
+
+
 def test_what_is_answered_at_once_has_the_noise_of_its_rounds() -> None:
     alike_s = [ladder(100, 100)] * 3
     capped = climb(alike_s, 1.5, 1.5, 1.8)

@@ -146,8 +146,17 @@ def test_a_rate_is_long_enough_to_break_the_objectives_and_has_samples_for_its_t
     assert amounts.rounds >= 5
     assert amounts.rounds * amounts.least >= 20
     assert plan.rung_s == 21
-    assert max(each.ttft_ms for each in plan.grid()) == 7000
-    assert (7000, 300) in {(each.ttft_ms, each.itl_ms) for each in plan.grid()}
+    assert max(each.ttft_ms for each in plan.grid("text")) == 7000
+    assert (7000, 300) in {(each.ttft_ms, each.itl_ms) for each in plan.grid("text")}
+
+
+def test_a_workload_may_have_an_objective_of_its_own() -> None:
+    plan = Plan(SPLITS, (MIXES["text"], MIXES["4img"]), DEFAULT, own_ttft_ms={"4img": 20000.0})
+    for workload, ttft_ms in (("text", plan.objectives.ttft_ms), ("4img", 20000)):
+        quoted = plan.objectives_for(workload)
+        assert quoted == Objectives(ttft_ms, plan.objectives.itl_ms)
+        assert quoted in plan.grid(workload)
+        assert max(each.ttft_ms for each in plan.grid(workload)) == ttft_ms
 
 
 def test_the_journal_knows_what_decides_the_figures() -> None:
