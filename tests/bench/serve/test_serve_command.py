@@ -18,7 +18,7 @@ from bench.load.asking import Endpoint
 from bench.load.workloads import MIXES, Mixed
 from bench.serve.command import plan_of, serve
 from bench.serve.options import Options
-from bench.serve.plan import Amounts, Dose
+from bench.serve.plan import Amounts, Dose, Plan
 from bench.topologies.arrangement import Arrangement
 from bench.topologies.program import NotServing
 from bench.topologies.turns import Wake
@@ -306,3 +306,15 @@ def test_what_does_not_come_up_ends_the_run_in_words(compared: Played, monkeypat
     result = call("--quick")
     assert result.exit_code == 1
     assert "mono did not come up. It said: no" in result.output
+
+
+@pytest.mark.parametrize(
+    ("words", "ttft_ms"), [((), 10000), (("--goodput", "ttft:3000", "itl:100"), 3000)], ids=["its own", "what is asked"]
+)
+def test_of_four_images_is_quoted(words: tuple[str, ...], ttft_ms: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    plans: list[Plan] = []
+    monkeypatch.setattr("bench.serve.command.compare", lambda plan, *_: plans.append(plan))
+    result = call(*words)
+    assert result.exit_code == 0, result.output
+    [plan] = plans
+    assert plan.objectives_for("4img").ttft_ms == ttft_ms

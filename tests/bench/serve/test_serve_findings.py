@@ -1,6 +1,7 @@
 """From answers to rows, the headline, tables and plots."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -125,6 +126,15 @@ def test_the_headline_has_every_workload_and_the_time_to_first_token_of_one_imag
         "goodput_split_vs_mono_1img": 0.9,
         "image_ttft_p50_split_vs_mono": 2.5,  # half of the times 200 and half 300 ms, to the quickest's 100
     }
+
+
+def test_a_workload_with_an_objective_of_its_own_is_quoted_at_that() -> None:
+    both = measured(contest("text"), contest("1img"))
+    both.plan = replace(both.plan, own_ttft_ms={"1img": 250.0})  # the split's tail is 300 ms at every rate
+    found = {row["workload"]: row for row in of(rows(both, PRICES), "summary", "split")}
+    assert {name: row["ttft_objective_ms"] for name, row in found.items()} == {"text": 1000, "1img": 250}
+    assert (found["1img"]["goodput_per_s"], found["text"]["goodput_per_s"]) == (0, pytest.approx(2.25))
+    assert {"goodput_split_vs_mono_text", "goodput_split_vs_mono_1img_at_most"} <= headline(both).keys()
 
 
 def test_what_was_not_measured_is_not_in_the_headline() -> None:
