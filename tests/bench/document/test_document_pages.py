@@ -52,7 +52,7 @@ SUMMARY = {"what": "summary", "rounds": 5, "burst_requests_per_s": 2.5, "goodput
 SUMMARY |= {"percentiles": "P95 of TTFT, P99 of ITL"}
 SUMMARY |= {"goodput_told": "1.94 (1.75 to 2.12)", "light_ttft_p50_ms": 1234.0}
 SUMMARY |= {"light_ttft_tail": "p95", "light_ttft_tail_ms": 2345.0, "light_requests": 20}
-SUMMARY |= {"ttft_objective_ms": 5000.0, "itl_objective_ms": 600.0}
+SUMMARY |= {"itl_objective_ms": 600.0}
 AGAINST = {"vs_best_mono_low": 1.125, "vs_best_mono_high": 1.625}
 AGAINST |= {"vs_best_mono_told": "≥ 1.38", "light_ttft_p50_vs_mono": 2.375, "best_mono": "mono-x2"}
 AGAINST |= {"burst_vs_best_mono": 0.81, "burst_vs_best_mono_low": 0.79, "burst_vs_best_mono_high": 0.83}
@@ -75,11 +75,12 @@ def compared() -> list[dict[str, Any]]:
     """Rows of a comparison, made up."""
     rows: list[dict[str, Any]] = [{"what": "side", "arrangement": "split", "prefill_chunk": 64, "step_ms": 191.5}]
     rows[0] |= {"beside_streams": 4, "kept": True}
-    for workload in ("text", "1img", "4img"):
-        rows += [SUMMARY | {"workload": workload, "arrangement": "mono"}, DRIFT | {"workload": workload}]
+    for workload, ttft in (("text", 5000.0), ("1img", 5000.0), ("4img", 10000.0)):
+        summary = SUMMARY | {"workload": workload, "ttft_objective_ms": ttft}
+        rows += [summary | {"arrangement": "mono"}, DRIFT | {"workload": workload}]
         for arrangement in ("split", "split+steal"):
             of = {"workload": workload, "arrangement": arrangement}
-            rows += [SUMMARY | AGAINST | of, GRID | of, LOSES | of]
+            rows += [summary | AGAINST | of, GRID | of, LOSES | of]
     return rows
 
 
@@ -323,7 +324,7 @@ def test_the_page_has_what_decides_and_where_it_loses(checkout: Path) -> None:
         add(checkout, name)
     text = page(checkout)
     for shown in (
-        "within TTFT 5,000 ms and ITL 600 ms",
+        "within TTFT 5,000 ms (10,000 ms of four images) and ITL 600 ms",
         "| 3 of 24 | 1 | 2 | TTFT 1000 ms with ITL 300 (0.81) ms |",
         "| split | 64 | 192 | 4 | True |",
         "1.062 to 1.188",
