@@ -4,6 +4,7 @@ So whatever its user does meanwhile, and for how long, changes nothing of their 
 """
 
 import argparse
+import signal
 import subprocess
 import sys
 import threading
@@ -13,10 +14,12 @@ from contextlib import contextmanager, suppress
 
 import psutil
 
+from bench.load.journal import Spoilt
+
 STOPPED_S = 0.01  # at a time: short beside an encode
 
 
-class PaceLost(RuntimeError):
+class PaceLost(Spoilt):
     """Processes were not held to their share all the time; the message says what to do."""
 
 
@@ -51,17 +54,19 @@ def _listed(processes: Iterable[psutil.Process]) -> str:
 def _holder(arguments: Sequence[str], processes: Sequence[psutil.Process]) -> Iterator[None]:
     # It ends when its input closes, as it does when we are gone.
     with subprocess.Popen([sys.executable, "-m", __name__, *arguments], stdin=subprocess.PIPE) as holder:
+        ended_early = False
         try:
             yield
-            if holder.poll() is not None:
-                raise PaceLost(
-                    "What slowed processes down ended too early, so their pace is unknown. Measure all again."
-                )
-        finally:
+        finally:  # also of a run that is interrupted, for its journal holds what was measured
+            ended_early = holder.poll() is not None
             assert holder.stdin is not None
             holder.stdin.close()
             holder.wait()
             _resume(processes)  # for a holder that was killed
+            if ended_early:
+                raise PaceLost(
+                    "What slowed processes down ended too early, so their pace is unknown. Measure all again."
+                )
 
 
 def _hold(share: float, processes: Sequence[psutil.Process], over: threading.Event) -> None:
@@ -109,12 +114,12 @@ def main() -> None:
     arguments = parser.parse_args()
     groups = [_there(group) for group in arguments.groups]
     over = threading.Event()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for whoever closes the input
     threading.Thread(target=_until_input_closes, args=(over,), daemon=True).start()
-    with suppress(KeyboardInterrupt):
-        if arguments.share is None:
-            _take_turns(groups, over)
-        else:
-            _hold(arguments.share, [process for group in groups for process in group], over)
+    if arguments.share is None:
+        _take_turns(groups, over)
+    else:
+        _hold(arguments.share, [process for group in groups for process in group], over)
 
 
 def _there(group: str) -> list[psutil.Process]:

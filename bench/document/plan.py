@@ -38,11 +38,11 @@ STEPS = (
         minutes=33,
         headline=True,
     ),
-    Step("overhead", "chiasm bench overhead --json bench/results/overhead.json", minutes=11, headline=True),
+    Step("overhead", "chiasm bench overhead --json bench/results/overhead.json", minutes=10, headline=True),
     Step(
         "vllm-epd",
         "chiasm bench vllm-epd --json bench/results/vllm_epd.json --plot docs/vllm_epd.svg --resume {kept}",
-        minutes=16,
+        minutes=17,
         headline=True,
     ),
     Step(

@@ -10,6 +10,8 @@ Between double braces a template names what comes from the results:
     {{some itl.series[what=growth]                       the same, if there are such rows; else nothing
     {{headline steal}}                                   a table of all headline figures
     {{made steal}} {{machine steal}} {{versions steal}}  by which command, on what, with what (`.provenance`)
+    {{when steal.headline.text_burst_vs_two_engines >= 0.95 ? met | missed}}    the one or the other text; what has no
+                                                         figure has a dash
     {{picture stealing.svg: What it shows}}              the picture, if there is one
     {{missing}}                                          which parts were left out, and the commands they wait for
     {{steps}}                                            what `make bench` and `make bench-all` run
@@ -21,9 +23,11 @@ results is missing.
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from operator import ge, gt, le, lt
 from pathlib import Path
+from typing import Any
 
-from bench.document.figures import figure, report_of, written
+from bench.document.figures import NOTHING, figure, report_of, written
 from bench.document.plan import HEADLINE, STEPS, maker_of
 from bench.document.provenance import machine, made, versions
 from bench.document.results import BadDocument, Report
@@ -31,6 +35,8 @@ from bench.document.tables import headline_table, markdown, series_table
 
 _PART = re.compile(r"^\{\{with (.+?)\}\}\n(.*?)^\{\{end\}\}\n", re.MULTILINE | re.DOTALL)
 _NAMED = re.compile(r"\{\{(.+?)\}\}", re.DOTALL)
+_CONDITION = re.compile(r"(?P<figure>.+) (?P<sign><=|>=|<|>) (?P<limit>-?[\d.]+) \?(?P<then>[^|]*)\|(?P<otherwise>.*)")
+_SIGNS: Mapping[str, Callable[[Any, Any], bool]] = {"<=": le, ">=": ge, "<": lt, ">": gt}
 _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 
 
@@ -75,6 +81,7 @@ class Template:
             "machine": lambda: machine(report_of(rest, self.reports)),
             "versions": lambda: versions(report_of(rest, self.reports)),
             "picture": lambda: self._picture(rest),
+            "when": lambda: _one_of_two(rest, self.reports),
             "missing": lambda: "\n".join(self._missing) or "None.",
             "steps": _steps,
         }
@@ -87,6 +94,16 @@ class Template:
     def _picture(self, told: str) -> str:
         file, _, caption = told.partition(": ")
         return f"![{caption}]({file})" if (self.folder / file).exists() else ""
+
+
+def _one_of_two(condition: str, reports: Mapping[str, Report]) -> str:
+    found = _CONDITION.fullmatch(condition)
+    if found is None:
+        raise BadDocument("a condition looks so: when figure >= 1 ? this | that")
+    value = figure(found["figure"], reports)
+    if value is None:
+        return NOTHING
+    return found["then" if _SIGNS[found["sign"]](value, float(found["limit"])) else "otherwise"].strip()
 
 
 def _steps() -> str:

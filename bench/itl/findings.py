@@ -155,7 +155,7 @@ def _tails(slots: Sequence[Seen], side: str, against: str) -> Iterator[Row]:
     for one, other in _pictures(slots, side, against):
         if found := tails(one, other):
             yield {
-                **_what(one[0], side, against),
+                **_what(one, side, against),
                 "percentile": named(found.share),
                 "ratio": round(found.ratio, 3),
                 **_rounded_bounds(found.interval, 3),
@@ -188,7 +188,7 @@ def _ttfts(slots: Sequence[Seen], side: str, against: str) -> Iterator[Row]:
         every = [*one, *other]
         if fit := fits.over(p50s[0], p50s[1], len(every), fits.lost_in(every, fits.carrier_ttft_ms)):
             mine, theirs = (round(median(p50.values()), 1) for p50 in p50s)
-            yield {**_what(one[0], side, against), "p50_ms": mine, "against_p50_ms": theirs, **_told(fit)}
+            yield {**_what(one, side, against), "p50_ms": mine, "against_p50_ms": theirs, **_told(fit)}
 
 
 def _pictures(slots: Sequence[Seen], side: str, against: str) -> Iterator[tuple[list[Seen], list[Seen]]]:
@@ -202,6 +202,8 @@ def _pictures(slots: Sequence[Seen], side: str, against: str) -> Iterator[tuple[
             yield both[0], both[1]
 
 
-def _what(one: Seen, side: str, against: str) -> dict[str, Any]:
-    told = {"side": side, "against": against, "drive": one.drive.name, "carriers": one.slot.name}
-    return {**told, "at_once": one.slot.carriers, "tokens": one.tokens}
+def _what(slots: Sequence[Seen], side: str, against: str) -> dict[str, Any]:
+    """Of the same slot in all blocks. Where none of its carriers was answered, nobody told its tokens."""
+    first = slots[0]
+    told = {"side": side, "against": against, "drive": first.drive.name, "carriers": first.slot.name}
+    return {**told, "at_once": first.slot.carriers, "tokens": max(each.tokens for each in slots)}

@@ -21,7 +21,7 @@ BYSTANDER_TOKENS = (
     256  # of an answer: so many that its successor's prompt is a rare thing, its context still a short one
 )
 
-MARGIN = 1.5  # of a slot, over the largest carrier's time on the slowest side in the pilot: one in ten took 1.25
+MARGIN = 1.4  # of a slot, over the largest carrier's time on the slowest side in the pilot: one in ten took 1.25
 LEAST_SLOT_S = 2.0  # for enough tokens of bystanders
 
 

@@ -82,7 +82,7 @@ def measure(plan: Plan, subject: Subject, folder: Path | None, console: Console)
             found |= _finished(steps(timed, subject.sides), journal)
         if timed is None or len(found) < len(pilot) + len(steps(timed, subject.sides)):
             starting = console.status(f"starting {', '.join(subject.sides)} ...")
-            with starting as status, subject.up() as running, in_turns(running) as wake:
+            with journal.while_it_counts(), starting as status, subject.up() as running, in_turns(running) as wake:
                 status.update("warming up ...")
                 sides = {name: warmed_up(name, wake[name], plan, status.update) for name in running}
                 for name, one in running.items():
@@ -150,29 +150,29 @@ def _keep(found: Answers, step: Step, answers: list[Answer], journal: Journal) -
 
 
 def _timed(plan: Plan, found: Mapping[Step, Sequence[Answer]]) -> Plan:
-    """By the slowest side.
-
-    Raises:
-        Unmeasurable: a carrier of the pilot failed.
-    """
+    """By the slowest side."""
     needed_s: dict[str, float] = {}
     for step, answers in found.items():
         if step.block == 0:
-            if failed := next((answer for answer in answers if not answer.ok), None):
-                raise Unmeasurable(f"The largest carrier failed on {step.side}: {failed.error}")
             longest_s = max(answer.ended_s - answer.due_s for answer in answers)
             needed_s[step.drive.name] = max(longest_s, needed_s.get(step.drive.name, 0.0))
     return plan.timed(needed_s)
 
 
 def _piloted(step: Step, side: Side) -> list[Answer]:
-    """The heaviest carriers of that drive, beside its bystanders, each slot alone."""
+    """The heaviest carriers of that drive, beside its bystanders, each slot alone.
+
+    Raises:
+        Unmeasurable: one of them failed.
+    """
     found = []
     for slot in step.drive.heaviest:
         dice = _dice(step)
         planned = traffic.carriers(step.drive, [slot], side.texts, dice)
         answers = traffic.run(side.wake(), step.drive.streams, planned, None, dice, lambda _answer: None)
         found += [answer for answer in answers if not traffic.is_bystander(answer)]
+    if failed := next((answer for answer in found if not answer.ok), None):
+        raise Unmeasurable(f"The largest carrier failed on {step.side}: {failed.error}")
     return found
 
 
@@ -196,11 +196,15 @@ def _measure(plan: Plan, sides: Mapping[str, Side], found: Answers, journal: Jou
 
 
 def _measured(step: Step, side: Side, tell: Callable[[Answer], None]) -> list[Answer]:
+    """Raises Unmeasurable where nothing was answered: what serves there has gone, and will not come back by waiting."""
     drive, dice = step.drive, _dice(step)
     slots = drive.slots_for(side.encoded, step.block)
     planned = traffic.carriers(drive, slots, side.texts, dice)
     end_s = LEAD_IN_S + drive.slot_s * len(slots)
-    return traffic.run(side.wake(), drive.streams, planned, end_s, dice, tell)
+    answers = traffic.run(side.wake(), drive.streams, planned, end_s, dice, tell)
+    if not any(answer.ok for answer in answers):
+        raise Unmeasurable(f"{step.side} answers nothing ({step.name}). The first error: {answers[0].error}")
+    return answers
 
 
 def _dice(step: Step) -> random.Random:

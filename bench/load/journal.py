@@ -1,7 +1,8 @@
 """A folder that a long benchmark writes as it goes, so that it can be resumed: one file for each finished point."""
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -15,6 +16,11 @@ from chiasm.kept_files import write_whole
 SETTINGS = "settings.json"
 POINT, NOTE = ".answers.json", ".note.json"  # what names of points' and of notes' files end with
 NONCE = "nonce"
+SPOILT = "why nothing here counts"
+
+
+class Spoilt(RuntimeError):
+    """What has been measured is not what it stands for; the message says why, and what to do."""
 
 
 class OtherRun(ValueError):
@@ -40,6 +46,8 @@ class Journal:
         self._folder = folder
         ours = _as_kept({**settings, "commit": commit(), "machine": machine(), "versions": versions()})
         path = folder / SETTINGS
+        if (why := self.noted(SPOILT)) is not None:
+            raise OtherRun(f"{folder} is of a run that does not count: {why} Name an empty or new folder.")
         if path.exists():
             theirs = _settings_in(path)
             if to_read:
@@ -101,6 +109,20 @@ class Journal:
             return msgspec.json.decode(path.read_bytes()) if path.exists() else None
         except msgspec.DecodeError as error:
             raise OtherRun(f"cannot read {path}: {error}. Name an empty or new folder.") from error
+
+    @contextmanager
+    def while_it_counts(self) -> Iterator[None]:
+        """Around what is measured: if it turns out not to count, nobody goes on with this folder or makes figures of
+        it.
+
+        Raises:
+            Spoilt: that was so.
+        """
+        try:
+            yield
+        except Spoilt as error:
+            self.keep(SPOILT, str(error))
+            raise
 
     @property
     def nonce(self) -> str:

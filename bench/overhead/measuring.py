@@ -10,7 +10,7 @@ from aiohttp import ClientSession
 from bench.load.answers import Answer
 from bench.load.asking import Endpoint, Planned, ask, new_session
 from bench.load.driver import drive
-from bench.overhead.plan import ANSWER_TOKENS, SINGLES, WARM_UP, WARM_UP_TOKENS, Traffic, burst, dice_for, single
+from bench.overhead.plan import ANSWER_TOKENS, SINGLES, WARM_UP_PAIRS, WARM_UP_TOKENS, Traffic, burst, dice_for, single
 from bench.overhead.ways import Ways
 from bench.streams import Unanswered
 
@@ -20,16 +20,16 @@ Pair = tuple[Answer, Answer]
 """Through the gateway, and directly."""
 
 
-def warm_up(ways: Ways, traffic: Traffic, nonce: str) -> None:
-    """What does not count.
+def warm_up(ways: Ways, traffic: Traffic, burst_size: int, nonce: str) -> None:
+    """What does not count: some pairs, or a burst as large as those to come, since the first one of a size is slower.
 
     Raises:
         Unanswered: a request failed.
     """
     if traffic in SINGLES:
-        pairs(ways, traffic, WARM_UP, 0, nonce, WARM_UP_TOKENS)
+        pairs(ways, traffic, WARM_UP_PAIRS, 0, nonce, WARM_UP_TOKENS)
     else:
-        bursts(ways, WARM_UP, (WARM_UP_TOKENS, WARM_UP_TOKENS), 0, nonce)
+        bursts(ways, burst_size, (WARM_UP_TOKENS, WARM_UP_TOKENS), 0, nonce)
 
 
 def pairs(

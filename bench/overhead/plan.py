@@ -19,7 +19,7 @@ SEED = 1
 PROMPT_LETTERS = 24  # as many tokens of the bench model; the built-in one joins some
 ANSWER_TOKENS = 64  # of requests that come one at a time
 SIDE = 196  # pixels: 49 image tokens, the most that the built-in model takes
-WARM_UP, WARM_UP_TOKENS = 4, 16  # pairs, or requests in a burst; and the length of each answer
+WARM_UP_PAIRS, WARM_UP_TOKENS = 4, 16  # and the length of each answer, there and in a burst
 
 
 class Traffic(StrEnum):
@@ -44,7 +44,7 @@ class Plan:
     lengths: tuple[int, int]  # of answers in a burst, in tokens: evenly spread between these
 
 
-FULL = Plan(blocks=5, pairs=24, per_slot=2, lengths=(32, 96))
+FULL = Plan(blocks=5, pairs=16, per_slot=2, lengths=(32, 96))
 QUICK = Plan(blocks=3, pairs=4, per_slot=1, lengths=(8, 24))
 
 

@@ -58,7 +58,7 @@ class Run:
 
     def _measure(self, ways: Ways, traffic: Traffic) -> None:
         self._say(f"{traffic}: warming up")
-        warm_up(ways, traffic, self.nonce)
+        warm_up(ways, traffic, self._burst_size(ways), self.nonce)
         for block in range(1, self._plan.blocks + 1):
             self._say(f"{traffic}: block {block}")
             self.series.append({"traffic": str(traffic), "block": block, **self._block(ways, traffic, block)})
@@ -67,7 +67,10 @@ class Run:
     def _block(self, ways: Ways, traffic: Traffic, block: int) -> Row:
         if traffic in SINGLES:
             return row_of_pairs(pairs(ways, traffic, self._plan.pairs, block, self.nonce))
-        return row_of_bursts(*bursts(ways, self._plan.per_slot * ways.slots, self._plan.lengths, block, self.nonce))
+        return row_of_bursts(*bursts(ways, self._burst_size(ways), self._plan.lengths, block, self.nonce))
+
+    def _burst_size(self, ways: Ways) -> int:
+        return self._plan.per_slot * ways.slots
 
     def _expect(self, steps: int) -> None:
         self._progress.update(self._task, total=steps)

@@ -24,9 +24,16 @@ Row = dict[str, Any]
 
 
 def best_monolithic(contest: Contest, objectives: Objectives) -> Side | None:
-    """That of the highest goodput; None where no monolithic arrangement was measured."""
+    """That of the highest goodput, and one of which that may be higher before all others; None where no monolithic
+    arrangement was measured.
+    """
     sides = [side for side in contest.sides.values() if side.monolithic]
-    return max(sides, key=lambda side: contest.climbs[side.name].goodput(objectives), default=None)
+
+    def reached(side: Side) -> tuple[bool, float]:
+        climb = contest.climbs[side.name]
+        return climb.is_open(objectives), climb.goodput(objectives)
+
+    return max(sides, key=reached, default=None)
 
 
 def against_best(contest: Contest, name: str, objectives: Objectives) -> Ratio | None:
@@ -120,6 +127,7 @@ def _summary(measured: Measured, contest: Contest, side: Side, prices: Prices) -
         "rounds": len(side.rounds),
         "requests": len(answered),
         "burst_requests_per_s": side.most,
+        "burst_failed": sum(not answer.ok for burst in side.bursts for answer in burst),
         "burst_output_tokens_per_s": tokens_per_s,
         **_busy(side),
         **_goodput(contest, side, objectives),
@@ -163,6 +171,7 @@ def _goodput(contest: Contest, side: Side, objectives: Objectives) -> Row:
         "goodput_per_s": climb.goodput(objectives),
         **_bounds("goodput", climb.interval(objectives), "_per_s"),
         "goodput_at_least": climb.is_open(objectives),
+        "goodput_decided_by": "at once" if climb.is_at_once(objectives) else "rates",
     }
 
 

@@ -141,6 +141,10 @@ class Climb:
         """Whether the goodput may be higher than any rate that was measured."""
         return self._all.is_open(objectives)
 
+    def is_at_once(self, objectives: Objectives) -> bool:
+        """Whether the goodput is what is answered when many come at once: no rate of the ladder decides."""
+        return self.goodput(objectives) == self._all.most
+
     def interval(self, objectives: Objectives) -> Interval | None:
         """Of the goodput; None of fewer than three rounds, and where one of the ladder's ends decides."""
         if not self._is_within(objectives):

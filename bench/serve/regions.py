@@ -10,6 +10,7 @@ Row = dict[str, Any]
 
 NONE = "–"
 SIGNS = {Bound.NONE: "", Bound.AT_LEAST: "≥ ", Bound.AT_MOST: "≤ "}
+SURELY = "*"  # behind a ratio whose whole interval lies on one side of 1
 OPEN = "both"  # keep the objectives at every rate that was measured, so that nothing is told
 
 
@@ -26,17 +27,23 @@ def spread(value: float, low: float | None, high: float | None) -> str:
 def grids(curve: Sequence[Mapping[str, Any]]) -> Iterator[Row]:
     """For each objective of the time to first token, the ratios over those of the gaps, as they may be printed.
 
-    `curve` are an arrangement's rows of goodput; a dash stands where nobody keeps the objectives at any rate.
+    `curve` are an arrangement's rows of goodput; a dash stands where nobody keeps the objectives at any rate, and a
+    star behind a ratio whose whole interval lies on one side of 1.
     """
     for ttft_ms in dict.fromkeys(row["ttft_objective_ms"] for row in curve):
         rows = [row for row in curve if row["ttft_objective_ms"] == ttft_ms]
-        cells = {f"itl_{row['itl_objective_ms']:g}_ms": row.get("vs_best_mono_told", NONE) for row in rows}
+        cells = {f"itl_{row['itl_objective_ms']:g}_ms": _cell(row) for row in rows}
         yield {"ttft_objective_ms": ttft_ms, **cells}
+
+
+def _cell(row: Mapping[str, Any]) -> str:
+    surely = row.get("vs_best_mono_high", math.inf) < 1 or row.get("vs_best_mono_low", 0.0) > 1
+    return f"{row.get('vs_best_mono_told', NONE)}{SURELY if surely else ''}"
 
 
 def loses(curve: Sequence[Mapping[str, Any]]) -> Row:
     """At which pairs of objectives the ratio is below 1, of how many that tell on which side of 1 it is. At how many
-    the whole interval is, and at how many it is a bound.
+    the whole interval is, and at how many it is a bound; and at how many the whole interval is above 1.
     """
     told_rows = [row for row in curve if _is_decided(row)]
     below = [row for row in told_rows if row["vs_best_mono"] < 1]
@@ -48,6 +55,7 @@ def loses(curve: Sequence[Mapping[str, Any]]) -> Row:
     return {
         "below_1": len(below),
         "interval_below_1": sum(row.get("vs_best_mono_high", math.inf) < 1 for row in below),
+        "interval_above_1": sum(row.get("vs_best_mono_low", 0.0) > 1 for row in told_rows),
         "bound_below_1": sum(row["vs_best_mono_bound"] == Bound.AT_MOST for row in below),
         "told": len(told_rows),
         "where": where or "nowhere",

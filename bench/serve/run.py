@@ -62,7 +62,7 @@ class Comparison:
                 self._measure_group(measured, dict.fromkeys(group))
                 continue
             self._progress.update(self._task, description=f"starting {', '.join(group.values())}")
-            with start(list(group.values())) as wake:
+            with self._journal.while_it_counts(), start(list(group.values())) as wake:
                 up = {name: wake[what] for name, what in group.items()}
                 self._warm_up(up)
                 self._measure_group(measured, up)
@@ -145,9 +145,10 @@ class Comparison:
         if answers is None:
             assert wake is not None
             endpoint = wake()
+            requests = planned()
             time.sleep(self._plan.amounts.settle_s)
             with busy_shares(self._halves) as busy:
-                answers = drive(endpoint, planned(), timeout_s=TIMEOUT_S)
+                answers = drive(endpoint, requests, timeout_s=TIMEOUT_S)
             if not any(answer.ok for answer in answers):
                 raise Unanswered(f"{endpoint.url} answers nothing ({point}). The first error: {answers[0].error}")
             if and_busy:

@@ -22,7 +22,7 @@ Steps = Mapping[float, range]
 
 UNWATCHED = 1 / 3  # of a rung: until then what belongs to the rate before has left
 BACKLOG = 0.05  # of what comes may be left over
-BY_CHANCE = 1.645  # standard deviations, which nineteen of twenty stable rungs do not exceed
+BY_CHANCE = 20  # one of so many stable rungs may be taken for one where a backlog grows
 TICK_S = 1e-6  # more than what sums of times are wrong by
 
 
@@ -50,10 +50,16 @@ class Rung:
 
     @property
     def keeps_up(self) -> bool:
-        """Whether no backlog grows, but for a twentieth of what comes, and for what chance makes of the difference of
-        two counts of which each is Poisson's.
+        """Whether no backlog grows, but for a twentieth of what comes, and for what chance may make of it: where two
+        counts are Poisson's of the same mean, the second is a binomial part of their sum, of one half (the exact test,
+        Przyborowski and Wilenski 1940; of a few requests a normal distribution would tell another story).
         """
-        return self.after - self.before <= BACKLOG * self.due + BY_CHANCE * math.sqrt(self.before + self.after)
+        after = math.ceil(self.after - BACKLOG * self.due)
+        if after <= self.before:
+            return True
+        together = self.before + after
+        as_many = sum(math.comb(together, count) for count in range(after, together + 1))
+        return BY_CHANCE * as_many >= 1 << together
 
 
 Round = Mapping[float, Rung]

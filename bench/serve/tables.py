@@ -29,7 +29,7 @@ def summaries(series: Sequence[Row]) -> Iterator[Sheet]:
 
 def _cells(row: Row) -> Iterator[str]:
     yield str(row["rounds"])
-    yield f"{row['burst_requests_per_s']:.2f}"
+    yield f"{row['burst_requests_per_s']:.2f}" + (f", {row['burst_failed']} failed" if row["burst_failed"] else "")
     yield _ratio(row, "burst_vs_best_mono")
     busy = [row[name] for name in ("burst_encoder_cores_busy", "burst_decoder_cores_busy") if name in row]
     yield " + ".join(f"{share:.0%}" for share in busy) or NONE
@@ -78,5 +78,5 @@ LEGEND = (
     "arrangement. Cores busy: the encoder's and the decoder's, meanwhile. TTFT: of requests with images, at the "
     "lowest rate, from when they were due, to the quickest monolithic arrangement's. ≥ and ≤: one of the two lies "
     "beyond the ladder of rates; both: keep the objectives at all rates; –: neither does even at the lowest rate, or "
-    "was not measured."
+    "was not measured; *: the whole interval lies on one side of 1."
 )

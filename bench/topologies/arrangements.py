@@ -7,8 +7,9 @@ import secrets
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
+from bench.load.journal import Spoilt
 from bench.topologies import epd_proxy, router
 from bench.topologies.arrangement import CALIBRATED, CLUSTERS, Arrangement
 from bench.topologies.calibration import chunk_flags, chunk_of, steps_of
@@ -20,7 +21,13 @@ from bench.topologies.running import Cluster, Disaggregated, Engines, Running
 from bench.topologies.setting import Setting
 from bench.topologies.stock import decoder_args, encoder_args, start_stock
 from chiasm.calibration import Chunk
+from chiasm.client import EndpointError
 from chiasm.engine import Engine
+
+
+class EmbeddingsLost(NotServing, Spoilt):
+    """A proxy had to ask again, which is slower; the message says whose."""
+
 
 Chunks = Sequence[Chunk]
 """Of each engine of an arrangement whose steps are bounded to the objective."""
@@ -41,21 +48,30 @@ def starting_all(arrangements: Sequence[Arrangement], setting: Setting) -> Itera
 
     Raises:
         NotEnough: they do not fit together.
-        NotServing, NotCalibrated: a prefill chunk could not be measured; or, in the end, one did not do what it stands
-            for.
+        NotServing, NotCalibrated: a prefill chunk could not be measured.
+        EmbeddingsLost: one did not do what it stands for. That is told in the end, however it ends.
         PreflightFailed: the model cannot be split, and one of them does.
     """
     require(arrangements, setting)
     with only_on(setting.all_cores), ExitStack() as stack:
         chunks = {arrangement: calibrate(arrangement, setting) for arrangement in arrangements}
         running = {each: stack.enter_context(_started(each, setting, chunks[each])) for each in arrangements}
-        yield running
-        for one in running.values():
-            if retries := one.retries():
-                raise NotServing(
-                    f"{one.name} lost embeddings, so that its proxy had to ask {retries} times more: what was measured "
-                    "of it is not what it can do. Measure it again, from the beginning."
-                )
+        try:
+            yield running
+        finally:
+            for one in running.values():
+                _must_have_lost_nothing(one)
+
+
+def _must_have_lost_nothing(one: Running) -> None:
+    retries = 0
+    with suppress(EndpointError):  # a proxy that has gone tells nothing
+        retries = one.retries()
+    if retries:
+        raise EmbeddingsLost(
+            f"{one.name} lost embeddings, so that its proxy had to ask {retries} times more: what was measured "
+            "of it is not what it can do. Measure it again, from the beginning."
+        )
 
 
 def calibrate(arrangement: Arrangement, setting: Setting) -> Chunks:

@@ -1,10 +1,12 @@
 """Processes that are stopped part of the time."""
 
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from typing import NoReturn
 
 import psutil
 import pytest
@@ -72,15 +74,44 @@ def cores_time(*processes: psutil.Process) -> float:
     return sum(process.cpu_times().user + process.cpu_times().system for process in processes)
 
 
+def its_holder() -> psutil.Process:
+    [holder] = [each for each in psutil.Process().children() if "bench.handicap" in each.cmdline()]
+    return holder
+
+
+def kill_its_holder() -> None:
+    holder = its_holder()
+    holder.kill()
+    while holder.status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.001)
+
+
+def interrupt(after: Callable[[], None]) -> NoReturn:
+    after()
+    raise KeyboardInterrupt
+
+
 def test_a_pace_that_was_lost_is_told(busy: psutil.Process) -> None:
     with ExitStack() as stack:
         stack.enter_context(held_to(0.3, [busy]))
-        [holder] = [each for each in psutil.Process().children() if "bench.handicap" in each.cmdline()]
-        holder.kill()
-        while holder.status() != psutil.STATUS_ZOMBIE:
-            time.sleep(0.001)
+        kill_its_holder()
         with pytest.raises(PaceLost, match="Measure all again"):
             stack.close()
+    assert psutil.STATUS_STOPPED not in states(busy)
+
+
+def test_a_pace_that_was_lost_is_told_of_what_is_interrupted_too(busy: psutil.Process) -> None:
+    """A journal has what was measured until then."""
+    with pytest.raises(PaceLost), held_to(0.3, [busy]):
+        interrupt(kill_its_holder)
+
+
+def test_an_interrupt_is_not_for_what_holds_processes(busy: psutil.Process) -> None:
+    """A terminal sends it to all."""
+    with held_to(0.3, [busy]):
+        states(busy)  # until it holds
+        its_holder().send_signal(signal.SIGINT)
+        assert psutil.STATUS_STOPPED in states(busy)
     assert psutil.STATUS_STOPPED not in states(busy)
 
 

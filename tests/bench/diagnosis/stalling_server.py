@@ -60,6 +60,7 @@ class StallingServer:
     chunk: int = 1_000_000  # tokens that a step prefills
     piece: int = 1  # tokens in one event of an answer
     flush: int = 1  # events that are written at once
+    role_at_once: bool = False  # names the assistant's role as a request comes, as some servers do, not with a token
     metrics: bool = True
     usage: bool = True
     most_images: int = 100  # in one request
@@ -175,11 +176,12 @@ class StallingServer:
 
     async def _stream(self, request: web.Request, mine: Request, answer: web.StreamResponse) -> None:
         last, tokens, held = False, 0, b""
+        first = None if self.role_at_once else await mine.events.get()
+        await answer.prepare(request)
+        await answer.write(_event({"role": "assistant"}, None))
         while not last:
-            last = await mine.events.get()
-            if not answer.prepared:
-                await answer.prepare(request)
-                await answer.write(_event({"role": "assistant"}, None))
+            last = await mine.events.get() if first is None else first
+            first = None
             tokens += 1
             if last or tokens % self.piece == 0:
                 held += _event({"content": "a"}, "length" if last else None)

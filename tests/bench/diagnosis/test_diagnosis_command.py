@@ -44,7 +44,7 @@ def rows_of(file: Path, what: str) -> list[dict[str, Any]]:
 
 
 def test_where_the_encode_is_the_stall_it_says_split_and_asks_one_of_two_engines(tmp_path: Path) -> None:
-    server = StallingServer(encode=120, prefill=10, engine_count=2, chunk=512)
+    server = StallingServer(encode=120, prefill=10, engine_count=2, chunk=512, role_at_once=True)
     with running(server):
         arguments = (*SIZES, "--quick", "--yes", "--itl-slo-ms", "100", "--json", str(tmp_path / "found.json"))
         result = diagnosed(server.url + "/v1", *arguments, "--api-key", "secret")

@@ -82,6 +82,21 @@ def test_a_picture_is_shown_if_there_is_one(tmp_path: Path) -> None:
     assert filled(text, tmp_path) == "a\n\n![What it shows](wire.svg)\n\nb\n"
 
 
+@pytest.mark.parametrize(
+    ("condition", "chosen"),
+    [
+        ("wire.headline.ratio >= 0.5 ? met | missed", "met"),
+        ("wire.headline.ratio > 0.5 ? met | missed", "missed"),
+        ("wire.headline.ratio <= 0.5 ? met | missed", "met"),
+        ("wire.headline.ratio < 0.5 ? met | missed", "missed"),
+        ("max wire.series.ratio < 0.75 ? met | missed", "missed"),
+        ("maybe wire.headline.speed < 0.75 ? met | missed", "–"),
+    ],
+)
+def test_a_figure_decides_which_text_stands_there(condition: str, chosen: str) -> None:
+    assert filled(f"It is {{{{when {condition}}}}}.\n", wire=report(ratio=0.5)) == f"It is {chosen}.\n"
+
+
 def test_the_commands_are_listed_with_their_minutes() -> None:
     page = filled("{{steps}}\n")
     for step in STEPS:
@@ -94,6 +109,7 @@ def test_the_commands_are_listed_with_their_minutes() -> None:
         ("{{wire.headline.speed}}", "{{wire.headline.speed}}: 'wire.headline.speed' fits 0 of these figures: ratio"),
         ("{{made itl}}", "there is no bench/results/itl.json"),
         ("{{wire.headline.ratio | d}}", "cannot be written as 'd'"),
+        ("{{when wire.headline.ratio is fine ? met | missed}}", "a condition looks so: "),
         ("{{with wire}}\nno end\n", "no figure's name"),
         ("no beginning\n{{end}}\n", "no figure's name"),
         ("{{table wire.series\nspeed: {speed}\n}}", "{{table wire.series}}: no row of wire.series has"),

@@ -1,7 +1,9 @@
 """Slopes, ratios and growth of slots with known figures, and how they are told."""
 
+from dataclasses import replace
+
 import pytest
-from made_slots import BASE, DRIVE, PICTURE, TEXT, overloaded, slots_with
+from made_slots import BASE, DRIVE, PICTURE, TEXT, failed, overloaded, slots_with
 
 from bench.itl import fits
 from bench.itl.findings import IN_BURSTS, STALL, findings, headline, side_like
@@ -168,6 +170,16 @@ def test_the_tail_of_the_largest_burst_is_quoted_where_there_are_gaps_enough() -
     assert headline(found)["bystander_p99_itl_mono_vs_split"] == pytest.approx(2750 / 950, abs=0.01)
     few = [one for one in slots if one.block < 5]
     assert not any(name.startswith("bystander") for name in headline(findings(few, None)))
+
+
+def test_a_smaller_picture_is_not_quoted_for_the_largest_one() -> None:
+    """Of which the first was not answered, so that nobody told how many tokens it had."""
+    large = Slot(Kind.LIVE, Load(1, 896))
+    drive = replace(DRIVE, slots=(*DRIVE.slots, large))
+    slots = blocks({}, side="split", drive=drive) + blocks({}, side="mono", drive=drive)
+    assert "image_ttft_p50_split_vs_mono" in headline(findings(slots, None))
+    lost = [replace(failed(one), tokens=0) if (one.slot, one.block) == (large, 1) else one for one in slots]
+    assert "image_ttft_p50_split_vs_mono" not in headline(findings(lost, None))
 
 
 def test_samples_tell_as_high_a_share_as_they_are_many() -> None:

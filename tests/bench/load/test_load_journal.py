@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from bench.load.answers import Answer
-from bench.load.journal import Journal, OtherRun
+from bench.load.journal import Journal, OtherRun, Spoilt
 
 SETTINGS = {"seed": 1, "rates": (1.0, 2.0), "quick": False}
 ANSWERS = [Answer(0, "text", 0.0, 0.1, (0.2, 0.3), 0.4, None, 2), Answer(1, "1img", 0.0, 0.1, (), 0.4, None, 0, "gone")]
@@ -70,6 +70,24 @@ def test_what_turned_out_to_be_so_must_stay_so(tmp_path: Path) -> None:
 def test_a_run_has_a_word_of_its_own_and_keeps_it(tmp_path: Path) -> None:
     first, other = Journal(tmp_path / "one", SETTINGS), Journal(tmp_path / "other", SETTINGS)
     assert first.nonce == first.nonce == Journal(tmp_path / "one", SETTINGS).nonce != other.nonce
+
+
+def test_nobody_goes_on_with_what_does_not_count(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, SETTINGS)
+    journal.put("a point", ANSWERS)
+    with pytest.raises(Spoilt), journal.while_it_counts():
+        raise Spoilt("It was slower than it should be. Measure it again.")
+    for to_read in (False, True):
+        with pytest.raises(OtherRun, match=r"does not count: It was slower .+ Name an empty"):
+            Journal(tmp_path, SETTINGS, to_read=to_read)
+
+
+def test_who_is_interrupted_goes_on(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, SETTINGS)
+    journal.put("a point", ANSWERS)
+    with pytest.raises(KeyboardInterrupt), journal.while_it_counts():
+        raise KeyboardInterrupt
+    assert Journal(tmp_path, SETTINGS).get("a point") == ANSWERS
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from played_engine import PlayedEngine, playing
 
 from bench.load.asking import Endpoint
 from bench.overhead.measuring import bursts, pairs, warm_up
-from bench.overhead.plan import ANSWER_TOKENS, Traffic
+from bench.overhead.plan import ANSWER_TOKENS, SINGLES, WARM_UP_PAIRS, Traffic
 from bench.overhead.ways import Ways
 from bench.streams import Unanswered
 
@@ -108,7 +108,7 @@ def test_an_answer_that_is_not_complete_ends_it(gateway: PlayedEngine, message: 
 def test_both_ways_are_warmed_up_by_their_own_traffic(traffic: Traffic) -> None:
     gateway, direct = PlayedEngine(), PlayedEngine()
     with both(gateway, direct) as ways:
-        warm_up(ways, traffic, "a run")
-    assert len(gateway.asked) == len(direct.asked) > 0
+        warm_up(ways, traffic, 7, "a run")
+    assert len(gateway.asked) == len(direct.asked) == (WARM_UP_PAIRS if traffic in SINGLES else 7)
     assert all(("image_url" in content) == (traffic is Traffic.IMAGES) for content in contents(gateway))
     assert max(lengths(gateway)) < ANSWER_TOKENS

@@ -15,7 +15,7 @@ from bench.serve.findings import Row, best_monolithic, headline, rows, tail_of
 from bench.serve.measured import Contest, Measured, Side
 from bench.serve.plan import DEFAULT, Plan
 from bench.serve.plots import plot_curves
-from bench.serve.regions import loses
+from bench.serve.regions import grids, loses
 from bench.serve.staircase import Round
 from bench.serve.tables import ratio_grids, summaries
 from bench.sheets import fitted
@@ -119,6 +119,30 @@ def test_under_other_objectives_another_one_may_be_the_best() -> None:
     assert best.name == "mono"
 
 
+def test_the_best_is_one_of_which_nobody_knows_how_much_more_it_bears() -> None:
+    found = contest()
+    a_little_more = [answer(100, 1000 * 11 / 3.2 / 20 - 5) for _ in range(11)]  # 3.2 a second
+    found.sides["mono"] = Side("mono", [AT_ONCE] * 2, [ladder(100, 100, 100, 100)] * 2)
+    found.sides["mono-x2"] = Side("mono-x2", [a_little_more] * 2, [ladder(100, 100, 100, 100)] * 2)
+    reached = {name: found.climbs[name].goodput(OBJECTIVES) for name in ("mono", "mono-x2")}
+    assert reached["mono"] == 3.0 < reached["mono-x2"] < 3.3
+    best = best_monolithic(found, OBJECTIVES)
+    assert best is not None
+    assert best.name == "mono"
+    [row] = of(rows(measured(found), PRICES), "summary", "split")
+    assert row["vs_best_mono_bound"] == "at most"
+
+
+def test_what_failed_of_many_at_once_is_told() -> None:
+    found = contest()
+    found.sides["split"].bursts = [[*AT_ONCE, answer(1, 1, error="no")], AT_ONCE]
+    series = rows(measured(found), PRICES)
+    assert [row["burst_failed"] for row in of(series, "summary", "split")] == [1]
+    [sheet] = summaries(series)
+    at_once = {row[0]: row[2] for row in sheet.rows}
+    assert at_once == {"mono": "10.00", "mono-x2": "10.00", "split": "10.00, 1 failed"}
+
+
 def test_the_headline_has_every_workload_and_the_time_to_first_token_of_one_image() -> None:
     found = headline(measured(contest("text"), contest("1img")))
     assert found == {
@@ -173,6 +197,20 @@ def test_it_loses_surely_where_all_of_the_interval_is_below_1() -> None:
     told = [row | {"vs_best_mono": 0.9, "vs_best_mono_high": high} for high in (0.95, 1.05)]
     lost = loses([*told, row | {"vs_best_mono": 0.9}, row | {"vs_best_mono": 1.1, "vs_best_mono_high": 1.2}])
     assert (lost["below_1"], lost["interval_below_1"], lost["bound_below_1"], lost["told"]) == (3, 1, 0, 4)
+
+
+@pytest.mark.parametrize(
+    ("interval", "starred", "wins"),
+    [((0.8, 0.95), True, 0), ((0.8, 1.2), False, 0), ((1.05, 1.2), True, 1), ((0.8, 1.0), False, 0), (None, False, 0)],
+)
+def test_a_star_and_a_win_take_an_interval_on_one_side_of_1(
+    interval: tuple[float, float] | None, starred: bool, wins: int
+) -> None:
+    row = {"ttft_objective_ms": 1000.0, "itl_objective_ms": 200.0, "vs_best_mono_bound": "", "vs_best_mono_told": "0.9"}
+    row |= {"vs_best_mono": 0.9}
+    row |= dict(zip(("vs_best_mono_low", "vs_best_mono_high"), interval, strict=True)) if interval else {}
+    assert list(grids([row])) == [{"ttft_objective_ms": 1000.0, "itl_200_ms": "0.9*" if starred else "0.9"}]
+    assert loses([row])["interval_above_1"] == wins
 
 
 @pytest.mark.parametrize(

@@ -143,6 +143,12 @@ def test_a_little_above_the_highest_rate_what_is_answered_at_once_counts() -> No
     assert (broken.goodput(OBJECTIVES), broken.is_open(OBJECTIVES)) == (pytest.approx(1.5), False)
 
 
+def test_it_is_told_whether_the_ladder_or_what_is_answered_at_once_decides() -> None:
+    rounds = [ladder(100, 300)]
+    assert not climb(rounds, 1.6).is_at_once(OBJECTIVES)
+    assert climb(rounds, 1.4).is_at_once(OBJECTIVES)
+
+
 def test_what_is_answered_at_once_has_the_noise_of_its_rounds() -> None:
     alike_s = [ladder(100, 100)] * 3
     capped = climb(alike_s, 1.5, 1.5, 1.8)

@@ -106,9 +106,19 @@ def test_answers_that_last_long_are_no_backlog() -> None:
     assert lasting.keeps_up
 
 
-def test_what_chance_leaves_over_is_no_backlog() -> None:
-    assert Rung([], due=100, before=40, after=60, watched_s=50).keeps_up  # 5 by the twentieth, 16.4 by chance
-    assert not Rung([], due=100, before=40, after=63, watched_s=50).keeps_up
+@pytest.mark.parametrize(
+    ("due", "before", "after", "keeps_up"),
+    [
+        (100, 40, 62, True),  # 57 without the twentieth: of 97 so many or more are that part once in 19 times
+        (100, 40, 63, False),  # once in 23 times
+        (10, 0, 4, True),  # once in 16 times
+        (10, 0, 5, False),
+        (100, 0, 0, True),
+        (100, 50, 10, True),
+    ],
+)
+def test_what_chance_leaves_over_is_no_backlog(due: int, before: int, after: int, keeps_up: bool) -> None:
+    assert Rung([], due=due, before=before, after=after, watched_s=50).keeps_up == keeps_up
 
 
 def test_a_burst_tells_how_much_is_answered_at_most() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import psutil
 import pytest
@@ -15,10 +15,10 @@ import pytest
 from bench.load.asking import Endpoint
 from bench.topologies import arrangements, calibration, chiasm_cluster
 from bench.topologies.arrangement import Arrangement
-from bench.topologies.arrangements import calibrate, starting, starting_all
+from bench.topologies.arrangements import EmbeddingsLost, calibrate, starting, starting_all
 from bench.topologies.program import NotServing
 from bench.topologies.resources import NotEnough
-from bench.topologies.running import Remote
+from bench.topologies.running import Remote, Running
 from bench.topologies.setting import KV_CACHE_BYTES, Setting
 from bench.topologies.turns import in_turns
 from chiasm.calibration import Step
@@ -123,8 +123,20 @@ def test_a_disaggregation_that_lost_embeddings_is_no_baseline(
     setting: Setting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("bench.topologies.running.Disaggregated.retries", lambda _self: 2)
-    with pytest.raises(NotServing, match="ask 2 times more"), starting(Arrangement.VLLM_EPD, setting) as running:
+    with pytest.raises(EmbeddingsLost, match="ask 2 times more"), starting(Arrangement.VLLM_EPD, setting) as running:
         running.wait_ready()
+
+
+def test_a_loss_is_told_of_what_is_interrupted_too(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A journal has what was measured until then."""
+    monkeypatch.setattr("bench.topologies.running.Disaggregated.retries", lambda _self: 2)
+
+    def interrupted(running: Running) -> NoReturn:
+        running.wait_ready()
+        raise KeyboardInterrupt
+
+    with pytest.raises(EmbeddingsLost), starting(Arrangement.VLLM_EPD, setting) as running:
+        interrupted(running)
 
 
 def test_who_is_not_asked_is_stopped_and_its_guards_are_not(setting: Setting) -> None:
