@@ -24,7 +24,7 @@ from bench.load.slopes import LEAST, ratio
 from bench.load.workloads import exactly
 from bench.model import build_bench_model
 from bench.policies import Only
-from bench.report import write_report
+from bench.report import commit, write_report
 from bench.topologies.cores import only_on
 from bench.topologies.setting import BadSetting, first_two_cores
 from bench.two_encoders import FAST, TwoEncoders, two_encoders
@@ -66,6 +66,7 @@ def fan_out(quick: bool, json_file: Path | None) -> None:
         mean time to first token over two encoders, to that over one
     """
     rounds = QUICK_ROUNDS if quick else ROUNDS
+    measured_at = commit()
     try:
         encoding, decoding = first_two_cores()
         # The client has both cores; gateway and scheduler, which are threads of it here, have them too.
@@ -88,6 +89,7 @@ def fan_out(quick: bool, json_file: Path | None) -> None:
             headline=headline(compared),
             series=[*compared, *series],
             seeds=[SEED],
+            measured_at=measured_at,
         )
 
 

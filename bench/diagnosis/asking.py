@@ -159,7 +159,7 @@ class Asker:
                 f"{self.endpoint.url} streams no usage or no token, so what a picture costs per token cannot be told. "
                 "Diagnose a server that honours stream_options.include_usage, as vLLM does."
             )
-        self._slowest_s = max(self._slowest_s, answer.ttft_s)
+        self._slowest_s = max(self._slowest_s, answer.waited_s)
         self._token_s = answer.tpot_s or self._token_s
         return answer
 

@@ -131,7 +131,7 @@ async def _counted(
                 raise
             break  # of the pictures that a request may have, it has an opinion: --limit-mm-per-prompt
         tokens = _prompt_tokens(answer) - question
-        found[tokens] = replace(rung, tokens=tokens), answer.ttft_s
+        found[tokens] = replace(rung, tokens=tokens), answer.waited_s
     return dict(found.values())
 
 

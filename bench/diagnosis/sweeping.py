@@ -165,7 +165,7 @@ class Sweeps:
             with self._busy():
                 answers = await self._asker.ask_at_once(kind, bodies)
             sent_s, first_s = min(each.sent_s for each in answers), max(each.tokens_s[0] for each in answers)
-            ttft_s = fmean(each.tokens_s[0] - each.sent_s for each in answers)
+            ttft_s = fmean(each.waited_s for each in answers)
             tokens = fmean((each.prompt_tokens or 0) - self._known.question_tokens for each in answers)
             self._asker.steady(f"the first token of {kind} ({times} x {carries})", ttft_s, SLOWER_S)
         if kind not in IN_PLACE_OF:

@@ -13,7 +13,7 @@ from bench.overhead.figures import as_lines, as_series, blocks_table, headline, 
 from bench.overhead.plan import FULL, QUICK, SEED, Traffic
 from bench.overhead.run import Run
 from bench.overhead.ways import NoSuchEngine, ways_through
-from bench.report import write_report
+from bench.report import commit, write_report
 from bench.streams import Unanswered
 from bench.topologies.program import NotServing
 from bench.topologies.setting import BadSetting
@@ -68,6 +68,7 @@ def overhead(quick: bool, json_file: Path | None, endpoint: str | None, api_key:
     With --endpoint the cluster must have one decoder or one whole worker, no stealing, and no other traffic.
     """
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    measured_at = commit()
     try:
         with Progress(*columns, console=console) as progress:
             run = Run(QUICK if quick else FULL, progress)
@@ -98,4 +99,5 @@ def overhead(quick: bool, json_file: Path | None, endpoint: str | None, api_key:
             series=series,
             seeds=[SEED],
             setting={"nonce": run.nonce},
+            measured_at=measured_at,
         )
