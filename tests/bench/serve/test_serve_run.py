@@ -13,7 +13,7 @@ from rich.progress import Progress
 
 from bench.load.asking import Endpoint
 from bench.load.goodput import Objectives
-from bench.load.journal import Journal
+from bench.load.journal import Journal, OtherRun, Spoilt
 from bench.load.workloads import MIXES
 from bench.serve.measured import Measured
 from bench.serve.plan import Amounts, Dose, Plan
@@ -54,6 +54,23 @@ def compare(stage: Stage, folder: Path, plan: Plan = PLAN, groups: Sequence[Sequ
     with Progress(console=Console(quiet=True)) as progress:
         journal = Journal(folder, plan.settings())
         return Comparison(plan, groups or [plan.sides], HALVES, journal, progress).measure(stage.start)
+
+
+class Losing(Stage):
+    """What is up turns out, in the end, not to have been what it stands for."""
+
+    @contextmanager
+    def start(self, sides: Sequence[str]) -> Iterator[Mapping[str, Wake]]:
+        with super().start(sides) as wake:
+            yield wake
+        raise Spoilt("Its pace was lost. Measure all again.")
+
+
+def test_nobody_goes_on_with_a_run_that_does_not_count(stage: Stage, tmp_path: Path) -> None:
+    with pytest.raises(Spoilt):
+        compare(Losing(**stage.servers), tmp_path)
+    with pytest.raises(OtherRun, match="Its pace was lost"):
+        compare(stage, tmp_path)
 
 
 def test_every_side_gets_the_same_requests_of_every_workload(stage: Stage, tmp_path: Path) -> None:
