@@ -83,7 +83,7 @@ def itl(
         unsplit to split: above 1 the split is better
     carrier_slope_ms_per_1k_split, ..._mono
         what 1,000 image tokens of a burst add to the TPOT of its carriers
-    image_ttft_p50_split_vs_mono
+    largest_image_ttft_p50_split_vs_mono
         time to first token of the largest picture alone, split to unsplit
 
     A figure of fewer than five blocks, or of which more than a tenth of the slots is lost, is in no headline.

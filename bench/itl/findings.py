@@ -115,7 +115,7 @@ def headline(found: Findings) -> dict[str, float]:
             figures[f"carrier_slope_ms_per_1k{suffix}"] = row["value"]
     pair = {"side": named_sides.get("split"), "against": named_sides.get("mono")}
     if row := _largest(row for row in found.ttfts if row["at_once"] == 1 and row.items() >= pair.items()):
-        figures["image_ttft_p50_split_vs_mono"] = row["value"]
+        figures["largest_image_ttft_p50_split_vs_mono"] = row["value"]
     return {name: round(figure, 3) for name, figure in figures.items()}
 
 

@@ -144,7 +144,7 @@ def test_findings_name_the_figures_to_quote() -> None:
         "bystander_p95_itl_mono_vs_split",  # so few gaps tell no P99
         "carrier_slope_ms_per_1k_split",
         "carrier_slope_ms_per_1k_mono",
-        "image_ttft_p50_split_vs_mono",
+        "largest_image_ttft_p50_split_vs_mono",
     }
     assert {row["what"] for row in found.series} == {"point", "slope", "ratio", "tail", "ttft", "slot"}
     [picture] = [row for row in found.points if (row["carriers"], row["side"]) == (PICTURE.name, "split")]
@@ -177,9 +177,9 @@ def test_a_smaller_picture_is_not_quoted_for_the_largest_one() -> None:
     large = Slot(Kind.LIVE, Load(1, 896))
     drive = replace(DRIVE, slots=(*DRIVE.slots, large))
     slots = blocks({}, side="split", drive=drive) + blocks({}, side="mono", drive=drive)
-    assert "image_ttft_p50_split_vs_mono" in headline(findings(slots, None))
+    assert "largest_image_ttft_p50_split_vs_mono" in headline(findings(slots, None))
     lost = [replace(failed(one), tokens=0) if (one.slot, one.block) == (large, 1) else one for one in slots]
-    assert "image_ttft_p50_split_vs_mono" not in headline(findings(lost, None))
+    assert "largest_image_ttft_p50_split_vs_mono" not in headline(findings(lost, None))
 
 
 def test_samples_tell_as_high_a_share_as_they_are_many() -> None:

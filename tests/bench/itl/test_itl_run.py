@@ -1,14 +1,18 @@
 """What is not kept as finished, because going on with it would measure nothing."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from made_slots import BYSTANDER, DRIVE, PICTURE, answer
+from rich.console import Console
 
 from bench.itl import run
+from bench.itl.plan import QUICK
 from bench.itl.sides import Side
 from bench.itl.slots import Unmeasurable
 from bench.load.answers import Answer
+from bench.load.journal import OtherRun, Spoilt
 
 REFUSED = answer(PICTURE.name, 0.0, (), prompt_tokens=None, error="answered 400: too long")
 GONE = answer(BYSTANDER, 0.0, (), prompt_tokens=None, error="connection refused")
@@ -39,3 +43,23 @@ def test_a_drive_that_nobody_answered_is_not_kept(side: Side, monkeypatch: pytes
         run._measured(step, side, lambda _: None)
     answering(monkeypatch, ANSWERED, REFUSED)
     assert run._measured(step, side, lambda _: None) == [ANSWERED, REFUSED]
+
+
+class EncodesTwice:
+    """A subject whose cluster lost embeddings."""
+
+    sides = ("split",)
+
+    def described(self) -> dict[str, Any]:
+        return {}
+
+    def up(self) -> Any:
+        raise Spoilt("Embeddings were lost.")
+
+
+def test_nobody_goes_on_with_a_run_that_does_not_count(tmp_path: Path) -> None:
+    subject: Any = EncodesTwice()
+    with pytest.raises(Spoilt):
+        run.measure(QUICK, subject, tmp_path, Console(quiet=True))
+    with pytest.raises(OtherRun, match="does not count: Embeddings were lost"):
+        run.measure(QUICK, subject, tmp_path, Console(quiet=True))
