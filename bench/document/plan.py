@@ -62,7 +62,7 @@ STEPS = (
             f"serve-pace{pace}",
             f"chiasm bench serve --pace {pace} --json bench/results/serve_pace{pace}.json "
             f"--plot docs/serve_pace{pace}.svg --resume {{kept}}",
-            minutes=105,
+            minutes=125,
         )
         for pace in (2, 4)
     ),
