@@ -55,8 +55,8 @@ FULL = Plan(
     rounds=5,
     levels={1: tuple(Level), 2: (Level.MIDDLE, Level.ALL_AT_ONCE)},
     paced=5,  # twenty-five in all rounds
-    at_once=8,
-    burst=12,
+    at_once=6,
+    burst=8,
 )
 QUICK = Plan(rounds=1, levels={1: (Level.MIDDLE, Level.ALL_AT_ONCE)}, paced=4, at_once=6, burst=6)
 
