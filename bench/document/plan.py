@@ -35,10 +35,10 @@ STEPS = (
     Step(
         "itl",
         "chiasm bench itl --json bench/results/itl.json --plot docs/itl.svg --html build/itl.html --resume {kept}",
-        minutes=33,
+        minutes=31,
         headline=True,
     ),
-    Step("overhead", "chiasm bench overhead --json bench/results/overhead.json", minutes=10, headline=True),
+    Step("overhead", "chiasm bench overhead --json bench/results/overhead.json", minutes=11, headline=True),
     Step(
         "vllm-epd",
         "chiasm bench vllm-epd --json bench/results/vllm_epd.json --plot docs/vllm_epd.svg --resume {kept}",

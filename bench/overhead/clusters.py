@@ -1,4 +1,4 @@
-"""The clusters that are asked, as `chiasm serve` starts them: one engine of each generates, on a core of its own."""
+"""The clusters that are asked, as `chiasm serve` starts them: one engine each, on a core of its own."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,26 +13,28 @@ from bench.topologies.setting import COMMON_ARGS, SLOTS, first_two_cores
 LARGE_ARGS = (*COMMON_ARGS, f"{SLOTS}=8")  # so that a burst of twice as many is over soon
 
 
-def small_split() -> dict[str, Any]:
-    """The built-in model, an encoder and a decoder. It answers so fast that front-ends count."""
-    first, second = first_two_cores()
-    return {"encoders": {"cpus": [first]}, "decoders": {"cpus": [second]}}
+def built_in() -> dict[str, Any]:
+    """The built-in model. It answers so fast that front-ends count.
 
-
-def small_whole() -> dict[str, Any]:
-    """The built-in model on one engine, which takes pictures from whoever asks."""
+    Its engine is a whole worker, for a decoder takes no pictures from anybody but an encoder.
+    """
     _, second = first_two_cores()
     none = {"count": 0}
     return {"encoders": none, "decoders": none, "wholes": {"count": 1, "cpus": [second]}}
 
 
-def large_split() -> dict[str, Any]:
-    """The bench model, whose decoder keeps its core busy, as engines on cards do.
+def bench_model() -> dict[str, Any]:
+    """The bench model, which keeps its core busy, as engines on cards do.
 
     Its prefill chunk is left to vLLM, which spares measuring it: both ways lead to the same engine.
     """
-    pools = {name: {**pool, "engine_args": list(LARGE_ARGS)} for name, pool in small_split().items()}
-    return {"model": str(build_bench_model()), "scheduler": {"prefill_chunk": 0}, **pools}
+    halves = {"count": 0, "engine_args": list(LARGE_ARGS)}  # a whole worker has a decoder's, and an encoder must agree
+    return built_in() | {
+        "model": str(build_bench_model()),
+        "scheduler": {"prefill_chunk": 0},
+        "encoders": halves,
+        "decoders": halves,
+    }
 
 
 @contextmanager

@@ -27,7 +27,7 @@ console = Console(stderr=True, highlight=False)
 @json_option
 @click.option(
     "--endpoint",
-    help="Base URL of a running cluster's gateway, on the machine of its engine; unset starts three clusters in turn.",
+    help="Base URL of a running cluster's gateway, on the machine of its engine; unset starts two clusters in turn.",
 )
 @click.option("--api-key", envvar="CHIASM_API_KEY", help="Bearer token of --endpoint, which lets you see its status.")
 def overhead(quick: bool, json_file: Path | None, endpoint: str | None, api_key: str | None) -> None:
@@ -55,13 +55,12 @@ def overhead(quick: bool, json_file: Path | None, endpoint: str | None, api_key:
 
     Every figure is the mean over the blocks, with its 95 % interval.
 
-    Latencies are of the built-in model, an encoder and a decoder, since front-ends show most where the engine is quick;
-    throughput is of a model of 120 M parameters. A decoder takes no pictures from anybody but an encoder, so those are
-    asked of a cluster whose one engine is a whole worker. What a split adds or spares an image is another matter:
-    chiasm bench serve. Both ways end in the same engine, so what Chiasm's own hooks cost in there is in neither:
-    chiasm bench profile.
+    Latencies are of the built-in model, since front-ends show most where the engine is quick; throughput is of a model
+    of 120 M parameters. Each is on one whole worker, for a decoder takes no pictures from anybody but an encoder, and
+    so could not be asked directly. What a split adds or spares an image is another matter: chiasm bench serve. Both
+    ways end in the same engine, so what Chiasm's own hooks cost in there is in neither: chiasm bench profile.
 
-    It takes two cores, however many there are, 10 GB of memory, and ten minutes, four of them for starting
+    It takes two cores, however many there are, 10 GB of memory, and ten minutes, two of them for starting
     engines. The engine has one of the two cores; gateway and scheduler have the other, as `chiasm serve` places
     them, and the client has both. Nothing else should run meanwhile.
 

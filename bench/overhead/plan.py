@@ -17,7 +17,7 @@ from chiasm.ask import chat_body
 
 SEED = 1
 PROMPT_LETTERS = 24  # as many tokens of the bench model; the built-in one joins some
-ANSWER_TOKENS = 64  # of requests that come one at a time
+ANSWER_TOKENS = 48  # of requests that come one at a time
 SIDE = 196  # pixels: 49 image tokens, the most that the built-in model takes
 WARM_UP_PAIRS, WARM_UP_TOKENS = 4, 16  # and the length of each answer, there and in a burst
 

@@ -6,16 +6,15 @@ from typing import Any
 
 from rich.progress import Progress
 
-from bench.overhead.clusters import large_split, running, small_split, small_whole
+from bench.overhead.clusters import bench_model, built_in, running
 from bench.overhead.figures import Row, row_of_bursts, row_of_pairs
 from bench.overhead.measuring import bursts, pairs, warm_up
 from bench.overhead.plan import SINGLES, Plan, Traffic
 from bench.overhead.ways import Ways
 
 CLUSTERS: tuple[tuple[str, Callable[[], dict[str, Any]], tuple[Traffic, ...]], ...] = (
-    ("the built-in model, split", small_split, (Traffic.TEXT, Traffic.SMALL_BURST)),
-    ("the built-in model on a whole worker", small_whole, (Traffic.IMAGES,)),
-    ("the bench model, split", large_split, (Traffic.BURST,)),
+    ("the built-in model", built_in, (Traffic.TEXT, Traffic.IMAGES, Traffic.SMALL_BURST)),
+    ("the bench model", bench_model, (Traffic.BURST,)),
 )
 """Each is alone while it is asked: another's Ray would take its share of the cores."""
 

@@ -16,7 +16,7 @@ import bench.overhead.clusters
 import bench.overhead.run
 from bench.cli import bench as command
 from bench.load.asking import Endpoint
-from bench.overhead.clusters import large_split, small_split, small_whole
+from bench.overhead.clusters import LARGE_ARGS, bench_model, built_in
 from bench.overhead.ways import Ways
 from chiasm.config import ClusterConfig
 
@@ -62,7 +62,7 @@ def test_a_running_cluster_is_measured_as_it_is(tmp_path: Path, role: str, image
     assert {("text", 1), ("text", 2), ("text", 3), ("burst", 3), ("burst", "all")} <= blocks
 
 
-def test_without_an_endpoint_three_clusters_are_asked_in_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_an_endpoint_two_clusters_are_asked_in_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[Mapping[str, Any]] = []
 
     @contextmanager
@@ -71,7 +71,7 @@ def test_without_an_endpoint_three_clusters_are_asked_in_turn(tmp_path: Path, mo
         with playing(PlayedEngine()) as gateway, playing(PlayedEngine()) as engine:
             yield Ways(Endpoint(gateway.url, "played"), Endpoint(engine.url, "played"), slots=2, images=True)
             asked = [json.dumps(body["messages"]) for body in gateway.asked + engine.asked]
-            assert all(("image_url" in content) == ("wholes" in config) for content in asked)
+            assert any("image_url" in content for content in asked) == ("model" not in config)
 
     monkeypatch.setattr(bench.overhead.run, "running", running)
     monkeypatch.setattr(bench.overhead.clusters, "first_two_cores", lambda: ("0", "1"))
@@ -79,7 +79,7 @@ def test_without_an_endpoint_three_clusters_are_asked_in_turn(tmp_path: Path, mo
     file = tmp_path / "overhead.json"
     result = CliRunner().invoke(command, ["overhead", "--quick", "--json", str(file)])
     assert result.exit_code == 0, result.output
-    assert started == [small_split(), small_whole(), large_split()]
+    assert started == [built_in(), bench_model()]
     ratios = {"throughput_vs_direct", "small_model_throughput_vs_direct"}
     assert set(json.loads(file.read_text())["headline"]) == TEXT | IMAGES | ratios
 
@@ -87,15 +87,13 @@ def test_without_an_endpoint_three_clusters_are_asked_in_turn(tmp_path: Path, mo
 def test_the_clusters_are_what_chiasm_serve_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench.overhead.clusters, "first_two_cores", lambda: ("0", "1"))
     monkeypatch.setattr(bench.overhead.clusters, "build_bench_model", lambda: tmp_path)
-    split, whole, large = (ClusterConfig.model_validate(make()) for make in (small_split, small_whole, large_split))
-    assert [(c.encoders.count, c.decoders.count, c.wholes.count) for c in (split, whole, large)] == [
-        *((1, 1, 0), (0, 0, 1), (1, 1, 0)),
-    ]
-    assert (split.model, whole.model, large.model) == (None, None, str(tmp_path))
-    # The engine that is measured has the second core.
-    assert split.decoders.cpus == whole.wholes.cpus == large.decoders.cpus == ["1"]
-    assert split.encoders.cpus == large.encoders.cpus == ["0"]
-    assert split.scheduler.stealing == "off"
+    small, large = (ClusterConfig.model_validate(make()) for make in (built_in, bench_model))
+    assert (small.model, large.model) == (None, str(tmp_path))
+    for cluster_config in (small, large):
+        assert [pool.count for pool in (cluster_config.encoders, cluster_config.decoders)] == [0, 0]
+        assert cluster_config.wholes.cpus == ["1"]  # the first is for all that is no engine
+        assert cluster_config.scheduler.stealing == "off"
+    assert large.decoders.engine_args == list(LARGE_ARGS)  # which a whole worker gets as well
 
 
 @pytest.mark.parametrize(
