@@ -35,14 +35,14 @@ STEPS = (
     Step(
         "itl",
         "chiasm bench itl --json bench/results/itl.json --plot docs/itl.svg --html build/itl.html --resume {kept}",
-        minutes=31,
+        minutes=34,
         headline=True,
     ),
-    Step("overhead", "chiasm bench overhead --json bench/results/overhead.json", minutes=11, headline=True),
+    Step("overhead", "chiasm bench overhead --json bench/results/overhead.json", minutes=9, headline=True),
     Step(
         "vllm-epd",
         "chiasm bench vllm-epd --json bench/results/vllm_epd.json --plot docs/vllm_epd.svg --resume {kept}",
-        minutes=17,
+        minutes=16,
         headline=True,
     ),
     Step(

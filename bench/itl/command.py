@@ -70,7 +70,7 @@ def itl(
     half of that more. Unless an endpoint is named, a model of 120 M parameters with random weights is served on two
     cores, split and unsplit, both with a prefill chunk for the same objective. All get the same settings, so none runs
     at its defaults: engines run eagerly. The client has both cores as well, the split's gateway and Ray the encoder's.
-    It takes 12 GB of memory and 31 minutes. Nothing else should run meanwhile.
+    It takes 12 GB of memory and 34 minutes. Nothing else should run meanwhile.
 
     \b
     bystander_slope_image_vs_text_tokens

@@ -146,6 +146,7 @@ def _live(carriers: int, load: Load) -> Slot:
 # decoder 2 s, on a core each, so that with a token each 66 ms for what they answer slots are 8 s. The largest burst has
 # twice as many.
 _MIDDLE, _LARGE = Load(2, 448), Load(1, 896)  # 512 and 1,024 tokens
+_SMALLER = Load(1, 336)  # 144 tokens
 FULL = _plan(
     5,
     (4, 8),
@@ -154,7 +155,7 @@ FULL = _plan(
         *(Slot(kind, load) for kind in (Kind.LIVE, Kind.TEXT) for load in (_MIDDLE, _LARGE)),
         Slot(Kind.ENCODED, _LARGE),
     ),
-    (_live(4, NOTHING), _live(4, _MIDDLE), _live(2, _MIDDLE), _live(1, _MIDDLE)),
+    (_live(4, NOTHING), _live(4, _SMALLER), _live(4, _MIDDLE), _live(2, _MIDDLE), _live(1, _MIDDLE)),
     tokens=32,
 )
 _LEAST = Load(1, 224)  # 64 tokens

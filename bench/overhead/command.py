@@ -60,7 +60,7 @@ def overhead(quick: bool, json_file: Path | None, endpoint: str | None, api_key:
     so could not be asked directly. What a split adds or spares an image is another matter: chiasm bench serve. Both
     ways end in the same engine, so what Chiasm's own hooks cost in there is in neither: chiasm bench profile.
 
-    It takes two cores, however many there are, 10 GB of memory, and ten minutes, two of them for starting
+    It takes two cores, however many there are, 10 GB of memory, and eight minutes, two of them for starting
     engines. The engine has one of the two cores; gateway and scheduler have the other, as `chiasm serve` places
     them, and the client has both. Nothing else should run meanwhile.
 

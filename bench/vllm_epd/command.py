@@ -83,7 +83,7 @@ def vllm_epd(
     serve ships it, with the chunk that the objective for inter-token latency allows: a run of its own, with its own
     --json and --resume.
 
-    It takes two cores, however many there are, 13 GB of memory, and about fifteen minutes beside starting engines.
+    It takes two cores, however many there are, 13 GB of memory, and about thirteen minutes beside starting engines.
     Nothing else should run meanwhile.
     """
     if (endpoint is None) != (against is None):
