@@ -116,9 +116,9 @@ def written(value: Any, spec: str = "") -> str:
     if value is None:
         return NOTHING
     if not spec and isinstance(value, int | float):
-        spec = ",.0f" if abs(value) >= 100 or value == int(value) else ".3g"
+        spec = ",.0f" if abs(value) >= 100 or value == int(value) else "#.3g"
     try:
-        return Writer().format_field(value, spec)
+        return Writer().format_field(value, spec).removesuffix(".")
     except ValueError as error:
         raise BadDocument(f"{value!r} cannot be written as {spec!r}: {error}") from error
 

@@ -24,14 +24,10 @@ def built_in() -> dict[str, Any]:
 
 
 def bench_model() -> dict[str, Any]:
-    """The bench model, which keeps its core busy, as engines on cards do.
-
-    Its prefill chunk is left to vLLM, which spares measuring it: both ways lead to the same engine.
-    """
+    """The bench model, which keeps its core busy, as engines on cards do."""
     halves = {"count": 0, "engine_args": list(LARGE_ARGS)}  # a whole worker has a decoder's, and an encoder must agree
     return built_in() | {
         "model": str(build_bench_model()),
-        "scheduler": {"prefill_chunk": 0},
         "encoders": halves,
         "decoders": halves,
     }

@@ -56,8 +56,8 @@ def overhead(quick: bool, json_file: Path | None, endpoint: str | None, api_key:
     Every figure is the mean over the blocks, with its 95 % interval.
 
     Latencies are of the built-in model, since front-ends show most where the engine is quick; throughput is of a model
-    of 120 M parameters. Each is on one whole worker, for a decoder takes no pictures from anybody but an encoder, and
-    so could not be asked directly. What a split adds or spares an image is another matter: chiasm bench serve. Both
+    of 120 M parameters. Each has one whole worker, on which text and pictures can be asked for directly: a decoder
+    takes pictures from encoders only. What a split adds or spares an image is another matter: chiasm bench serve. Both
     ways end in the same engine, so what Chiasm's own hooks cost in there is in neither: chiasm bench profile.
 
     It takes two cores, however many there are, 10 GB of memory, and eight minutes, two of them for starting

@@ -29,7 +29,7 @@ class Level(StrEnum):
 
     MIDDLE = "60 %"
     HIGH = "90 %"
-    ALL_AT_ONCE = "all at once"  # beyond what anybody can do: saturated until the last one is answered
+    ALL_AT_ONCE = "all at once"  # more than an encoder can take up; then what is left is answered
 
 
 SHARES = {Level.MIDDLE: 0.6, Level.HIGH: 0.9, Level.ALL_AT_ONCE: math.inf}

@@ -84,6 +84,8 @@ def test_a_name_that_nothing_has_or_several_have_is_refused(expression: str, tol
         (140.52, "", "141"),
         (0.98414, "", "0.984"),
         (3.0, "", "3"),
+        (1.2, "", "1.20"),
+        (99.96, "", "100"),
         ("64 KiB", "", "64 KiB"),
         (None, ".2f", "–"),
         (0.9667, ".0%", "97 %"),

@@ -17,6 +17,8 @@ import bench.overhead.run
 from bench.cli import bench as command
 from bench.load.asking import Endpoint
 from bench.overhead.clusters import LARGE_ARGS, bench_model, built_in
+from bench.overhead.plan import Traffic
+from bench.overhead.run import CLUSTERS
 from bench.overhead.ways import Ways
 from chiasm.config import ClusterConfig
 
@@ -70,8 +72,10 @@ def test_without_an_endpoint_two_clusters_are_asked_in_turn(tmp_path: Path, monk
         started.append(config)
         with playing(PlayedEngine()) as gateway, playing(PlayedEngine()) as engine:
             yield Ways(Endpoint(gateway.url, "played"), Endpoint(engine.url, "played"), slots=2, images=True)
-            asked = [json.dumps(body["messages"]) for body in gateway.asked + engine.asked]
-            assert any("image_url" in content for content in asked) == ("model" not in config)
+            for way in (gateway, engine):
+                with_pictures = ["image_url" in json.dumps(body["messages"]) for body in way.asked]
+                assert any(with_pictures) == ("model" not in config)
+                assert not all(with_pictures)
 
     monkeypatch.setattr(bench.overhead.run, "running", running)
     monkeypatch.setattr(bench.overhead.clusters, "first_two_cores", lambda: ("0", "1"))
@@ -80,6 +84,10 @@ def test_without_an_endpoint_two_clusters_are_asked_in_turn(tmp_path: Path, monk
     result = CliRunner().invoke(command, ["overhead", "--quick", "--json", str(file)])
     assert result.exit_code == 0, result.output
     assert started == [built_in(), bench_model()]
+    assert [kinds for _, _, kinds in CLUSTERS] == [
+        (Traffic.TEXT, Traffic.IMAGES, Traffic.SMALL_BURST),
+        (Traffic.BURST,),
+    ]
     ratios = {"throughput_vs_direct", "small_model_throughput_vs_direct"}
     assert set(json.loads(file.read_text())["headline"]) == TEXT | IMAGES | ratios
 
@@ -92,8 +100,7 @@ def test_the_clusters_are_what_chiasm_serve_takes(tmp_path: Path, monkeypatch: p
     for cluster_config in (small, large):
         assert [pool.count for pool in (cluster_config.encoders, cluster_config.decoders)] == [0, 0]
         assert cluster_config.wholes.cpus == ["1"]  # the first is for all that is no engine
-        assert cluster_config.scheduler.stealing == "off"
-    assert large.decoders.engine_args == list(LARGE_ARGS)  # which a whole worker gets as well
+    assert large.whole_engine_args == list(LARGE_ARGS)
 
 
 @pytest.mark.parametrize(
