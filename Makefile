@@ -46,7 +46,7 @@ lint: $(STAMP)  ## ruff and mypy --strict
 bench: $(STAMP)  ## the headline figures of docs/benchmarks.md, measured again (an hour; goes on where it stopped)
 	$(BIN)/python -m bench.document.reproduced
 
-bench-all: $(STAMP) aiperf  ## every figure that needs no GPU, measured again (half a day; goes on where it stopped)
+bench-all: $(STAMP) aiperf  ## every figure that needs no GPU, measured again (most of a day; goes on where it stopped)
 	$(BIN)/python -m bench.document.reproduced --all
 
 train-pupil: $(STAMP)  ## train the built-in model anew, and examine it (hours on two cores)

@@ -141,7 +141,8 @@ ROWS: dict[str, list[dict[str, Any]]] = {
         | {"engine_cores": 1.5, "other_cores": 0.2},
     ],
     "overhead": [
-        {"traffic": "text", "block": 1, "added_ttft_p50_ms": 3.25},
+        {"traffic": "text", "block": 1, "pairs": 16, "ttft_p50_direct_ms": 17.5, "added_ttft_p50_ms": 3.25},
+        {"traffic": "images", "block": 1, "pairs": 16, "ttft_p50_direct_ms": 51.5, "added_ttft_p50_ms": 4.25},
         {"traffic": "text", "block": "all", "figure": "added_ttft_p50_ms", "value": 3.5, "low": 3.125, "high": 3.875},
     ],
     "profile": [
