@@ -51,7 +51,7 @@ STEPS = (
         minutes=150,
     ),
     Step("fan-out", "chiasm bench fan-out --json bench/results/fan_out.json", minutes=10),
-    Step("cross-check", "chiasm bench serve --cross-check --json bench/results/cross_check.json", minutes=30),
+    Step("cross-check", "chiasm bench serve --cross-check --json bench/results/cross_check.json", minutes=25),
     Step(
         "itl-towers",
         "chiasm bench itl --towers --json bench/results/itl_towers.json --plot docs/itl_towers.svg --resume {kept}",
