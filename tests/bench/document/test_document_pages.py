@@ -244,8 +244,8 @@ def test_the_page_with_everything_measured(checkout: Path) -> None:
         "1.12",
         "7.50",
         "≥ 1.38, ≥ 1.38",
-        "3.5 ms, 4.2 ms, 0.06 ms: shown of text, – of images, – of tokens",
-        "0.88, –, met; –; 0.88",
+        "3.5 (3.1 to 3.9), 4.2 (– to –), 0.06 (– to –): shown of text, – of tokens; 0.98 (– to –), –",
+        "0.88 (0.81 to 0.94), – (– to –), met; – (– to –); 0.88 (0.81 to 0.94), 61 to 61 ms",
         "71.2",
         "224 × 336",
         "3.125 to 3.875",
@@ -256,8 +256,8 @@ def test_the_page_with_everything_measured(checkout: Path) -> None:
         "1.12 (95 %: 1.06 to 1.19); 7.50 (6.25 to 8.75)",
         "≥ 1.38, ≥ 1.38, ≥ 1.38",
         "2.38",
-        "3.5 ms, 4.2 ms, 0.06 ms",
-        "0.88, –; 0.88",
+        "3.5 (3.1 to 3.9), 4.2 (– to –), 0.06 (– to –) |",
+        "0.88 (0.81 to 0.94), – (– to –); 0.88 (0.81 to 0.94) |",
     ):
         assert shown in readme, shown
 
