@@ -74,7 +74,7 @@ def vllm_epd(
 
     With one picture in a request and with two, each by a name of its own (..._1img, ..._2img); the names above have
     the less favourable of the two. Rates are 60 and 90 % of what theirs does at most (with two pictures 60 %), which is
-    measured first, and then everything at once, beyond what anybody can do. A point has 25 requests or more. Both
+    measured first, and then several at once, more than an encoder can take up. A point has 25 requests or more. Both
     sides take turns, five rounds; a ratio is of the same round, the median counts, and the spread is shown. A point at
     which any request failed is in no figure above. The series has every point. The side that is not asked is stopped
     meanwhile.
